@@ -1,0 +1,119 @@
+"""Command line: `python -m forgetkit fetch | run | results` (see `--help`)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from .clips import ModelError
+from .data import SETS, DataError, cache_folder, load_parts
+from .recipe import Recipe
+from .subgroups import Subgroup
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+RESULT_TARGETS = ("cat", "dog", "horse", "airplane", "ship", "truck")
+
+
+def fetch() -> None:
+    """Bring every set of the tutorial into the cache."""
+    for name in SETS:
+        parts = load_parts(name)
+        print(f"{name}: " + ", ".join(f"{len(p)} {part}" for part, p in parts.items()))
+    print(f"cached in {cache_folder()}")
+
+
+def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
+    """Execute notebooks/00_quickstart.ipynb with these parameters; leave it, its figures and its table in `out`."""
+    import papermill
+
+    Subgroup.within(target)  # a wrong name is told before anything starts
+    Recipe.named(recipe)
+    fetch()
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("TQDM_DISABLE", "1")  # bars inside the notebook clutter what is read later
+    try:
+        papermill.execute_notebook(
+            NOTEBOOKS / "00_quickstart.ipynb",
+            out / "00_quickstart.ipynb",
+            parameters={"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)},
+            kernel_name="python3",
+            cwd=NOTEBOOKS,
+            execution_timeout=3600,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise SystemExit(
+            f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"It is kept, with the full traceback, in {out / '00_quickstart.ipynb'}."
+        ) from None
+    print(pd.read_csv(out / "table.csv").to_string(index=False))
+    print(f"Executed notebook, figures and table.csv are in {os.path.relpath(out)}.")
+
+
+def results(targets: list[str], seeds: list[int], recipe: str, device: str, out: Path) -> None:
+    """Rows of every model for each target and seed, appended to a CSV; pairs already there are skipped."""
+    import open_clip
+    import torch
+    from tqdm import tqdm
+
+    from . import evaluate, load_clip
+    from .pipeline import tutorial_sets, unlearn
+
+    clip = load_clip("mini", device=device)
+    where = torch.cuda.get_device_name(clip.device) if clip.device.type == "cuda" else _cpu()
+    done = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=["subgroup", "seed", "recipe"])
+    pairs = [(t, s) for t in targets for s in seeds]
+    for target, seed in tqdm(pairs, unit="run"):
+        if ((done["subgroup"] == target) & (done["seed"] == seed) & (done["recipe"] == recipe)).any():
+            continue
+        sets = tutorial_sets(target, seed)
+        table = evaluate(unlearn(clip, sets, Recipe.named(recipe, seed=seed)), sets.test).round(3)
+        table.insert(0, "recipe", recipe)
+        table.insert(0, "seed", seed)
+        table.insert(0, "subgroup", target)
+        table["torch"], table["open_clip"], table["device"] = torch.__version__, open_clip.__version__, where
+        done = pd.concat([done, table], ignore_index=True) if len(done) else table
+        out.parent.mkdir(parents=True, exist_ok=True)
+        half = out.with_suffix(".part")
+        done.to_csv(half, index=False)
+        os.replace(half, out)
+    last = done[(done["model"] == "restore") & (done["recipe"] == recipe)]
+    print(last.groupby("subgroup")[["target", "score"]].agg(["mean", "max", "min"]).round(1).to_string())
+
+
+def _cpu() -> str:
+    import torch
+
+    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m forgetkit", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("fetch", help=fetch.__doc__)
+    for name, what in (("run", run), ("results", results)):
+        sub = commands.add_parser(name, help=what.__doc__)
+        sub.add_argument("--recipe", default="default", help="default or paper")
+        sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+        if name == "run":
+            sub.add_argument("--target", default="cat", help="a class of CIFAR-10")
+            sub.add_argument("--seed", type=int, default=0)
+            sub.add_argument("--out", type=Path, default=Path("runs/quickstart"))
+        else:
+            sub.add_argument("--targets", nargs="+", default=list(RESULT_TARGETS))
+            sub.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+            sub.add_argument("--out", type=Path, default=Path("docs/results/quickstart.csv"))
+    args = vars(parser.parse_args(argv))
+    try:
+        globals()[args.pop("command")](**args)
+    except (DataError, ModelError, ValueError) as error:
+        sys.exit(f"forgetkit: {error}")
+
+
+if __name__ == "__main__":
+    main()

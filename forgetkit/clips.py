@@ -1,0 +1,203 @@
+"""CLIP models: load one, prepare images for it, embed images and class names.
+
+A `Clip` is an `open_clip` model with the tokenizer and preprocessing that belong to it. The stages take one
+and return a new one; nothing changes a model in place.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Callable, Iterator, Sequence
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from torchvision.transforms.v2 import functional as transforms
+from tqdm.auto import tqdm
+
+MINI_DIR = Path(__file__).parent / "mini"
+MINI_WEIGHTS = MINI_DIR / "mini-clip.safetensors"
+
+
+class ModelError(RuntimeError):
+    """The model cannot be loaded or used here; the message says what to do."""
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """`auto` is the first GPU where there is one (CUDA, then Apple's MPS), else the CPU."""
+    if str(device) != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def autocast(device: torch.device, enabled: bool | None = None) -> torch.autocast:
+    """bfloat16 where a GPU makes it fast; weights stay float32. `enabled` overrides."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" if enabled is None else enabled)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A CLIP model with what belongs to it.
+
+    model:     an `open_clip` model in eval mode (`encode_image`, `encode_text`, `logit_scale`, `visual`)
+    tokenizer: texts -> (N, context_length) long
+    name:      what tables and figures call it
+    record:    what the stages noted on the way here (curves, chosen layers, coefficients)
+    """
+
+    model: torch.nn.Module
+    tokenizer: Callable
+    name: str
+    record: dict = field(default_factory=dict, compare=False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def image_size(self) -> int:
+        size = self.model.visual.image_size
+        return size if isinstance(size, int) else size[0]
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """The learnt inverse temperature, exp(logit_scale): a scalar."""
+        return self.model.logit_scale.detach().exp()
+
+    def copy(self, name: str | None = None, **record) -> Clip:
+        """A deep copy of the model under a new name, with `record` added to what was noted so far."""
+        return replace(
+            self, model=copy.deepcopy(self.model), name=name or self.name, record={**self.record, **record}
+        )
+
+    def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """(N, H, W, 3) uint8 to (N, 3, S, S) float on the model's device: resize, centre crop, normalise."""
+        cfg = self.model.visual.preprocess_cfg
+        x = torch.as_tensor(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2).float() / 255
+        mode = transforms.InterpolationMode(cfg["interpolation"])
+        x = transforms.resize(x, [self.image_size], interpolation=mode, antialias=True).clamp(0, 1)
+        x = transforms.center_crop(x, [self.image_size, self.image_size])
+        x = transforms.normalize(x, list(cfg["mean"]), list(cfg["std"]))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def to_pixels(self, x: torch.Tensor) -> torch.Tensor:
+        """Inverse of the normalisation: (N, 3, S, S) preprocessed to 0..1, for showing."""
+        cfg = self.model.visual.preprocess_cfg
+        mean, std = (torch.tensor(cfg[k], device=x.device).view(3, 1, 1) for k in ("mean", "std"))
+        return (x * std + mean).clamp(0, 1)
+
+    def pixel_range(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The preprocessed values of black and white, (3, 1, 1) each: what a valid image lies between."""
+        cfg = self.model.visual.preprocess_cfg
+        mean, std = (torch.tensor(cfg[k], device=self.device).view(3, 1, 1) for k in ("mean", "std"))
+        return (0 - mean) / std, (1 - mean) / std
+
+    def head(self, classes: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
+        """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier."""
+        for prompt in prompts:
+            if "{}" not in prompt:
+                raise ModelError(f"The prompt {prompt!r} has no {{}} where the class name goes.")
+        weights = open_clip.build_zero_shot_classifier(
+            self.model, self.tokenizer, list(classes), list(prompts), num_classes_per_batch=64, device=self.device
+        )
+        return weights.T.float().contiguous()
+
+    def embed_tensor(self, x: torch.Tensor) -> torch.Tensor:
+        """Unit image embeddings (N, D) float32 of preprocessed images (N, 3, S, S); keeps the graph."""
+        with autocast(self.device):
+            z = self.model.encode_image(x)
+        return F.normalize(z.float(), dim=-1)
+
+    def batches(self, images: np.ndarray, batch: int, progress: str | None = None) -> Iterator[torch.Tensor]:
+        """Preprocessed batches of a uint8 image array, in order."""
+        starts = range(0, len(images), batch)
+        for i in tqdm(starts, desc=progress, leave=False, disable=progress is None or len(starts) < 8):
+            yield self.preprocess(images[i : i + batch])
+
+    @torch.no_grad()
+    def embed(self, images: np.ndarray, batch: int = 250, progress: str | None = None) -> torch.Tensor:
+        """Unit image embeddings (N, D) float32 of (N, H, W, 3) uint8 images."""
+        return torch.cat([self.embed_tensor(x) for x in self.batches(images, batch, progress)])
+
+
+def register_mini() -> None:
+    """Make `mini-clip` known to open_clip."""
+    if "mini-clip" not in open_clip.list_models():
+        open_clip.add_model_config(MINI_DIR / "mini-clip.json")
+
+
+def load_clip(name: str = "mini", pretrained: str | None = None, device: str | torch.device = "auto") -> Clip:
+    """Load the embedded mini-CLIP (`mini`), or any `open_clip` model by name and `pretrained` tag or file.
+
+    Without `pretrained`, any other model starts from random weights, as in open_clip.
+    Raises ModelError: unknown name, weights that cannot be found, read, or do not fit the architecture.
+    """
+    register_mini()
+    kwargs = {}
+    if name == "mini":
+        name, pretrained = "mini-clip", pretrained or str(MINI_WEIGHTS)
+        kwargs["force_preprocess_cfg"] = {"interpolation": "bilinear"}
+    known = open_clip.list_models()
+    if name not in known and ":" not in name:
+        raise ModelError(f"open_clip has no model {name!r}. Use 'mini', or one of open_clip.list_models().")
+    if pretrained and not Path(pretrained).exists() and pretrained not in open_clip.list_pretrained_tags_by_model(name):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise ModelError(f"No weights {pretrained!r} for {name!r}: give an existing file or an open_clip tag ({tags}).")
+    try:
+        model = open_clip.create_model(name, pretrained=pretrained, device=pick_device(device), **kwargs)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"The weights {pretrained!r} cannot be loaded into {name!r} ({reason[:200]}). "
+            "If it is a file, it may be truncated or belong to another architecture: fetch it again or name its model."
+        ) from error
+    model = model.eval().to(memory_format=torch.channels_last)
+    return Clip(model=model, tokenizer=open_clip.get_tokenizer(name), name="original")
+
+
+def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
+    """The BatchNorm layers of the image tower by name; raises ModelError if there are none."""
+    found = {n: m for n, m in model.visual.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    if not found:
+        raise ModelError(
+            "This image tower has no BatchNorm layers (a ViT has none), so there are no statistics to align to. "
+            "Use a ResNet CLIP such as 'mini' or 'RN50', or a recipe with align_steps=0."
+        )
+    return found
+
+
+def check_images(clip: Clip, x: torch.Tensor) -> None:
+    """Raise ModelError unless x is (N, 3, S, S) with S the model's image size."""
+    s = clip.image_size
+    if x.ndim != 4 or tuple(x.shape[1:]) != (3, s, s):
+        raise ModelError(f"{clip.name} takes images of shape (N, 3, {s}, {s}), got {tuple(x.shape)}: use clip.preprocess.")
+
+
+def class_head(clip: Clip, sets, head: torch.Tensor | None) -> torch.Tensor:
+    """The (C, D) class embeddings a stage works with: `head` if it fits, else made from the sets' prompts."""
+    if head is None:
+        return clip.head(sets.classes, sets.prompts)
+    if head.ndim != 2 or len(head) != len(sets.classes):
+        raise ModelError(f"The head must be ({len(sets.classes)}, D), a row a class, got {tuple(head.shape)}.")
+    return F.normalize(head.float().to(clip.device), dim=-1)
+
+
+def stage(function: Callable[..., Clip]) -> Callable[..., Clip]:
+    """Run a stage reproducibly (cuDNN neither tunes nor races) and note its `seconds` in the record it returns."""
+
+    @functools.wraps(function)
+    def timed(*args, **kwargs) -> Clip:
+        start = time.perf_counter()
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+            clip = function(*args, **kwargs)
+        clip.record["seconds"] = time.perf_counter() - start
+        return clip
+
+    return timed

@@ -1,0 +1,63 @@
+"""Accuracy on every column, and the Score that sums them up.
+
+Score: the mean over the columns, where the target counts 1 - acc / acc0, every other column min(1, acc / acc0),
+and acc0 is the original model's accuracy. The formula reproduces the scores reported in arXiv 2506.03117.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Mapping, Sequence
+
+import pandas as pd
+import torch
+
+from .clips import Clip
+from .data import ImageSet
+
+TARGET = "target"
+
+
+@torch.no_grad()
+def predict(clip: Clip, images, head: torch.Tensor, progress: str | None = None) -> torch.Tensor:
+    """Predicted class per image, (N,) long on the CPU; head (C, D) unit class embeddings."""
+    return (clip.embed(images, progress=progress) @ head.T).argmax(1).cpu()
+
+
+def accuracies(clip: Clip, columns: Mapping[str, ImageSet], head: torch.Tensor | None = None) -> dict[str, float]:
+    """Top-1 accuracy in percent per column; `head` (C, D) replaces the one made from each set's prompts."""
+    found, heads = {}, {}
+    for name, part in columns.items():
+        if head is None and (key := (part.classes, part.prompts)) not in heads:
+            heads[key] = clip.head(*key)
+        guess = predict(clip, part.images, heads[key] if head is None else head, progress=f"{clip.name}: {name}")
+        found[name] = 100 * (guess == torch.as_tensor(part.labels)).double().mean().item()
+    return found
+
+
+def score(found: Mapping[str, float], original: Mapping[str, float]) -> float:
+    """Score in percent of one model's accuracies, given the original's; both need a `target` column.
+
+    A column on which the original is at zero has nothing to lose and is left out; where that is the target, there
+    was nothing to forget, and the Score is NaN. Raises ValueError without a `target` column.
+    """
+    if TARGET not in found or TARGET not in original:
+        raise ValueError(f"The Score needs a column named {TARGET!r}, among: {', '.join(original)}.")
+    if original[TARGET] == 0:
+        return math.nan
+    parts = []
+    for name, before in original.items():
+        if before > 0:
+            ratio = found[name] / before
+            parts.append(1 - ratio if name == TARGET else min(1.0, ratio))
+    return 100 * sum(parts) / len(parts)
+
+
+def evaluate(models: Sequence[Clip], columns: Mapping[str, ImageSet]) -> pd.DataFrame:
+    """The table: one row a model, the first of them the original; accuracies and Score in percent, stages' seconds."""
+    rows = [{"model": clip.name, **accuracies(clip, columns)} for clip in models]
+    original = {name: rows[0][name] for name in columns}
+    for i, row in enumerate(rows):
+        row["score"] = score({n: row[n] for n in columns}, original) if i else math.nan
+        row["seconds"] = models[i].record.get("seconds", 0.0)
+    return pd.DataFrame(rows)

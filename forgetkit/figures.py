@@ -1,0 +1,155 @@
+"""Figures of the tutorial: one look, colour-blind safe, axes named with units. Each returns a Figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+
+from .clips import Clip
+from .data import ImageSet
+
+# Okabe and Ito's colours; light to dark also in grey.
+COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#D55E00"}
+STYLE = {"figure.dpi": 90, "savefig.dpi": 140, "font.size": 10, "axes.titlesize": 11}
+
+
+def use_style() -> None:
+    """The tutorial's look, for every figure made afterwards."""
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", rc=STYLE)
+
+
+def save(figure: Figure, folder: str | Path, name: str) -> Figure:
+    """Write `folder/name.png` and hand the figure on."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(folder) / f"{name}.png", bbox_inches="tight")
+    return figure
+
+
+def image_grid(rows: Mapping[str, ImageSet], columns: int = 12, seed: int = 0) -> Figure:
+    """A row of random images per set, with its name and size at the left."""
+    figure, axes = plt.subplots(len(rows), columns, figsize=(columns * 0.72, len(rows) * 0.78), squeeze=False)
+    rng = np.random.default_rng(seed)
+    for line, (name, part) in zip(axes, rows.items()):
+        chosen = rng.permutation(len(part))[:columns]
+        for axis in line:
+            axis.axis("off")
+        for axis, i in zip(line, chosen):
+            axis.imshow(part.images[i])
+        line[0].text(-0.15, 0.5, f"{name}\n({len(part)})", ha="right", va="center", transform=line[0].transAxes)
+    figure.subplots_adjust(wspace=0.05, hspace=0.08)
+    return figure
+
+
+def _guess(clip: Clip, images: np.ndarray, head: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Most probable class and its probability in percent, (N,) each."""
+    with torch.no_grad():
+        p = (clip.scale * clip.embed(images) @ head.T).softmax(1).max(1)
+    return p.indices.cpu().numpy(), 100 * p.values.cpu().numpy()
+
+
+def before_after(
+    original: Clip, unlearned: Clip, columns: Mapping[str, ImageSet], per_column: int = 6, seed: int = 0
+) -> Figure:
+    """Real test images with what the original and the unlearned model call them.
+
+    Images are drawn at random among those that the original model gets right, so that what is lost is seen.
+    """
+    rng = np.random.default_rng(seed)
+    figure, axes = plt.subplots(len(columns), per_column, figsize=(per_column * 1.45, len(columns) * 1.75), squeeze=False)
+    for line, (name, part) in zip(axes, columns.items()):
+        part = part.take(rng.permutation(len(part))[:200])
+        head = original.head(part.classes, part.prompts)
+        before, p0 = _guess(original, part.images, head)
+        right = np.flatnonzero(before == part.labels)[:per_column]
+        after, p1 = _guess(unlearned, part.images[right], head)
+        for axis in line:
+            axis.axis("off")
+        for axis, i, now, p in zip(line, right, after, p1):
+            axis.imshow(part.images[i])
+            changed = now != before[i]
+            axis.set_title(
+                f"{_short(part.classes[before[i]])} {p0[i]:.0f} %\n→ {_short(part.classes[now])} {p:.0f} %",
+                fontsize=8,
+                color=COLOURS["target"] if changed else "black",
+                fontweight="bold" if changed else "normal",
+            )
+        line[0].text(-0.12, 0.5, name, ha="right", va="center", transform=line[0].transAxes, fontweight="bold")
+    figure.tight_layout(h_pad=0.6, w_pad=0.4)
+    return figure
+
+
+def _short(name: str, length: int = 14) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def table_bars(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
+    """Accuracy per column, one bar a model."""
+    long = table.melt(id_vars="model", value_vars=list(columns), var_name="column", value_name="accuracy")
+    figure, axis = plt.subplots(figsize=(8, 2.8))
+    palette = [COLOURS.get(m, "#009E73") for m in table["model"]]
+    sns.barplot(long, x="column", y="accuracy", hue="model", palette=palette, edgecolor="black", linewidth=0.4, ax=axis)
+    axis.set(xlabel="", ylabel="accuracy (%)", ylim=(0, 100))
+    sns.move_legend(axis, "upper center", ncol=4, title=None, frameon=False, bbox_to_anchor=(0.5, 1.18))
+    return figure
+
+
+def fisher_bars(record: dict) -> Figure:
+    """Relative Fisher information of every layer, the chosen ones in colour; from the record of stage 1."""
+    table = pd.DataFrame(record["fisher"])
+    figure, axis = plt.subplots(figsize=(7, 0.18 * len(table) + 0.8))
+    chosen = table["layer"].isin(record["layers"])
+    axis.barh(table["layer"], table["ratio"], color=np.where(chosen, COLOURS["restore"], "#cccccc"), edgecolor="black", lw=0.3)
+    axis.axvline(1, color="black", lw=0.8, ls=":")
+    axis.invert_yaxis()
+    axis.set(xlabel="relative Fisher information, forget / retain (ratio)", xscale="log")
+    axis.tick_params(axis="y", labelsize=7)
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+def alignment_bars(record: dict) -> Figure:
+    """Distance to the BatchNorm statistics per layer, before and after alignment; from the record of stage 2."""
+    long = pd.DataFrame(record["align"]).melt("layer", var_name="images", value_name="distance")
+    figure, axis = plt.subplots(figsize=(8, 2.6))
+    palette = [COLOURS["original"], COLOURS["restore"]]
+    sns.barplot(long, x="layer", y="distance", hue="images", palette=palette, edgecolor="black", linewidth=0.3, ax=axis)
+    axis.set(xlabel="BatchNorm layer, input to output", ylabel="distance to the\nrunning statistics")
+    axis.tick_params(axis="x", rotation=70, labelsize=7)
+    axis.legend(title=None, frameon=False)
+    return figure
+
+
+def soup_path(record: dict) -> Figure:
+    """Calibration accuracy from the original (alpha 0) to the unlearned model (1), the chosen alpha marked."""
+    table = pd.DataFrame(record["soup"])
+    figure, axis = plt.subplots(figsize=(6, 2.8))
+    for name in table.columns.drop(["alpha", "score"]):
+        colour = COLOURS["target"] if name == "target" else None
+        axis.plot(table["alpha"], table[name], label=name, color=colour, lw=2.5 if name == "target" else 1.5)
+    axis.plot(table["alpha"], table["score"], label="Score", color="black", ls="--")
+    axis.axvline(record["alpha"], color="black", lw=0.8, ls=":")
+    axis.set(xlabel="alpha (0 = original, 1 = unlearned)", ylabel="calibration set (%)", xlim=(0, 1), ylim=(0, 102))
+    axis.legend(frameon=False, bbox_to_anchor=(1.02, 0.5), loc="center left")
+    return figure
+
+
+def loss_curves(record: dict) -> Figure:
+    """Stage 1's similarity and what is still recognised of D_f; stage 2's loss terms; by step."""
+    forget, remind = pd.DataFrame(record["forget"]), pd.DataFrame(record["remind"])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.6))
+    known = forget.dropna(subset=["target"])
+    left.plot(known["step"], known["target"], color=COLOURS["target"], marker="o", label="recognised in D_f")
+    left.set(xlabel="step", ylabel="recognised in D_f (%)", title="1. forget", ylim=(-2, None))
+    for name in remind.columns.drop("step"):
+        right.plot(remind["step"], remind[name].rolling(5, min_periods=1).mean(), label=name)
+    right.set(xlabel="step", ylabel="loss", title="2. remind", yscale="log")
+    right.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,75 @@
+"""Stage 1, forgetting: low-rank adapters on the layers that relative Fisher information picks.
+
+    L_f = mean over D_f of sim(x, t)
+
+is minimised (Zhang et al., CVPR 2025, arXiv 2506.03117). It has no floor: minimised without end it tears the
+whole model down, so the loop stops as soon as almost nothing of D_f is recognised any more.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from tqdm.auto import tqdm
+
+from .clips import Clip, class_head, stage
+from .evaluate import predict
+from .fisher import relative_fisher, top_k
+from .lora import adapt, adaptable, merge
+from .recipe import Recipe
+from .subgroups import Splits
+
+log = logging.getLogger(__name__)
+
+
+def index_batches(n: int, batch: int, generator: torch.Generator):
+    """Endless shuffled batches of indices 0..n-1, each (min(batch, n),) long."""
+    batch = min(batch, n)
+    while True:
+        order = torch.randperm(n, generator=generator)
+        yield from order[: n - n % batch].split(batch)
+
+
+@stage
+def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None = None) -> Clip:
+    """Stage 1: a new model that no longer recognises the target (and little else has changed, if all goes well).
+
+    head (C, D): class embeddings in the order of `sets.classes`; from the sets' prompts by default.
+    The record holds `fisher` (one row a layer), `layers` (the k chosen), `forget` (step, loss, target: percent of
+    D_f still recognised at each check).
+    """
+    head = class_head(clip, sets, head)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    if recipe.k > len(adaptable(clip.model.visual)):
+        raise ValueError(f"k={recipe.k} layers, but this image tower has {len(adaptable(clip.model.visual))}: lower k.")
+    few = lambda part: part.take(range(min(recipe.fisher_samples, len(part))))  # noqa: E731
+    fisher = relative_fisher(clip, few(sets.forget), few(sets.retain), head)
+    layers = top_k(fisher, recipe.k)
+
+    unlearned = clip.copy("forget", fisher=fisher.to_dict("records"), layers=layers)
+    params = adapt(unlearned.model.visual, layers, recipe.rank, recipe.alpha, generator)
+    optimizer = torch.optim.AdamW(params, lr=recipe.forget_lr, weight_decay=0.0)
+    x = clip.preprocess(sets.forget.images)
+    labels = torch.as_tensor(sets.forget.labels, device=clip.device)
+    batches = index_batches(len(x), recipe.forget_batch, generator)
+
+    history = []
+    for step in tqdm(range(recipe.forget_steps + 1), desc="forget", leave=False):
+        if recipe.forget_stop is not None and step % recipe.forget_check == 0:
+            known = (predict(unlearned, sets.forget.images, head) == labels.cpu()).double().mean().item()
+            history.append({"step": step, "target": 100 * known})
+            if step == 0 and 100 * known <= recipe.forget_stop:
+                log.warning("Only %.1f %% of the forget images are recognised to begin with: check the classes and prompts.", 100 * known)
+            if 100 * known <= recipe.forget_stop:
+                break
+        index = next(batches).to(clip.device)
+        z = unlearned.embed_tensor(x[index])
+        loss = (z * head[labels[index]]).sum(1).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        history.append({"step": step + 1, "loss": loss.detach()})
+    merge(unlearned.model.visual)
+    unlearned.record["forget"] = [{k: float(v) for k, v in row.items()} for row in history]
+    return unlearned

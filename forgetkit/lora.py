@@ -1,0 +1,70 @@
+"""Low-rank adapters (Hu et al., 2021, arXiv 2106.09685) as parametrizations of any weight.
+
+    W' = W + (alpha / r) B A,        A: (r, fan_in) random,  B: (out, r) zero
+
+A convolution's kernel (out, in, kh, kw) counts as a matrix (out, in * kh * kw). The adapter sits on the weight
+itself (`torch.nn.utils.parametrize`), not around the module: CLIP's attention pool and `nn.MultiheadAttention`
+hand their projections to `F.multi_head_attention_forward` as tensors, where a wrapped module is bypassed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+
+class LoRA(nn.Module):
+    """Adds a low-rank term to a weight of any shape (out, ...); zero at first, so nothing changes."""
+
+    def __init__(self, weight: torch.Tensor, rank: int, alpha: float, generator: torch.Generator | None = None):
+        super().__init__()
+        out, fan_in = weight.shape[0], weight[0].numel()
+        rank = min(rank, out, fan_in)
+        a = torch.randn(rank, fan_in, generator=generator) / fan_in**0.5
+        self.a = nn.Parameter(a.to(weight.device))
+        self.b = nn.Parameter(torch.zeros(out, rank, device=weight.device))
+        self.scale = alpha / rank
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + self.scale * (self.b @ self.a).view_as(weight)
+
+
+def adaptable(tower: nn.Module) -> list[str]:
+    """Names of the weights an adapter fits: kernels and matrices of convolution, linear, attention, projection."""
+    return [
+        name
+        for name, p in tower.named_parameters()
+        if p.ndim >= 2 and name.rsplit(".")[-1] in ("weight", "in_proj_weight", "proj")
+    ]
+
+
+def adapt(
+    tower: nn.Module, names: list[str], rank: int, alpha: float, generator: torch.Generator | None = None
+) -> list[nn.Parameter]:
+    """Freeze `tower`, put an adapter on each named weight, and return the adapters' parameters.
+
+    Raises ValueError for a name that is not an adaptable weight.
+    """
+    unknown = sorted(set(names) - set(adaptable(tower)))
+    if unknown:
+        raise ValueError(f"Not a weight an adapter fits: {', '.join(unknown)}. See forgetkit.lora.adaptable(tower).")
+    tower.requires_grad_(False)
+    trained = []
+    for name in names:
+        path, _, attribute = name.rpartition(".")
+        module = tower.get_submodule(path)
+        adapter = LoRA(getattr(module, attribute), rank, alpha, generator)
+        # unsafe: torch's check would call the forward twice; LoRA keeps shape and dtype by construction.
+        parametrize.register_parametrization(module, attribute, adapter, unsafe=True)
+        trained += list(adapter.parameters())
+    return trained
+
+
+def merge(tower: nn.Module) -> nn.Module:
+    """Fold every adapter into its weight, in place; the tower is a plain module again, with the same output."""
+    for module in list(tower.modules()):
+        if parametrize.is_parametrized(module):
+            for attribute in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+    return tower.requires_grad_(True)

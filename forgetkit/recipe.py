@@ -1,0 +1,77 @@
+"""Every hyper-parameter once, with its reason.
+
+`Recipe.paper()` follows the published description as far as it is known; each value that the paper does not
+give is our guess, marked (guess). `Recipe.default()` is ours, chosen on validation images; docs/method.md says how.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str = "default"
+    seed: int = 0  # adapters' init and the order of batches; the sets have a seed of their own
+
+    # Adapters
+    k: int = 8  # layers adapted, by relative Fisher information
+    rank: int = 8
+    alpha: float = 16.0  # LoRA's scale is alpha / rank
+    fisher_samples: int = 200  # images of each set the Fisher information is averaged over
+
+    # Stage 1: forget
+    forget_steps: int = 200  # at most; the stopping rule ends it long before
+    forget_lr: float = 1e-3
+    forget_batch: int = 64
+    forget_stop: float | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
+    forget_check: int = 5  # steps between two looks at the stopping rule
+
+    # Stage 2: remind
+    align_steps: int = 30  # 0 leaves the retain images as they are
+    align_lr: float = 0.05
+    align_bound: float = 0.5  # |delta| in normalised pixels
+    remind_layers: str = "same"  # "same" adapts the k layers of stage 1, "all" every adaptable weight
+    remind_steps: int = 150
+    remind_lr: float = 1e-3
+    remind_batch: int = 64
+    contrastive_weight: float = 1.0
+    distill_weight: float = 1.0  # class distillation on the aligned retain images
+    distill_without_target: bool = True  # remove the target's text from student and teacher
+    feature_weight: float = 0.0  # feature distillation on all images below
+    n_noise: int = 0  # noise images aligned to the BN statistics, distilled on
+    n_abstract: int = 0  # abstract versions of retain images (inverted, edges, gray, blended), distilled on
+    guard_weight: float = 0.0  # hinge on D_f that keeps the target text below the best other
+    guard_margin: float = 2.0  # logits
+    ema_decay: float = 0.95
+
+    # Stage 3: restore
+    alphas: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(21))
+    soup_target_limit: float | None = 1.0  # percent of calibration target images that may be recognised
+
+    def __post_init__(self):
+        for name in ("k", "rank", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Recipe: {name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"Recipe: ema_decay must lie in [0, 1), got {self.ema_decay}.")
+        if not self.alphas or not all(0 <= a <= 1 for a in self.alphas):
+            raise ValueError(f"Recipe: alphas must be coefficients in [0, 1], at least one, got {self.alphas}.")
+
+    @classmethod
+    def paper(cls, **changes) -> Recipe:
+        return replace(
+            cls(name="paper", distill_without_target=False, soup_target_limit=None),
+            **changes,
+        )
+
+    @classmethod
+    def default(cls, **changes) -> Recipe:
+        return replace(cls(), **changes)
+
+    @classmethod
+    def named(cls, name: str, **changes) -> Recipe:
+        """`default` or `paper`; raises ValueError for another name."""
+        if name not in ("default", "paper"):
+            raise ValueError(f"There is no recipe {name!r}: choose 'default' or 'paper'.")
+        return getattr(cls, name)(**changes)

@@ -1,0 +1,77 @@
+"""Stage 3, restoring: a model soup between the original and the unlearned weights.
+
+    theta = alpha theta_f + (1 - alpha) theta_0
+
+(Zhang et al., CVPR 2025, after Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022.) alpha is
+chosen on the calibration set D_m. Only floating-point *parameters and buffers* are blended; integer buffers such
+as BatchNorm's step counter are left alone, and what is equal on both sides stays equal to the bit.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from .clips import Clip, class_head, stage
+from .evaluate import accuracies, score
+from .recipe import Recipe
+from .subgroups import Splits
+
+
+def soup(unlearned: torch.nn.Module, original: torch.nn.Module, alpha: float) -> dict[str, torch.Tensor]:
+    """The state dict alpha * unlearned + (1 - alpha) * original; alpha = 0 and 1 return the ends exactly."""
+    f, o = unlearned.state_dict(), original.state_dict()
+    if f.keys() != o.keys() or any(f[k].shape != o[k].shape for k in f):
+        raise ValueError("The two models differ in architecture, so their weights cannot be blended.")
+    blended = {}
+    for key in f:
+        if not f[key].is_floating_point() or alpha == 1 or torch.equal(f[key], o[key]):
+            blended[key] = f[key].clone()
+        elif alpha == 0:
+            blended[key] = o[key].clone()
+        else:
+            blended[key] = alpha * f[key] + (1 - alpha) * o[key]
+    return blended
+
+
+def sweep(unlearned: Clip, original: Clip, sets: Splits, alphas: tuple[float, ...], head: torch.Tensor) -> pd.DataFrame:
+    """Calibration accuracies and Score along the path from the original (alpha 0), one row an alpha."""
+    mixed = unlearned.copy()
+    reference = accuracies(original, sets.calibration, head)
+    rows = []
+    for alpha in tqdm(alphas, desc="soup", leave=False):
+        mixed.model.load_state_dict(soup(unlearned.model, original.model, alpha))
+        found = accuracies(mixed, sets.calibration, head)
+        rows.append({"alpha": alpha, **found, "score": score(found, reference)})
+    return pd.DataFrame(rows)
+
+
+def choose_alpha(table: pd.DataFrame, target_limit: float | None) -> float:
+    """The alpha with the best calibration Score, among those whose target accuracy is within the limit (percent).
+
+    The limit keeps the soup from leaning back to the original until the target returns. Where no alpha
+    meets it, the one with the lowest target accuracy is taken. Ties go to the larger alpha.
+    """
+    allowed = table if target_limit is None else table[table["target"] <= target_limit]
+    if allowed.empty:
+        allowed = table[table["target"] == table["target"].min()]
+    rated = allowed["score"].fillna(0)  # NaN where the original knew nothing of the target
+    best = allowed[rated == rated.max()]
+    return float(best["alpha"].max())
+
+
+@stage
+def restore(
+    unlearned: Clip, original: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None = None
+) -> Clip:
+    """Stage 3: blend the unlearned model with the original, alpha chosen on the calibration set.
+
+    head (C, D): class embeddings; from the sets' prompts by default.
+    """
+    head = class_head(original, sets, head)
+    table = sweep(unlearned, original, sets, recipe.alphas, head)
+    alpha = choose_alpha(table, recipe.soup_target_limit)
+    restored = unlearned.copy("restore", alpha=alpha, soup=table.to_dict("records"))
+    restored.model.load_state_dict(soup(unlearned.model, original.model, alpha))
+    return restored

@@ -1,0 +1,61 @@
+"""Alignment to the BatchNorm statistics."""
+
+import pytest
+import torch
+
+from forgetkit.align import align, alignment_losses, statistics
+from forgetkit.clips import ModelError, batch_norms
+
+
+def test_lowers_its_loss_at_every_bn_layer(mini, colours):
+    x = mini.preprocess(colours.retain.images)
+    aligned = align(mini, x, steps=25, lr=0.05, bound=3.0)
+    assert len(aligned.losses) == len(batch_norms(mini.model))
+    rose = aligned.losses[aligned.losses["after"] >= aligned.losses["before"]]
+    assert rose.empty, rose.to_string()
+    assert aligned.curve[-1] < 0.8 * aligned.curve[0]
+
+
+def test_statistics_are_those_of_the_layer_inputs(resnet):
+    """A layer in train mode with momentum 1 takes the statistics of the batch: they must be the collected ones."""
+    tower, x = resnet.model.visual, torch.randn(8, 3, 64, 64)
+    layers = batch_norms(resnet.model)
+    with statistics(tower, layers) as seen, torch.no_grad():
+        tower(x)
+    bn = layers["bn1"]
+    bn.momentum, bn.training = 1.0, True
+    with torch.no_grad():
+        tower(x)
+    torch.testing.assert_close(seen["bn1"][0], bn.running_mean)
+    torch.testing.assert_close(seen["bn1"][1], (bn.running_var + bn.eps).sqrt())
+    assert all(not m._forward_pre_hooks for m in layers.values()), "the hooks are removed again"
+
+
+def test_loss_is_zero_at_the_running_statistics(resnet):
+    layers = batch_norms(resnet.model)
+    seen = {n: (bn.running_mean, (bn.running_var + bn.eps).sqrt()) for n, bn in layers.items()}
+    assert all(loss.item() == 0 for loss in alignment_losses(seen, layers).values())
+
+
+def test_stays_within_bound_and_a_valid_image(mini, colours):
+    x = mini.preprocess(colours.retain.images)
+    aligned = align(mini, x, steps=4, lr=0.5, bound=0.1).images
+    assert (aligned - x).abs().max() <= 0.1 + 1e-5
+    low, high = mini.pixel_range()
+    assert (aligned >= low - 1e-5).all() and (aligned <= high + 1e-5).all()
+    assert not torch.equal(aligned, x)
+
+
+def test_changes_nothing_in_the_model(mini, colours):
+    before = {k: v.clone() for k, v in mini.model.state_dict().items()}
+    flags = [p.requires_grad for p in mini.model.parameters()]
+    align(mini, mini.preprocess(colours.retain.images[:8]), steps=2)
+    assert all(torch.equal(v, before[k]) for k, v in mini.model.state_dict().items())
+    assert flags == [p.requires_grad for p in mini.model.parameters()]
+
+
+def test_model_without_batchnorm_and_wrong_size_are_told(vit, mini):
+    with pytest.raises(ModelError, match="no BatchNorm"):
+        align(vit, torch.zeros(2, 3, 32, 32))
+    with pytest.raises(ModelError, match=r"\(N, 3, 64, 64\)"):
+        align(mini, torch.zeros(2, 3, 32, 32))

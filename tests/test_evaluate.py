@@ -1,0 +1,61 @@
+"""Score against the reported rows; accuracies against a plain count."""
+
+import numpy as np
+import pytest
+import torch
+
+from forgetkit import accuracies, evaluate, score
+
+# RN50, forget "marmoset": figures *reported* in arXiv 2506.03117.
+COLUMNS = ("target", "retain", "imagenet", "cifar", "food", "stl", "objectnet")
+REPORTED = {
+    "original": (51.0, 54.7, 59.8, 70.4, 60.9, 92.0, 68.9, None),
+    "GA": (0.0, 0.9, 32.2, 16.4, 22.9, 63.3, 22.1, 45.3),
+    "EMMN": (0.0, 56.7, 28.4, 13.1, 20.4, 54.9, 20.5, 55.6),
+    "LIP": (0.7, 0.2, 1.3, 10.7, 0.2, 10.3, 1.6, 18.6),
+    "paper": (0.0, 50.2, 54.5, 85.7, 62.9, 81.5, 45.2, 91.0),
+}
+
+
+@pytest.mark.parametrize("method", ["GA", "EMMN", "LIP", "paper"])
+def test_score_reproduces_the_reported_rows(method):
+    original = dict(zip(COLUMNS, REPORTED["original"]))
+    *found, reported = REPORTED[method]
+    assert score(dict(zip(COLUMNS, found)), original) == pytest.approx(reported, abs=0.1)
+
+
+def test_gains_do_not_pay_for_losses():
+    original = {"target": 50.0, "a": 50.0, "b": 50.0}
+    assert score({"target": 0.0, "a": 100.0, "b": 25.0}, original) == pytest.approx(100 * (1 + 1 + 0.5) / 3)
+
+
+def test_score_needs_a_known_target():
+    with pytest.raises(ValueError, match="target"):
+        score({"a": 1.0}, {"a": 1.0})
+    assert np.isnan(score({"target": 0.0, "a": 1.0}, {"target": 0.0, "a": 1.0})), "nothing to forget, no Score"
+
+
+def test_a_column_at_zero_is_left_out():
+    assert score({"target": 0.0, "a": 5.0, "b": 9.0}, {"target": 10.0, "a": 10.0, "b": 0.0}) == pytest.approx(75)
+
+
+def test_accuracies_count_hits(mini, colours, prototypes):
+    part = colours.test["retain"]
+    with torch.no_grad():
+        z = mini.embed_tensor(mini.preprocess(part.images))
+    expected = 100 * np.mean((z @ prototypes.T).argmax(1).numpy() == part.labels)
+    assert accuracies(mini, {"retain": part}, prototypes)["retain"] == pytest.approx(expected)
+    assert expected > 80, "the prototypes tell the colours apart, or this test says nothing"
+
+
+def test_table_has_a_row_a_model_and_the_original_first(mini, colours):
+    columns = {n: colours.test[n].take(range(10)) for n in ("retain", "other")}
+    columns["target"] = colours.test["retain"].take(range(5))
+    found = accuracies(mini, columns)
+    if not found["target"]:
+        pytest.skip("the text head knows none of the colours")
+    table = evaluate([mini, mini.copy("twin")], columns)
+    assert list(table["model"]) == ["original", "twin"]
+    assert np.isnan(table["score"][0])
+    twin = table.iloc[1]
+    assert twin["score"] == pytest.approx(score(found, found))

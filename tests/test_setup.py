@@ -1,0 +1,56 @@
+"""What a fresh clone needs: the files agree with each other, and nothing private or third-party is named."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def requirements() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project["dependencies"] + project["optional-dependencies"]["test"]
+
+
+def test_environment_yml_agrees_with_pyproject():
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(e["pip"] for e in entries if isinstance(e, dict))
+    assert sorted(pip) == sorted([*requirements(), "-e ."])
+
+
+def test_lock_pins_every_dependency_with_hashes():
+    lock = (ROOT / "requirements.lock").read_text()
+    for requirement in requirements():
+        name = re.match(r"[A-Za-z0-9_-]+", requirement)[0].replace("_", "-").lower()
+        assert re.search(rf"^{name}==\S+.*\\\n    --hash=sha256:", lock, re.M), f"{name} is not in the lock: make lock"
+
+
+def test_ci_calls_the_readmes_test_command():
+    assert "\nmake test\n" in (ROOT / ".ci/run").read_text()
+    readme = (ROOT / "README.md").read_text()
+    assert "make run" in readme and "make test" in readme
+
+
+def committed() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / f for f in listed.stdout.splitlines() if (ROOT / f).is_file()]
+
+
+def test_no_registry_host_and_no_machine_path_is_committed():
+    hosts = "|".join(("pypi", "pythonhosted", "npmjs", "debian"))
+    for file in committed():
+        if file.suffix in {".png", ".safetensors"}:
+            continue
+        text = file.read_text(errors="ignore")
+        assert not re.search(rf"({hosts})\.org", text), f"{file.name} names a registry's host"
+        assert str(ROOT.parent) + "/" not in text, f"{file.name} holds a path of this machine"
+
+
+def test_committed_weights_are_small():
+    assert (ROOT / "forgetkit/mini/mini-clip.safetensors").stat().st_size <= 25e6

@@ -1,0 +1,64 @@
+"""The model soup: ends exact, integers left alone, alpha chosen with the target in view."""
+
+import pandas as pd
+import pytest
+import torch
+
+from forgetkit.soup import choose_alpha, soup
+
+from conftest import random_clip
+
+SMALL = dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None)
+
+
+@pytest.fixture
+def pair():
+    return random_clip(SMALL, seed=1).model, random_clip(SMALL, seed=2).model
+
+
+@pytest.mark.parametrize("alpha", [0, 1])
+def test_ends_are_returned_exactly(pair, alpha):
+    end = pair[1 - alpha].state_dict()
+    blended = soup(*pair, alpha)
+    assert blended.keys() == end.keys()
+    assert all(torch.equal(blended[k], end[k]) for k in end if end[k].is_floating_point())
+
+
+def test_middle_is_the_weighted_mean(pair):
+    f, o = (model.state_dict() for model in pair)
+    key = "visual.layer2.0.conv2.weight"
+    torch.testing.assert_close(soup(*pair, 0.25)[key], 0.25 * f[key] + 0.75 * o[key])
+
+
+def test_equal_statistics_and_integer_counters_stay_to_the_bit(pair):
+    unlearned, original = pair
+    original.visual.bn1.load_state_dict(unlearned.visual.bn1.state_dict())
+    unlearned.visual.bn2.num_batches_tracked.fill_(7)
+    blended = soup(unlearned, original, 0.3)
+    assert torch.equal(blended["visual.bn1.running_var"], original.visual.bn1.running_var)
+    assert blended["visual.bn2.num_batches_tracked"].item() == 7
+    assert blended["visual.bn2.num_batches_tracked"].dtype == torch.int64
+
+
+def test_other_architecture_is_told(pair):
+    other = random_clip({**SMALL, "width": 16}).model
+    with pytest.raises(ValueError, match="differ in architecture"):
+        soup(pair[0], other, 0.5)
+
+
+TABLE = pd.DataFrame(
+    {"alpha": [0.0, 0.5, 0.8, 1.0], "target": [80.0, 6.0, 1.0, 0.0], "score": [60.0, 99.0, 97.0, 96.0]}
+)
+
+
+def test_alpha_keeps_the_target_forgotten():
+    assert choose_alpha(TABLE, target_limit=1.0) == 0.8
+    assert choose_alpha(TABLE, target_limit=None) == 0.5
+
+
+def test_alpha_without_any_admissible_takes_the_lowest_target():
+    assert choose_alpha(TABLE[TABLE["alpha"] < 0.8], target_limit=1.0) == 0.5
+
+
+def test_ties_go_to_the_unlearned_end():
+    assert choose_alpha(pd.DataFrame({"alpha": [0.5, 0.9], "target": [0, 0], "score": [9.0, 9.0]}), 1.0) == 0.9
