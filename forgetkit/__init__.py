@@ -15,4 +15,4 @@ __version__ = "0.1.0"
 __all__ = [
     "Clip", "Recipe", "Splits", "Subgroup", "accuracies", "evaluate", "forget", "load_clip", "remind", "restore",
     "score", "split",
-]
+]  # fmt: skip

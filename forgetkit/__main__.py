@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from .clips import ModelError
+from .clips import ModelError, describe
 from .data import SETS, DataError, cache_folder, load_parts
 from .recipe import Recipe
 from .subgroups import Subgroup
@@ -65,7 +64,7 @@ def results(targets: list[str], seeds: list[int], recipe: str, device: str, out:
     from .pipeline import tutorial_sets, unlearn
 
     clip = load_clip("mini", device=device)
-    where = torch.cuda.get_device_name(clip.device) if clip.device.type == "cuda" else _cpu()
+    device_name = describe(clip.device)
     done = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=["subgroup", "seed", "recipe"])
     pairs = [(t, s) for t in targets for s in seeds]
     for target, seed in tqdm(pairs, unit="run"):
@@ -76,7 +75,7 @@ def results(targets: list[str], seeds: list[int], recipe: str, device: str, out:
         table.insert(0, "recipe", recipe)
         table.insert(0, "seed", seed)
         table.insert(0, "subgroup", target)
-        table["torch"], table["open_clip"], table["device"] = torch.__version__, open_clip.__version__, where
+        table["torch"], table["open_clip"], table["device"] = torch.__version__, open_clip.__version__, device_name
         done = pd.concat([done, table], ignore_index=True) if len(done) else table
         out.parent.mkdir(parents=True, exist_ok=True)
         half = out.with_suffix(".part")
@@ -84,12 +83,6 @@ def results(targets: list[str], seeds: list[int], recipe: str, device: str, out:
         os.replace(half, out)
     last = done[(done["model"] == "restore") & (done["recipe"] == recipe)]
     print(last.groupby("subgroup")[["target", "score"]].agg(["mean", "max", "min"]).round(1).to_string())
-
-
-def _cpu() -> str:
-    import torch
-
-    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import platform
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
 
 import numpy as np
 import open_clip
@@ -35,6 +36,13 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for result rows: a GPU's name, or the CPU with its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()} ({platform.machine()}), {torch.get_num_threads()} threads"
 
 
 def autocast(device: torch.device, enabled: bool | None = None) -> torch.autocast:
@@ -73,9 +81,7 @@ class Clip:
 
     def copy(self, name: str | None = None, **record) -> Clip:
         """A deep copy of the model under a new name, with `record` added to what was noted so far."""
-        return replace(
-            self, model=copy.deepcopy(self.model), name=name or self.name, record={**self.record, **record}
-        )
+        return replace(self, model=copy.deepcopy(self.model), name=name or self.name, record={**self.record, **record})
 
     def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 to (N, 3, S, S) float on the model's device: resize, centre crop, normalise."""
@@ -177,7 +183,9 @@ def check_images(clip: Clip, x: torch.Tensor) -> None:
     """Raise ModelError unless x is (N, 3, S, S) with S the model's image size."""
     s = clip.image_size
     if x.ndim != 4 or tuple(x.shape[1:]) != (3, s, s):
-        raise ModelError(f"{clip.name} takes images of shape (N, 3, {s}, {s}), got {tuple(x.shape)}: use clip.preprocess.")
+        raise ModelError(
+            f"{clip.name} takes images of shape (N, 3, {s}, {s}), got {tuple(x.shape)}: use clip.preprocess."
+        )
 
 
 def class_head(clip: Clip, sets, head: torch.Tensor | None) -> torch.Tensor:

@@ -20,9 +20,9 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -97,9 +97,7 @@ class ImageSet:
 # The named sets
 
 
-def load(
-    name: str, part: str = "test", root: str | Path | None = None, cache: str | Path | None = None
-) -> ImageSet:
+def load(name: str, part: str = "test", root: str | Path | None = None, cache: str | Path | None = None) -> ImageSet:
     """One part of a named set; fetched once, then read from the cache.
 
     name:  "cifar10", "fashion", "quickdraw" or "emoji"

@@ -7,7 +7,7 @@ and acc0 is the original model's accuracy. The formula reproduces the scores rep
 from __future__ import annotations
 
 import math
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -62,7 +62,9 @@ def before_after(
     Images are drawn at random among those that the original model gets right, so that what is lost is seen.
     """
     rng = np.random.default_rng(seed)
-    figure, axes = plt.subplots(len(columns), per_column, figsize=(per_column * 1.45, len(columns) * 1.75), squeeze=False)
+    figure, axes = plt.subplots(
+        len(columns), per_column, figsize=(per_column * 1.45, len(columns) * 1.75), squeeze=False
+    )
     for line, (name, part) in zip(axes, columns.items()):
         part = part.take(rng.permutation(len(part))[:200])
         head = original.head(part.classes, part.prompts)
@@ -105,7 +107,9 @@ def fisher_bars(record: dict) -> Figure:
     table = pd.DataFrame(record["fisher"])
     figure, axis = plt.subplots(figsize=(7, 0.18 * len(table) + 0.8))
     chosen = table["layer"].isin(record["layers"])
-    axis.barh(table["layer"], table["ratio"], color=np.where(chosen, COLOURS["restore"], "#cccccc"), edgecolor="black", lw=0.3)
+    axis.barh(
+        table["layer"], table["ratio"], color=np.where(chosen, COLOURS["restore"], "#cccccc"), edgecolor="black", lw=0.3
+    )
     axis.axvline(1, color="black", lw=0.8, ls=":")
     axis.invert_yaxis()
     axis.set(xlabel="relative Fisher information, forget / retain (ratio)", xscale="log")

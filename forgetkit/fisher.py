@@ -18,6 +18,8 @@ from tqdm.auto import tqdm
 from .clips import Clip
 from .data import ImageSet
 from .lora import adaptable
+from .recipe import Recipe
+from .subgroups import Splits
 
 
 def squared_gradients(
@@ -66,3 +68,16 @@ def top_k(table: pd.DataFrame, k: int) -> list[str]:
     if not 1 <= k <= len(table):
         raise ValueError(f"k must lie in 1..{len(table)} (the layers of this image tower), got {k}.")
     return table.sort_values("ratio", ascending=False)["layer"].head(k).tolist()
+
+
+def choose_layers(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor) -> tuple[list[str], pd.DataFrame]:
+    """The recipe's k layers and the whole table; raises ValueError, before any work, if the tower has fewer."""
+    available = len(adaptable(clip.model.visual))
+    if recipe.k > available:
+        raise ValueError(f"k={recipe.k} layers, but this image tower has {available}: choose a lower k.")
+
+    def few(part: ImageSet) -> ImageSet:
+        return part.take(range(min(recipe.fisher_samples, len(part))))
+
+    table = relative_fisher(clip, few(sets.forget), few(sets.retain), head)
+    return top_k(table, recipe.k), table

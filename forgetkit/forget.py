@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 
 from .clips import Clip, class_head, stage
 from .evaluate import predict
-from .fisher import relative_fisher, top_k
-from .lora import adapt, adaptable, merge
+from .fisher import choose_layers
+from .lora import adapt, merge
 from .recipe import Recipe
 from .subgroups import Splits
 
@@ -41,11 +41,7 @@ def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None =
     """
     head = class_head(clip, sets, head)
     generator = torch.Generator().manual_seed(recipe.seed)
-    if recipe.k > len(adaptable(clip.model.visual)):
-        raise ValueError(f"k={recipe.k} layers, but this image tower has {len(adaptable(clip.model.visual))}: lower k.")
-    few = lambda part: part.take(range(min(recipe.fisher_samples, len(part))))  # noqa: E731
-    fisher = relative_fisher(clip, few(sets.forget), few(sets.retain), head)
-    layers = top_k(fisher, recipe.k)
+    layers, fisher = choose_layers(clip, sets, recipe, head)
 
     unlearned = clip.copy("forget", fisher=fisher.to_dict("records"), layers=layers)
     params = adapt(unlearned.model.visual, layers, recipe.rank, recipe.alpha, generator)
@@ -54,18 +50,20 @@ def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None =
     labels = torch.as_tensor(sets.forget.labels, device=clip.device)
     batches = index_batches(len(x), recipe.forget_batch, generator)
 
-    history = []
-    for step in tqdm(range(recipe.forget_steps + 1), desc="forget", leave=False):
-        if recipe.forget_stop is not None and step % recipe.forget_check == 0:
-            known = (predict(unlearned, sets.forget.images, head) == labels.cpu()).double().mean().item()
-            history.append({"step": step, "target": 100 * known})
-            if step == 0 and 100 * known <= recipe.forget_stop:
-                log.warning("Only %.1f %% of the forget images are recognised to begin with: check the classes and prompts.", 100 * known)
-            if 100 * known <= recipe.forget_stop:
+    def recognised() -> float:
+        """Percent of D_f still called by its own class."""
+        return 100 * (predict(unlearned, sets.forget.images, head) == labels.cpu()).double().mean().item()
+
+    history, stop = [], recipe.forget_stop
+    for step in tqdm(range(recipe.forget_steps), desc="forget", leave=False):
+        if stop is not None and step % recipe.forget_check == 0:
+            history.append({"step": step, "target": recognised()})
+            if history[-1]["target"] <= stop:
+                if step == 0:
+                    log.warning("The model recognises almost none of the forget images: check classes and prompts.")
                 break
         index = next(batches).to(clip.device)
-        z = unlearned.embed_tensor(x[index])
-        loss = (z * head[labels[index]]).sum(1).mean()
+        loss = (unlearned.embed_tensor(x[index]) * head[labels[index]]).sum(1).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -43,6 +43,7 @@ class Recipe:
     n_abstract: int = 0  # abstract versions of retain images (inverted, edges, gray, blended), distilled on
     guard_weight: float = 0.0  # hinge on D_f that keeps the target text below the best other
     guard_margin: float = 2.0  # logits
+    rename_weight: float = 1.0  # class distillation on D_f with the target's text removed: what else is it?
     ema_decay: float = 0.95
 
     # Stage 3: restore

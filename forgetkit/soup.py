@@ -62,9 +62,7 @@ def choose_alpha(table: pd.DataFrame, target_limit: float | None) -> float:
 
 
 @stage
-def restore(
-    unlearned: Clip, original: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None = None
-) -> Clip:
+def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None = None) -> Clip:
     """Stage 3: blend the unlearned model with the original, alpha chosen on the calibration set.
 
     head (C, D): class embeddings; from the sets' prompts by default.

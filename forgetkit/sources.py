@@ -22,9 +22,9 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import torchvision
@@ -259,8 +259,7 @@ def _pack(name: str, package: Package, folder: Path) -> Path:
         help = "install Node.js, which brings it" if package.client == "npm" else "only Debian and Ubuntu have it"
         online = "use an open internet connection, or " if source.torchvision else ""
         raise DataError(
-            f"{name}: {package.client} was not found ({help}): "
-            f"{online}pass as root= a folder with {source.layout}."
+            f"{name}: {package.client} was not found ({help}): {online}pass as root= a folder with {source.layout}."
         )
     if package.client == "npm":  # its cache goes to `folder` too: nothing stays behind
         options = ["--ignore-scripts", "--cache=npm", "--fetch-retries=1", "--fetch-retry-mintimeout=2000"]

@@ -11,12 +11,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping
 
 import numpy as np
 
-from .data import PARTS, DataError, ImageSet
+from .data import DataError, ImageSet
 
 # CIFAR-10's ten classes as a label tree of two families.
 CIFAR10_FAMILIES = {
@@ -101,7 +101,9 @@ def split(
         if n < 1:
             raise DataError(f"{name} must be at least 1, got {n}: an empty set teaches nothing.")
     if n_retain < len(subgroup.siblings):
-        raise DataError(f"n_retain={n_retain} is fewer than the {len(subgroup.siblings)} siblings: ask for one of each.")
+        raise DataError(
+            f"n_retain={n_retain} is fewer than the {len(subgroup.siblings)} siblings: ask for one of each."
+        )
     rng = np.random.default_rng(seed)
 
     def draw(part: ImageSet, name: str, n: int, what: str) -> np.ndarray:
@@ -138,6 +140,3 @@ def columns(part: ImageSet, subgroup: Subgroup) -> dict[str, ImageSet]:
         if not found[name].any():
             raise DataError(f"{part.name} has no image of the {name} classes: the subgroup is empty there.")
     return {name: part.take(mask) for name, mask in found.items() if mask.any()}
-
-
-__all__ = ["CIFAR10_FAMILIES", "PARTS", "Splits", "Subgroup", "columns", "split"]

@@ -41,7 +41,10 @@ def test_full_width_rn50_and_vit_attention_weights_learn():
     """The real shapes: RN50's attention pool and ViT-B-32's in_proj_weight, on random weights."""
     import open_clip
 
-    for model, expected in (("RN50", "attnpool.q_proj.weight"), ("ViT-B-32", "transformer.resblocks.0.attn.in_proj_weight")):
+    for model, expected in (
+        ("RN50", "attnpool.q_proj.weight"),
+        ("ViT-B-32", "transformer.resblocks.0.attn.in_proj_weight"),
+    ):
         torch.manual_seed(0)
         tower = open_clip.create_model(model).visual.eval()
         names = [n for n in adaptable(tower) if "attn" in n]

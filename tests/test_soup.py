@@ -3,10 +3,9 @@
 import pandas as pd
 import pytest
 import torch
+from conftest import random_clip
 
 from forgetkit.soup import choose_alpha, soup
-
-from conftest import random_clip
 
 SMALL = dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None)
 

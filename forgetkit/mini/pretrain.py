@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from forgetkit import data
-from forgetkit.clips import autocast, pick_device, register_mini
+from forgetkit.clips import autocast, describe, pick_device, register_mini
 
 # What a caption may say: templates of a style, and templates true of every style.
 TEMPLATES = {
@@ -129,7 +129,9 @@ def augment(images: torch.Tensor, size: int, generator: torch.Generator) -> torc
     return x.masked_fill(hole[:, None], 0.5).clamp(0, 1)
 
 
-def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, own: torch.Tensor, true: torch.Tensor):
+def contrastive_loss(
+    image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, own: torch.Tensor, true: torch.Tensor
+):
     """CLIP's symmetric loss over B images and K distinct captions.
 
     image (B, D), text (K, D): unit rows. own (B,) long: the caption drawn for each image.
@@ -255,8 +257,12 @@ def pretrain(config: Pretraining, out: Path, device: torch.device, minutes: floa
     record = {
         "config": asdict(config),
         "steps": steps,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "open_clip": open_clip.__version__},
+        "device": describe(device),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "open_clip": open_clip.__version__,
+        },
         "loss": history,
     }
     (out / "pretraining.json").write_text(json.dumps(record))
@@ -265,9 +271,7 @@ def pretrain(config: Pretraining, out: Path, device: torch.device, minutes: floa
 
 def export(model: torch.nn.Module, path: Path) -> None:
     """Weights in half precision (running statistics in full: stage 2 reads them), written in one move."""
-    state = {
-        k: v.half() if v.is_floating_point() and "running" not in k else v for k, v in model.state_dict().items()
-    }
+    state = {k: v.half() if v.is_floating_point() and "running" not in k else v for k, v in model.state_dict().items()}
     save_file({k: v.contiguous() for k, v in state.items()}, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
 

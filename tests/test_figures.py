@@ -1,0 +1,75 @@
+"""Figures show what they are given, with named axes."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from forgetkit import figures
+
+RECORD = {
+    "fisher": [{"layer": "a", "forget": 2.0, "retain": 1.0, "ratio": 2.0}, {"layer": "b", "forget": 1.0, "retain": 2.0, "ratio": 0.5}],
+    "layers": ["a"],
+    "align": [{"layer": "bn1", "before": 2.0, "after": 1.0}, {"layer": "bn2", "before": 4.0, "after": 1.0}],
+    "forget": [{"step": 0.0, "target": 90.0}, {"step": 1.0, "loss": 0.5}, {"step": 5.0, "target": 1.0}],
+    "remind": [{"step": 1.0, "contrastive": 2.0, "distill": 1.0}, {"step": 2.0, "contrastive": 1.0, "distill": 0.5}],
+    "soup": [{"alpha": a, "target": t, "retain": 70.0, "score": 90.0} for a, t in ((0.0, 80.0), (0.5, 9.0), (1.0, 0.0))],
+    "alpha": 0.5,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def test_chosen_layers_stand_out():
+    figure = figures.fisher_bars(RECORD)
+    bars = figure.axes[0].patches
+    assert [b.get_width() for b in bars] == [2.0, 0.5]
+    assert bars[0].get_facecolor() != bars[1].get_facecolor()
+
+
+@pytest.mark.parametrize("draw", [figures.fisher_bars, figures.alignment_bars, figures.soup_path, figures.loss_curves])
+def test_axes_are_named(draw):
+    for axis in draw(RECORD).axes:
+        assert axis.get_xlabel() and (axis.get_ylabel() or draw is figures.fisher_bars)
+
+
+def test_alignment_shows_both_sides():
+    heights = sorted(p.get_height() for p in figures.alignment_bars(RECORD).axes[0].patches if p.get_height())
+    assert heights[:4] == [1.0, 1.0, 2.0, 4.0]
+
+
+def test_soup_marks_the_chosen_alpha():
+    lines = figures.soup_path(RECORD).axes[0].lines
+    assert any(list(line.get_xdata()) == [0.5, 0.5] for line in lines)
+
+
+def test_table_has_a_bar_a_model_and_column():
+    table = pd.DataFrame({"model": ["original", "restore"], "target": [90.0, 1.0], "retain": [80.0, 79.0]})
+    heights = [p.get_height() for p in figures.table_bars(table, ["target", "retain"]).axes[0].patches]
+    assert {90.0, 1.0, 80.0, 79.0} <= set(heights)
+
+
+def test_grid_has_a_row_a_set(colours):
+    figure = figures.image_grid({"forget": colours.forget, "retain": colours.retain}, columns=3)
+    assert len(figure.axes) == 6 and sum(len(a.images) for a in figure.axes) == 6
+    assert any("forget" in t.get_text() for a in figure.axes for t in a.texts)
+
+
+def test_before_after_shows_only_what_the_original_knew(mini, colours):
+    figure = figures.before_after(mini, mini, {"retain": colours.test["retain"]}, per_column=4)
+    titles = [a.get_title() for a in figure.axes if a.images]
+    for title in titles:
+        before, after = title.split("\n→ ")
+        assert before == after, "the same model changes nothing"
+
+
+def test_save_writes_a_png(tmp_path):
+    figures.save(figures.soup_path(RECORD), tmp_path / "new", "soup")
+    assert (tmp_path / "new/soup.png").read_bytes().startswith(b"\x89PNG")
