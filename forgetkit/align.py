@@ -76,7 +76,7 @@ def align(
     aligned, curve = [], torch.zeros(steps)
     first, last = {n: 0.0 for n in layers}, {n: 0.0 for n in layers}
     groups = torch.tensor_split(x, max(1, round(len(x) / batch)))
-    bar = tqdm(total=len(groups) * steps, desc="align", leave=False, disable=len(groups) * steps < 20)
+    bar = tqdm(total=len(groups) * steps, desc="align", leave=False, delay=1)
     try:
         for group in groups:
             delta = torch.zeros_like(group, requires_grad=True)

@@ -121,14 +121,14 @@ class Clip:
             z = self.model.encode_image(x)
         return F.normalize(z.float(), dim=-1)
 
-    def batches(self, images: np.ndarray, batch: int, progress: str | None = None) -> Iterator[torch.Tensor]:
+    def batches(self, images: np.ndarray, batch: int, progress: str = "embed") -> Iterator[torch.Tensor]:
         """Preprocessed batches of a uint8 image array, in order."""
         starts = range(0, len(images), batch)
-        for i in tqdm(starts, desc=progress, leave=False, disable=progress is None or len(starts) < 8):
+        for i in tqdm(starts, desc=progress, leave=False, delay=1):
             yield self.preprocess(images[i : i + batch])
 
     @torch.no_grad()
-    def embed(self, images: np.ndarray, batch: int = 250, progress: str | None = None) -> torch.Tensor:
+    def embed(self, images: np.ndarray, batch: int = 250, progress: str = "embed") -> torch.Tensor:
         """Unit image embeddings (N, D) float32 of (N, H, W, 3) uint8 images."""
         return torch.cat([self.embed_tensor(x) for x in self.batches(images, batch, progress)])
 

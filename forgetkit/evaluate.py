@@ -19,7 +19,7 @@ TARGET = "target"
 
 
 @torch.no_grad()
-def predict(clip: Clip, images, head: torch.Tensor, progress: str | None = None) -> torch.Tensor:
+def predict(clip: Clip, images, head: torch.Tensor, progress: str = "predict") -> torch.Tensor:
     """Predicted class per image, (N,) long on the CPU; head (C, D) unit class embeddings."""
     return (clip.embed(images, progress=progress) @ head.T).argmax(1).cpu()
 

@@ -41,7 +41,7 @@ def squared_gradients(
     per_sample = vmap(grad(similarity), in_dims=(None, 0, 0))
     chunk = chunk or max(1, min(64, int(1e8 / sum(p.numel() for p in chosen.values()))))
     rows = []
-    for i in tqdm(range(0, len(x), chunk), desc="Fisher", leave=False, disable=len(x) < 8 * chunk):
+    for i in tqdm(range(0, len(x), chunk), desc="Fisher", leave=False, delay=1):
         with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no per-sample rule
             grads = per_sample(chosen, x[i : i + chunk], text[i : i + chunk])
         rows.append(torch.stack([grads[n].flatten(1).square().sum(1) for n in names], 1))

@@ -14,6 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .clips import Clip, class_head, stage
+from .distill import hinge
 from .evaluate import predict
 from .fisher import choose_layers
 from .lora import adapt, merge
@@ -63,7 +64,11 @@ def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None =
                     log.warning("The model recognises almost none of the forget images: check classes and prompts.")
                 break
         index = next(batches).to(clip.device)
-        loss = (unlearned.embed_tensor(x[index]) * head[labels[index]]).sum(1).mean()
+        z = unlearned.embed_tensor(x[index])
+        if recipe.forget_loss == "similarity":
+            loss = (z * head[labels[index]]).sum(1).mean()
+        else:
+            loss = hinge(z, labels[index], head, clip.scale, recipe.guard_margin)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -22,6 +22,7 @@ class Recipe:
 
     # Stage 1: forget
     forget_steps: int = 200  # at most; the stopping rule ends it long before
+    forget_loss: str = "hinge"  # "similarity" is the paper's, without a floor; "hinge" ends where its work is done
     forget_lr: float = 1e-3
     forget_batch: int = 64
     forget_stop: float | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
@@ -62,7 +63,7 @@ class Recipe:
     @classmethod
     def paper(cls, **changes) -> Recipe:
         return replace(
-            cls(name="paper", distill_without_target=False, soup_target_limit=None),
+            cls(name="paper", forget_loss="similarity", distill_without_target=False, soup_target_limit=None),
             **changes,
         )
 
