@@ -15,46 +15,49 @@ class Recipe:
     seed: int = 0  # adapters' init and the order of batches; the sets have a seed of their own
 
     # Adapters
-    k: int = 8  # layers adapted, by relative Fisher information
+    k: int = 16  # layers that stage 1 adapts, by relative Fisher information; few layers must each move far
     rank: int = 8
     alpha: float = 16.0  # LoRA's scale is alpha / rank
     fisher_samples: int = 200  # images of each set the Fisher information is averaged over
 
     # Stage 1: forget
-    forget_steps: int = 200  # at most; the stopping rule ends it long before
     forget_loss: str = "hinge"  # "similarity" is the paper's, without a floor; "hinge" ends where its work is done
-    forget_lr: float = 1e-3
+    forget_steps: int = 200  # at most; the stopping rule ends it long before
+    forget_lr: float = 3e-4
     forget_batch: int = 64
     forget_stop: float | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
-    forget_check: int = 5  # steps between two looks at the stopping rule
+    forget_check: int = 2  # steps between two looks at the stopping rule: each step past it is damage
 
     # Stage 2: remind
-    align_steps: int = 30  # 0 leaves the retain images as they are
+    align_steps: int = 15  # 0 leaves the retain images as they are
     align_lr: float = 0.05
-    align_bound: float = 0.5  # |delta| in normalised pixels
-    remind_layers: str = "same"  # "same" adapts the k layers of stage 1, "all" every adaptable weight
-    remind_steps: int = 150
+    align_bound: float = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
+    remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1
+    remind_steps: int = 100  # losses are flat by then
     remind_lr: float = 1e-3
-    remind_batch: int = 64
+    remind_batch: int = 64  # of each kind of image
     contrastive_weight: float = 1.0
     distill_weight: float = 1.0  # class distillation on the aligned retain images
     distill_without_target: bool = True  # remove the target's text from student and teacher
-    feature_weight: float = 0.0  # feature distillation on all images below
-    n_noise: int = 0  # noise images aligned to the BN statistics, distilled on
-    n_abstract: int = 0  # abstract versions of retain images (inverted, edges, gray, blended), distilled on
-    guard_weight: float = 0.0  # hinge on D_f that keeps the target text below the best other
+    feature_weight: float = 100.0  # feature distillation on retain and classless images; 1 - cos is small
+    n_noise: int = 200  # noise images aligned to the BN statistics
+    n_abstract: int = 200  # abstractions of retain images: inverted, edges, grey, blended
+    guard_weight: float = 1.0  # hinge on D_f that keeps the target text below the best other
     guard_margin: float = 2.0  # logits
     rename_weight: float = 1.0  # class distillation on D_f with the target's text removed: what else is it?
-    ema_decay: float = 0.95
+    ema_decay: float = 0.95  # averages over some 20 steps
 
     # Stage 3: restore
     alphas: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(21))
-    soup_target_limit: float | None = 1.0  # percent of calibration target images that may be recognised
+    soup_target_limit: float | None = 0.0  # percent of calibration target images recognised; of 100, 1 may mean 4
 
     def __post_init__(self):
         for name in ("k", "rank", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Recipe: {name} must be at least 1, got {getattr(self, name)}.")
+        for name, choices in (("forget_loss", ("similarity", "hinge")), ("remind_layers", ("same", "all"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"Recipe: {name} must be one of {choices}, got {getattr(self, name)!r}.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"Recipe: ema_decay must lie in [0, 1), got {self.ema_decay}.")
         if not self.alphas or not all(0 <= a <= 1 for a in self.alphas):
@@ -62,10 +65,21 @@ class Recipe:
 
     @classmethod
     def paper(cls, **changes) -> Recipe:
-        return replace(
-            cls(name="paper", forget_loss="similarity", distill_without_target=False, soup_target_limit=None),
-            **changes,
+        """Published: Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup. Else (guess)."""
+        published = cls(
+            name="paper",
+            k=8,  # (guess)
+            forget_loss="similarity",
+            forget_stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
+            remind_layers="same",  # (guess)
+            feature_weight=0.0,  # (guess) distillation on class probabilities of the retain images only
+            distill_without_target=False,  # (guess)
+            n_noise=0,
+            n_abstract=0,
+            guard_weight=0.0,
+            soup_target_limit=None,  # (guess) the best calibration Score
         )
+        return replace(published, **changes)
 
     @classmethod
     def default(cls, **changes) -> Recipe:

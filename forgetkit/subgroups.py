@@ -80,7 +80,7 @@ def split(
     zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None,
     n_forget: int = 400,
     n_retain: int = 400,
-    n_calibration: int = 50,
+    n_calibration: int = 100,
     seed: int = 0,
 ) -> Splits:
     """Draw the sets of a subgroup.

@@ -86,6 +86,8 @@ def test_paper_recipe_runs_and_a_vit_needs_no_alignment(vit, colours):
         (dict(k=0), ValueError, "k must be at least 1"),
         (dict(ema_decay=1.0), ValueError, "ema_decay"),
         (dict(alphas=(0.0, 1.5)), ValueError, "alphas"),
+        (dict(forget_loss="cosine"), ValueError, "'similarity', 'hinge'"),
+        (dict(remind_layers="some"), ValueError, "'same', 'all'"),
     ],
 )
 def test_bad_recipe_has_its_sentence(mini, colours, prototypes, changes, error, message):
