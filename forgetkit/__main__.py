@@ -32,13 +32,18 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
 
     Subgroup.within(target)  # a wrong name is told before anything starts
     Recipe.named(recipe)
+    notebook = NOTEBOOKS / "00_quickstart.ipynb"
+    if not notebook.exists():
+        raise DataError(
+            f"There is no {notebook}: run this from a clone of the repository, installed with `pip install -e .`."
+        )
     fetch()
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TQDM_DISABLE", "1")  # bars inside the notebook clutter what is read later
     try:
         papermill.execute_notebook(
-            NOTEBOOKS / "00_quickstart.ipynb",
+            notebook,
             out / "00_quickstart.ipynb",
             parameters={"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)},
             kernel_name="python3",

@@ -21,7 +21,12 @@ from .clips import Clip, autocast, batch_norms, check_images
 
 @dataclass(frozen=True)
 class Aligned:
-    """images (N, 3, S, S) preprocessed, x + delta; losses: one row a BN layer, its loss before and after."""
+    """Images x + delta, and how far L_a fell.
+
+    images: (N, 3, S, S) preprocessed
+    losses: one row a BN layer, from input to output: layer, before, after
+    curve:  L_a before each step and at the end, steps + 1 values
+    """
 
     images: torch.Tensor
     losses: pd.DataFrame
@@ -59,50 +64,41 @@ def alignment_losses(seen: dict, layers: dict[str, torch.nn.BatchNorm2d]) -> dic
 
 
 def align(
-    clip: Clip, x: torch.Tensor, steps: int = 30, lr: float = 0.05, bound: float = 0.5, batch: int = 200
+    clip: Clip, x: torch.Tensor, steps: int = 15, lr: float = 0.05, bound: float = 0.5, batch: int = 200
 ) -> Aligned:
     """Learn a perturbation per image that brings the BN statistics of its batch to the running ones.
 
-    x (N, 3, S, S) preprocessed. `bound` limits |delta| (in units of the normalised pixels, about 0.27 of the
-    full range each); the result stays a valid image. Batches are fixed, in order, of at least two images.
-    Raises ModelError: no BatchNorm, wrong image shape.
+    x (N, 3, S, S) preprocessed. `bound` limits |delta|, in normalised pixels (one is about a quarter of the way
+    from black to white); the result stays a valid image. Statistics are those of fixed batches, in order, of about
+    `batch` images. Raises ModelError: no BatchNorm, wrong image shape.
     """
     check_images(clip, x)
     layers = batch_norms(clip.model)
-    tower = clip.model.visual
-    was = [p.requires_grad for p in tower.parameters()]
-    tower.requires_grad_(False)
-    low, high = clip.pixel_range()
-    aligned, curve = [], torch.zeros(steps)
-    first, last = {n: 0.0 for n in layers}, {n: 0.0 for n in layers}
     groups = torch.tensor_split(x, max(1, round(len(x) / batch)))
-    bar = tqdm(total=len(groups) * steps, desc="align", leave=False, delay=1)
-    try:
-        for group in groups:
-            delta = torch.zeros_like(group, requires_grad=True)
-            optimizer = torch.optim.Adam([delta], lr=lr)
-            for step in range(steps + 1):
-                shifted = torch.minimum(torch.maximum(group + delta, low), high)
-                with statistics(tower, layers) as seen, autocast(clip.device):
-                    tower(shifted)
-                losses = alignment_losses(seen, layers)
-                total = sum(losses.values())
-                share = len(group) / len(x)
-                if step == 0:
-                    first = {n: first[n] + share * losses[n].item() for n in layers}
-                if step == steps:
-                    last = {n: last[n] + share * losses[n].item() for n in layers}
-                    break
-                curve[step] += share * total.item()
-                (delta.grad,) = torch.autograd.grad(total, delta)
-                optimizer.step()
-                with torch.no_grad():
-                    delta.clamp_(-bound, bound)
-                bar.update()
-            aligned.append(shifted.detach())
-    finally:
-        bar.close()
-        for p, flag in zip(tower.parameters(), was):
-            p.requires_grad_(flag)
-    table = pd.DataFrame({"layer": list(layers), "before": list(first.values()), "after": list(last.values())})
-    return Aligned(torch.cat(aligned).contiguous(memory_format=torch.channels_last), table, curve.tolist())
+    with tqdm(total=len(groups) * steps, desc="align", leave=False, delay=1) as bar:
+        done = [_align_batch(clip, group, layers, steps, lr, bound, bar) for group in groups]
+    losses = sum(len(group) / len(x) * history for group, (_, history) in zip(groups, done)).cpu()  # (steps + 1, L)
+    table = pd.DataFrame({"layer": list(layers), "before": losses[0].tolist(), "after": losses[-1].tolist()})
+    images = torch.cat([aligned for aligned, _ in done]).contiguous(memory_format=torch.channels_last)
+    return Aligned(images, table, losses.sum(1).tolist())
+
+
+def _align_batch(clip: Clip, x: torch.Tensor, layers: dict, steps: int, lr: float, bound: float, bar: tqdm):
+    """One batch: the aligned images, like x, and the terms of L_a at every step, (steps + 1, L)."""
+    low, high = clip.pixel_range()
+    delta = torch.zeros_like(x, requires_grad=True)
+    optimizer = torch.optim.Adam([delta], lr=lr)
+    history = []
+    for step in range(steps + 1):
+        shifted = torch.minimum(torch.maximum(x + delta, low), high)
+        with statistics(clip.model.visual, layers) as seen, autocast(clip.device):
+            clip.model.visual(shifted)
+        losses = torch.stack(list(alignment_losses(seen, layers).values()))
+        history.append(losses.detach())
+        if step < steps:
+            (delta.grad,) = torch.autograd.grad(losses.sum(), delta)
+            optimizer.step()
+            with torch.no_grad():
+                delta.clamp_(-bound, bound)
+            bar.update()
+    return shifted.detach(), torch.stack(history)
