@@ -112,7 +112,7 @@ def fisher_bars(record: dict) -> Figure:
     )
     axis.axvline(1, color="black", lw=0.8, ls=":")
     axis.invert_yaxis()
-    axis.set(xlabel="relative Fisher information, forget / retain (ratio)", xscale="log")
+    axis.set(xlabel="relative Fisher information, forget / retain (ratio)")
     axis.tick_params(axis="y", labelsize=7)
     axis.grid(axis="y", visible=False)
     return figure
@@ -154,6 +154,6 @@ def loss_curves(record: dict) -> Figure:
     for name in remind.columns.drop("step"):
         right.plot(remind["step"], remind[name].rolling(5, min_periods=1).mean(), label=name)
     right.set(xlabel="step", ylabel="loss", title="2. remind", yscale="log")
-    right.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.02, 0.5), loc="center left")
     figure.tight_layout()
     return figure

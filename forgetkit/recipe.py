@@ -29,7 +29,7 @@ class Recipe:
     forget_check: int = 2  # steps between two looks at the stopping rule: each step past it is damage
 
     # Stage 2: remind
-    align_steps: int = 15  # 0 leaves the retain images as they are
+    align_steps: int = 15  # most of the fall, in seconds; by 40 every layer's term has fallen. 0: no alignment
     align_lr: float = 0.05
     align_bound: float = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
     remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1
@@ -65,7 +65,7 @@ class Recipe:
 
     @classmethod
     def paper(cls, **changes) -> Recipe:
-        """Published: Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup. Else (guess)."""
+        """Published: relative Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup."""
         published = cls(
             name="paper",
             k=8,  # (guess)

@@ -11,14 +11,20 @@ import pytest
 from forgetkit import figures
 
 RECORD = {
-    "fisher": [{"layer": "a", "forget": 2.0, "retain": 1.0, "ratio": 2.0}, {"layer": "b", "forget": 1.0, "retain": 2.0, "ratio": 0.5}],
+    "fisher": [
+        {"layer": "a", "forget": 2.0, "retain": 1.0, "ratio": 2.0},
+        {"layer": "b", "forget": 1.0, "retain": 2.0, "ratio": 0.5},
+    ],
     "layers": ["a"],
     "align": [{"layer": "bn1", "before": 2.0, "after": 1.0}, {"layer": "bn2", "before": 4.0, "after": 1.0}],
     "forget": [{"step": 0.0, "target": 90.0}, {"step": 1.0, "loss": 0.5}, {"step": 5.0, "target": 1.0}],
     "remind": [{"step": 1.0, "contrastive": 2.0, "distill": 1.0}, {"step": 2.0, "contrastive": 1.0, "distill": 0.5}],
-    "soup": [{"alpha": a, "target": t, "retain": 70.0, "score": 90.0} for a, t in ((0.0, 80.0), (0.5, 9.0), (1.0, 0.0))],
+    "soup": [
+        {"alpha": alpha, "target": target, "retain": 70.0, "score": 90.0}
+        for alpha, target in ((0.0, 80.0), (0.5, 9.0), (1.0, 0.0))
+    ],
     "alpha": 0.5,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)

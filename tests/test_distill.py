@@ -1,0 +1,66 @@
+"""Distillation losses, the guard, and the images of no class."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from forgetkit.classless import abstract_images, noise_images
+from forgetkit.distill import class_distillation, feature_distillation, hinge
+
+SCALE = torch.tensor(10.0)
+HEAD = torch.eye(3, 4)
+
+
+def unit(*rows):
+    return F.normalize(torch.tensor(rows), dim=-1)
+
+
+def test_hinge_measures_the_lead_of_the_own_text_and_has_a_floor():
+    z, labels = HEAD[:1].clone().requires_grad_(), torch.tensor([0])
+    assert hinge(z, labels, HEAD, SCALE, margin=2.0).item() == pytest.approx(10 - 0 + 2)
+    other = HEAD[1:2].clone().requires_grad_()
+    loss = hinge(other, labels, HEAD, SCALE, margin=2.0)
+    loss.backward()
+    assert loss.item() == 0 and not other.grad.any(), "where another class leads by the margin, nothing pulls"
+
+
+def test_class_distillation_is_zero_for_equals_and_grows_with_the_distance():
+    teacher = unit([1.0, 0.5, 0.2, 0.1])
+    assert class_distillation(teacher, teacher, HEAD, SCALE).item() == pytest.approx(0, abs=1e-6)
+    near, far = (class_distillation(unit(row), teacher, HEAD, SCALE) for row in ([1, 0.6, 0.2, 0], [0, 0, 1.0, 0]))
+    assert 0 < near < far
+    s, t = (F.softmax(SCALE * z @ HEAD.T, -1) for z in (unit([1, 0.6, 0.2, 0]), teacher))
+    assert near.item() == pytest.approx((t * (t / s).log()).sum().item(), rel=1e-4)
+
+
+def test_a_removed_class_has_no_say():
+    teacher = torch.tensor([[0.9, 0.3, 0.2, 0.0]])
+    moved = torch.tensor([[-0.9, 0.3, 0.2, 0.0]])  # only the similarity to class 0 differs
+    assert class_distillation(moved, teacher, HEAD, SCALE, without=[0]).item() == pytest.approx(0, abs=1e-6)
+    assert class_distillation(moved, teacher, HEAD, SCALE).item() > 1
+
+
+def test_feature_distillation_leaves_the_freed_direction_alone():
+    teacher, moved = torch.tensor([[0.8, 0.4, 0.2, 0.1]]), torch.tensor([[-0.8, 0.4, 0.2, 0.1]])
+    assert feature_distillation(moved, teacher, HEAD[:1]).item() == pytest.approx(0, abs=1e-6)
+    assert feature_distillation(moved, teacher).item() > 0.5
+
+
+def test_abstract_images_are_valid_and_of_four_kinds(mini, colours):
+    x = mini.preprocess(colours.retain.images)
+    draw = lambda seed: abstract_images(mini, x, 10, torch.Generator().manual_seed(seed))
+    images = draw(0)
+    assert images.shape == (10, 3, 64, 64)
+    low, high = mini.pixel_range()
+    assert (images >= low - 1e-5).all() and (images <= high + 1e-5).all()
+    assert torch.equal(images, draw(0)) and not torch.equal(images, draw(1))
+    pixels = mini.to_pixels(images)
+    grey = (pixels - pixels.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-4
+    assert 2 <= grey.sum() <= 6, "edges and grey ones have no colour, inverted and blended ones do"
+
+
+def test_noise_has_no_data_in_it(mini):
+    a, b = (noise_images(mini, 4, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    low, high = mini.pixel_range()
+    assert a.shape == (4, 3, 64, 64) and (a >= low).all() and (a <= high).all()
+    assert not torch.equal(a, b)
