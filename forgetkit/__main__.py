@@ -40,7 +40,6 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
     fetch()
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("TQDM_DISABLE", "1")  # bars inside the notebook clutter what is read later
     try:
         papermill.execute_notebook(
             notebook,
@@ -55,8 +54,22 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"It is kept, with the full traceback, in {out / '00_quickstart.ipynb'}."
         ) from None
+    strip_bars(out / "00_quickstart.ipynb")
     print(pd.read_csv(out / "table.csv").to_string(index=False))
     print(f"Executed notebook, figures and table.csv are in {os.path.relpath(out)}.")
+
+
+def strip_bars(path: Path) -> None:
+    """Take progress bars and widget state out of an executed notebook: they clutter what is read later."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            kept = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+            cell.outputs = kept
+    nbformat.write(notebook, path)
 
 
 def results(targets: list[str], seeds: list[int], recipe: str, device: str, out: Path) -> None:

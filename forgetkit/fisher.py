@@ -23,29 +23,76 @@ from .subgroups import Splits
 
 
 def squared_gradients(
-    tower: torch.nn.Module, x: torch.Tensor, text: torch.Tensor, names: list[str], chunk: int | None = None
+    tower: torch.nn.Module, x: torch.Tensor, text: torch.Tensor, names: list[str], chunk: int = 64
 ) -> torch.Tensor:
     """|| d sim(x_i, t_i) / d theta_l ||^2 per sample and layer, (N, L).
 
-    x (N, 3, S, S) preprocessed images, text (N, D) unit class embeddings, names: L weights of `tower`.
-    `chunk` samples are differentiated at once (default: as many as keep the gradients near 400 MB).
+    x (N, 3, S, S) preprocessed images, text (N, D) unit class embeddings, names: L weights of `tower` (in eval
+    mode, so that samples do not mix). `chunk` samples are differentiated at once.
     """
+    modules = dict(tower.named_modules())
+    convs = [n for n in names if _plain_conv(modules.get(n.rpartition(".")[0]))]
+    others = [n for n in names if n not in convs]
+    rows = []
+    for i in tqdm(range(0, len(x), chunk), desc="Fisher", leave=False, delay=1):
+        part = x[i : i + chunk], text[i : i + chunk]
+        found = {**_of_convolutions(tower, *part, convs), **_of_others(tower, *part, others)}
+        rows.append(torch.stack([found[n] for n in names], 1))
+    return torch.cat(rows)
+
+
+def _plain_conv(module: torch.nn.Module | None) -> bool:
+    return isinstance(module, torch.nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
+
+
+def _of_convolutions(tower, x: torch.Tensor, text: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
+    """{name: (N,)}: sample i's kernel gradient is (gradient at the output)_i times (unfolded input)_i, transposed.
+
+    One ordinary backward for the batch gives both factors. `vmap` would turn the same into one group a sample,
+    which a CPU computes no faster than a loop.
+    """
+    if not names:
+        return {}
+    seen = {}
+    convs = {n: tower.get_submodule(n.rpartition(".")[0]) for n in names}
+    handles = [
+        conv.register_forward_hook(lambda _, inputs, output, n=n: seen.update({n: (inputs[0].detach(), output)}))
+        for n, conv in convs.items()
+    ]
+    try:
+        similarity = F.cosine_similarity(tower(x.detach().requires_grad_()), text).sum()
+    finally:
+        for handle in handles:
+            handle.remove()
+    gradients = torch.autograd.grad(similarity, [seen[n][1] for n in names])
+    found = {}
+    for n, g in zip(names, gradients):
+        conv = convs[n]
+        a = F.unfold(seen[n][0], conv.kernel_size, conv.dilation, conv.padding, conv.stride)  # (N, fan_in, P)
+        b = g.flatten(2)  # (N, out, P)
+        if a.shape[2] ** 2 < a.shape[1] * b.shape[1]:  # few positions: || b a^T ||^2 = sum (a^T a) * (b^T b)
+            found[n] = (torch.bmm(a.mT, a) * torch.bmm(b.mT, b)).sum((1, 2))
+        else:
+            found[n] = torch.bmm(b, a.mT).square().sum((1, 2))
+    return found
+
+
+def _of_others(tower, x: torch.Tensor, text: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
+    """{name: (N,)} for linear and attention weights, also those that attention takes as bare tensors: torch.func."""
+    if not names:
+        return {}
     params = {n: p.detach() for n, p in tower.named_parameters()}
-    chosen = {n: params[n] for n in names}
-    rest = {**{n: p for n, p in params.items() if n not in chosen}, **dict(tower.named_buffers())}
+    chosen = {n: params.pop(n) for n in names}
+    rest = {**params, **dict(tower.named_buffers())}
 
     def similarity(weights, image, t):
         z = functional_call(tower, {**weights, **rest}, (image[None],))
         return F.cosine_similarity(z, t[None]).squeeze()
 
-    per_sample = vmap(grad(similarity), in_dims=(None, 0, 0))
-    chunk = chunk or max(1, min(64, int(1e8 / sum(p.numel() for p in chosen.values()))))
-    rows = []
-    for i in tqdm(range(0, len(x), chunk), desc="Fisher", leave=False, delay=1):
-        with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no per-sample rule
-            grads = per_sample(chosen, x[i : i + chunk], text[i : i + chunk])
-        rows.append(torch.stack([grads[n].flatten(1).square().sum(1) for n in names], 1))
-    return torch.cat(rows)
+    step = max(1, int(2e7 / sum(p.numel() for p in chosen.values())))  # gradients of 80 MB stay near the cache
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no per-sample rule
+        grads = vmap(grad(similarity), in_dims=(None, 0, 0), chunk_size=step)(chosen, x, text)
+    return {n: grads[n].flatten(1).square().sum(1) for n in names}
 
 
 def relative_fisher(clip: Clip, forget: ImageSet, retain: ImageSet, head: torch.Tensor) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def mini_clip(results: Path) -> str:
 
 
 def quickstart(results: Path) -> str:
-    """One line a subgroup: original → restored accuracies and Score, mean over seeds; the worst seed where it counts."""
+    """One line a subgroup: original → restored, mean over seeds; the worst seed where it counts."""
     rows = pd.read_csv(results / "quickstart.csv").query("recipe == 'default'")
     lines = []
     for subgroup, found in rows.groupby("subgroup", sort=False):

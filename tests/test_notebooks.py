@@ -1,6 +1,5 @@
 """The notebooks: committed clean, reproduced by nbval, and run by papermill with other parameters."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +26,9 @@ def test_is_committed_executed_and_clean(path):
     assert "widgets" not in notebook.metadata, "widget state makes it large"
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "execute it in order, as a whole"
     assert not [o for c in code for o in c.outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert "application/vnd.jupyter.widget-view+json" not in path.read_text(), (
+        "progress bars: see strip_bars in forgetkit/__main__.py"
+    )
     assert len(source(notebook, "parameters")) == 1
     assert path.stat().st_size < 1.5e6
 
@@ -46,7 +48,10 @@ def test_nbval_reproduces_it(path, tmp_path):
         path,
     ]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=path.parent, env={**os.environ, "TQDM_DISABLE": "1"}
+        command,
+        capture_output=True,
+        text=True,
+        cwd=path.parent,
     )
     assert done.returncode == 0, done.stdout[-4000:]
 
