@@ -33,11 +33,9 @@ def test_equals_a_plain_loop(request, name):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * expected.max().item())
 
 
-@pytest.mark.slow
-def test_convolutions_are_faster_than_a_plain_loop(mini):
-    """On mini-CLIP, both in this run; the best of three, so that a busy machine does not decide."""
+def speed_up(tower, names) -> float:
+    """How many times as fast as a plain loop, on 128 images; each the best of three, against a busy machine."""
     x, text = torch.randn(128, 3, 64, 64), F.normalize(torch.randn(128, 128), dim=-1)
-    tower, names = mini.model.visual, [n for n in adaptable(mini.model.visual) if "attnpool" not in n]
 
     def seconds(function):
         best = float("inf")
@@ -47,8 +45,19 @@ def test_convolutions_are_faster_than_a_plain_loop(mini):
             best = min(best, time.perf_counter() - start)
         return best
 
-    fast, slow = seconds(squared_gradients), seconds(plain_loop)
-    assert slow / fast >= 1.5, f"{slow:.2f} s against {fast:.2f} s: only {slow / fast:.1f} times"
+    return seconds(plain_loop) / seconds(squared_gradients)
+
+
+@pytest.mark.slow
+def test_convolutions_are_faster_than_a_plain_loop(mini):
+    tower = mini.model.visual
+    assert speed_up(tower, [n for n in adaptable(tower) if "attnpool" not in n]) >= 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="the attention pool's per-sample gradients are memory-bound: 1.2 to 1.7 times on two cores")
+def test_whole_tower_is_three_times_as_fast_as_a_plain_loop(mini):
+    assert speed_up(mini.model.visual, adaptable(mini.model.visual)) >= 3
 
 
 def test_batch_gradient_is_another_thing(resnet):

@@ -34,3 +34,9 @@ def test_tables_in_the_text_are_those_of_the_rows(request, file):
     text = (request.config.rootpath / file).read_text()
     assert render(text, request.config.rootpath) == text, f"{file} is stale: run `python -m forgetkit.report`"
     assert BLOCK.search(text), "the table is gone"
+
+
+@pytest.mark.xfail(strict=True, reason="ship, seed 2 is at 2.3 %: its soup was chosen on too few calibration images")
+def test_no_single_run_is_above_two_percent(rows):
+    final = rows[(rows["model"] == "restore") & (rows["recipe"] == "default")]
+    assert (final["target"] <= 2).all()
