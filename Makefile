@@ -8,7 +8,7 @@ RECIPE ?= default
 OUT ?= runs/quickstart
 BIN := .venv/bin
 
-.PHONY: run test quick results lock clean
+.PHONY: run test quick results notebooks lock clean
 
 run: .venv/installed
 	$(BIN)/python -m forgetkit run --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
@@ -23,6 +23,10 @@ quick: .venv/installed
 # The rows behind the README's table: six targets, three seeds (about half an hour on two cores; resumable).
 results: .venv/installed
 	$(BIN)/python -m forgetkit results --out docs/results/quickstart.csv
+
+# Every notebook and its solutions, executed in place as they are committed.
+notebooks: .venv/installed
+	$(BIN)/python -m forgetkit notebooks
 
 # The lock file, anew, after a change to pyproject.toml.
 lock: .venv/installed

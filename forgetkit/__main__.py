@@ -1,4 +1,4 @@
-"""Command line: `python -m forgetkit fetch | run | results` (see `--help`)."""
+"""Command line: `python -m forgetkit fetch | run | results | notebooks` (see `--help`)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
     """Execute notebooks/00_quickstart.ipynb with these parameters; leave it, its figures and its table in `out`."""
     import papermill
 
+    from .lesson import execute
+
     Subgroup.within(target)  # a wrong name is told before anything starts
     Recipe.named(recipe)
     notebook = NOTEBOOKS / "00_quickstart.ipynb"
@@ -41,35 +43,26 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            notebook,
-            out / "00_quickstart.ipynb",
-            parameters={"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)},
-            kernel_name="python3",
-            cwd=NOTEBOOKS,
-            execution_timeout=3600,
-        )
+        parameters = {"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)}
+        execute(notebook, out / notebook.name, **parameters)
     except papermill.PapermillExecutionError as error:
         raise SystemExit(
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-            f"It is kept, with the full traceback, in {out / '00_quickstart.ipynb'}."
+            f"It is kept, with the full traceback, in {out / notebook.name}."
         ) from None
-    strip_bars(out / "00_quickstart.ipynb")
     print(pd.read_csv(out / "table.csv").to_string(index=False))
     print(f"Executed notebook, figures and table.csv are in {os.path.relpath(out)}.")
 
 
-def strip_bars(path: Path) -> None:
-    """Take progress bars and widget state out of an executed notebook: they clutter what is read later."""
-    import nbformat
+def notebooks(names: list[str]) -> None:
+    """Execute notebooks in place, as they are committed; `names` such as 02, or all of them with their solutions."""
+    from .lesson import execute
 
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            kept = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
-            cell.outputs = kept
-    nbformat.write(notebook, path)
+    found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not names or path.name[:2] in names]
+    if not found:
+        raise DataError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(names)}.")
+    for path in found:
+        execute(path)
 
 
 def results(targets: list[str], seeds: list[int], recipe: str, device: str, out: Path) -> None:
@@ -78,18 +71,23 @@ def results(targets: list[str], seeds: list[int], recipe: str, device: str, out:
     import torch
     from tqdm import tqdm
 
-    from . import evaluate, load_clip
-    from .pipeline import tutorial_sets, unlearn
+    from . import accuracies, evaluate, load_clip
+    from .kinds import tutorial_sets
+    from .pipeline import unlearn
 
     clip = load_clip("mini", device=device)
     device_name = describe(clip.device)
     done = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=["subgroup", "seed", "recipe"])
+    originals = {}  # the test columns depend on the target only
     pairs = [(t, s) for t in targets for s in seeds]
     for target, seed in tqdm(pairs, unit="run"):
         if ((done["subgroup"] == target) & (done["seed"] == seed) & (done["recipe"] == recipe)).any():
             continue
         sets = tutorial_sets(target, seed)
-        table = evaluate(unlearn(clip, sets, Recipe.named(recipe, seed=seed)), sets.test).round(3)
+        if target not in originals:
+            originals[target] = accuracies(clip, sets.test)
+        models = unlearn(clip, sets, Recipe.named(recipe, seed=seed))
+        table = evaluate(models, sets.test, originals[target]).round(3)
         table.insert(0, "recipe", recipe)
         table.insert(0, "seed", seed)
         table.insert(0, "subgroup", target)
@@ -119,6 +117,8 @@ def main(argv: list[str] | None = None) -> None:
             sub.add_argument("--targets", nargs="+", default=list(RESULT_TARGETS))
             sub.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
             sub.add_argument("--out", type=Path, default=Path("docs/results/quickstart.csv"))
+    sub = commands.add_parser("notebooks", help=notebooks.__doc__)
+    sub.add_argument("names", nargs="*")
     args = vars(parser.parse_args(argv))
     try:
         globals()[args.pop("command")](**args)

@@ -53,9 +53,15 @@ def score(found: Mapping[str, float], original: Mapping[str, float]) -> float:
     return 100 * sum(parts) / len(parts)
 
 
-def evaluate(models: Sequence[Clip], columns: Mapping[str, ImageSet]) -> pd.DataFrame:
-    """The table: one row a model, the first of them the original; accuracies and Score in percent, stages' seconds."""
-    rows = [{"model": clip.name, **accuracies(clip, columns)} for clip in models]
+def evaluate(
+    models: Sequence[Clip], columns: Mapping[str, ImageSet], original: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """The table: one row a model, the first of them the original; accuracies and Score in percent, stages' seconds.
+
+    original: the first model's accuracies, where they are known already.
+    """
+    rows = [{"model": models[0].name, **(original or accuracies(models[0], columns))}]
+    rows += [{"model": clip.name, **accuracies(clip, columns)} for clip in models[1:]]
     original = {name: rows[0][name] for name in columns}
     for i, row in enumerate(rows):
         row["score"] = score({n: row[n] for n in columns}, original) if i else math.nan

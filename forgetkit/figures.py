@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from .clips import Clip
 from .data import ImageSet
+from .evaluate import predict
 
 # Okabe and Ito's colours; light to dark also in grey.
 COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#D55E00"}
@@ -87,6 +88,26 @@ def before_after(
     return figure
 
 
+def guesses(clip: Clip, part: ImageSet, head: torch.Tensor, n: int = 16, seed: int = 0) -> Figure:
+    """Random images of a set with what the model calls them; wrong names in red."""
+    part = part.take(np.random.default_rng(seed).permutation(len(part))[:n])
+    names, p = _guess(clip, part.images, head)
+    columns = 8
+    figure, axes = plt.subplots(
+        -(-len(part) // columns), columns, figsize=(columns * 1.05, -(-len(part) // columns) * 1.3)
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, label, guess, share in zip(axes.flat, part.images, part.labels, names, p):
+        axis.imshow(image)
+        wrong = guess != label
+        title = f"{_short(part.classes[guess], 11)} {share:.0f} %"
+        colour = COLOURS["target"] if wrong else "black"
+        axis.set_title(title, fontsize=8, color=colour, fontweight="bold" if wrong else "normal", pad=2)
+    figure.tight_layout(h_pad=0.5, w_pad=0.2)
+    return figure
+
+
 def _short(name: str, length: int = 14) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
@@ -156,4 +177,54 @@ def loss_curves(record: dict) -> Figure:
     right.set(xlabel="step", ylabel="loss", title="2. remind", yscale="log")
     right.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.02, 0.5), loc="center left")
     figure.tight_layout()
+    return figure
+
+
+def confusion(models: Sequence[Clip], part: ImageSet, head: torch.Tensor | None = None) -> Figure:
+    """What each model calls the images of each class, in percent of the class; one heat map a model."""
+    head = models[0].head(part.classes, part.prompts) if head is None else head
+    n = len(part.classes)
+    figure, axes = plt.subplots(1, len(models), figsize=(4.6 * len(models) + 0.6, 4.2), squeeze=False, sharey=True)
+    for axis, clip in zip(axes[0], models):
+        counts = np.zeros((n, n))
+        np.add.at(counts, (part.labels, predict(clip, part.images, head).numpy()), 1)
+        share = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
+        sns.heatmap(
+            share, annot=True, fmt=".0f", annot_kws={"fontsize": 7}, cmap="cividis", vmin=0, vmax=100, square=True,
+            xticklabels=part.classes, yticklabels=part.classes, cbar=axis is axes[0][-1],
+            cbar_kws={"label": "images of the class (%)", "shrink": 0.8}, ax=axis,
+        )  # fmt: skip
+        axis.set(title=clip.name, xlabel="called", ylabel="is" if axis is axes[0][0] else "")
+    figure.tight_layout()
+    return figure
+
+
+def similarities(clip: Clip, columns: Mapping[str, ImageSet], text: torch.Tensor, name: str) -> Figure:
+    """How similar the images of each set are to one text, (D,): the distributions of the cosine."""
+    rows = [
+        pd.DataFrame({"cosine": (clip.embed(part.images) @ text).cpu().numpy(), "images": column})
+        for column, part in columns.items()
+    ]
+    figure, axis = plt.subplots(figsize=(6.5, 2.6))
+    palette = [COLOURS["target"], COLOURS["restore"], COLOURS["original"], COLOURS["remind"]][: len(rows)]
+    long = pd.concat(rows, ignore_index=True)
+    sns.kdeplot(long, x="cosine", hue="images", common_norm=False, palette=palette, lw=2, ax=axis)
+    for line, style in zip(axis.get_lines(), ["-.", "--", ":", "-"][-len(rows) :]):
+        line.set_linestyle(style)  # tells them apart in grey, too
+    axis.set(xlabel=f"cosine of image and the text {name!r}", ylabel="density", yticks=[])
+    sns.move_legend(axis, "center left", bbox_to_anchor=(1.0, 0.5), frameon=False, title=None)
+    return figure
+
+
+def bars(table: pd.DataFrame, x: str, y: str, label: str, highlight: Sequence[str] = ()) -> Figure:
+    """One bar a row, values written above; the highlighted ones in the target's colour, hatched."""
+    figure, axis = plt.subplots(figsize=(min(9, 0.75 * len(table) + 1.5), 2.6))
+    drawn = axis.bar(table[x], table[y], color=COLOURS["restore"], edgecolor="black", lw=0.4)
+    for bar, name in zip(drawn, table[x]):
+        if name in highlight:
+            bar.set(color=COLOURS["target"], hatch="//", edgecolor="black")
+    axis.bar_label(drawn, fmt="%.0f", fontsize=8, padding=1)
+    axis.set(ylabel=label, ylim=(0, 1.15 * max(table[y].max(), 1)))
+    axis.tick_params(axis="x", rotation=35 if len(table) > 5 else 0)
+    axis.grid(axis="x", visible=False)
     return figure

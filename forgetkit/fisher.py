@@ -11,6 +11,7 @@ from __future__ import annotations
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from open_clip.modified_resnet import AttentionPool2d
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
@@ -23,7 +24,7 @@ from .subgroups import Splits
 
 
 def squared_gradients(
-    tower: torch.nn.Module, x: torch.Tensor, text: torch.Tensor, names: list[str], chunk: int = 64
+    tower: torch.nn.Module, x: torch.Tensor, text: torch.Tensor, names: list[str], chunk: int = 32
 ) -> torch.Tensor:
     """|| d sim(x_i, t_i) / d theta_l ||^2 per sample and layer, (N, L).
 
@@ -31,12 +32,14 @@ def squared_gradients(
     mode, so that samples do not mix). `chunk` samples are differentiated at once.
     """
     modules = dict(tower.named_modules())
-    convs = [n for n in names if _plain_conv(modules.get(n.rpartition(".")[0]))]
-    others = [n for n in names if n not in convs]
+    layers = {n: modules.get(n.rpartition(".")[0]) for n in names}
+    pooled = {f"{n}.{p}_proj.weight" for n, m in modules.items() if isinstance(m, AttentionPool2d) for p in "qkvc"}
+    factored = [n for n in names if n in pooled or _plain_conv(layers[n])]
+    others = [n for n in names if n not in factored]
     rows = []
     for i in tqdm(range(0, len(x), chunk), desc="Fisher", leave=False, delay=1):
         part = x[i : i + chunk], text[i : i + chunk]
-        found = {**_of_convolutions(tower, *part, convs), **_of_others(tower, *part, others)}
+        found = {**_from_factors(tower, *part, factored), **_of_others(tower, *part, others)}
         rows.append(torch.stack([found[n] for n in names], 1))
     return torch.cat(rows)
 
@@ -45,31 +48,51 @@ def _plain_conv(module: torch.nn.Module | None) -> bool:
     return isinstance(module, torch.nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
 
 
-def _of_convolutions(tower, x: torch.Tensor, text: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
-    """{name: (N,)}: sample i's kernel gradient is (gradient at the output)_i times (unfolded input)_i, transposed.
+def _from_factors(tower, x: torch.Tensor, text: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
+    """{name: (N,)}: sample i's weight gradient is (gradient at the output)_i times (input)_i, summed over positions.
 
-    One ordinary backward for the batch gives both factors. `vmap` would turn the same into one group a sample,
-    which a CPU computes no faster than a loop.
+    One ordinary backward for the batch gives both factors of every convolution and attention pool. `vmap` would
+    make one group a sample of a convolution, which a CPU computes no faster than a loop.
     """
     if not names:
         return {}
-    seen = {}
-    convs = {n: tower.get_submodule(n.rpartition(".")[0]) for n in names}
-    handles = [
-        conv.register_forward_hook(lambda _, inputs, output, n=n: seen.update({n: (inputs[0].detach(), output)}))
-        for n, conv in convs.items()
-    ]
+    inputs, outputs = {}, {}  # of each weight: (N, fan_in, P), and a tensor whose gradient unfolds to (N, out, P)
+
+    def convolved(name, conv):
+        def hook(_, args, output):
+            x = args[0].detach()
+            one = conv.kernel_size == conv.stride == (1, 1) and conv.padding == (0, 0)  # nothing to unfold
+            inputs[name] = (
+                x.flatten(2) if one else F.unfold(x, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
+            )
+            outputs[name] = output
+
+        return hook
+
+    def pooled(path):
+        def hook(pool, args, _):
+            result, seen = _attention_pool(pool, args[0])
+            for letter, (a, b) in seen.items():
+                inputs[f"{path}.{letter}_proj.weight"], outputs[f"{path}.{letter}_proj.weight"] = a.detach().mT, b
+            return result  # in place of the module's own output, which is equal
+
+        return hook
+
+    handles = []
+    for path, module in tower.named_modules():
+        if f"{path}.weight" in names and _plain_conv(module):
+            handles.append(module.register_forward_hook(convolved(f"{path}.weight", module)))
+        elif isinstance(module, AttentionPool2d):
+            handles.append(module.register_forward_hook(pooled(path)))
     try:
         similarity = F.cosine_similarity(tower(x.detach().requires_grad_()), text).sum()
     finally:
         for handle in handles:
             handle.remove()
-    gradients = torch.autograd.grad(similarity, [seen[n][1] for n in names])
+    gradients = torch.autograd.grad(similarity, [outputs[n] for n in names])
     found = {}
     for n, g in zip(names, gradients):
-        conv = convs[n]
-        a = F.unfold(seen[n][0], conv.kernel_size, conv.dilation, conv.padding, conv.stride)  # (N, fan_in, P)
-        b = g.flatten(2)  # (N, out, P)
+        a, b = inputs[n], g.flatten(2) if g.ndim == 4 else g.mT
         if a.shape[2] ** 2 < a.shape[1] * b.shape[1]:  # few positions: || b a^T ||^2 = sum (a^T a) * (b^T b)
             found[n] = (torch.bmm(a.mT, a) * torch.bmm(b.mT, b)).sum((1, 2))
         else:
@@ -77,8 +100,23 @@ def _of_convolutions(tower, x: torch.Tensor, text: torch.Tensor, names: list[str
     return found
 
 
+def _attention_pool(pool: AttentionPool2d, x: torch.Tensor):
+    """CLIP's attention pool step by step: its output (N, D), and input and output of each projection by letter.
+
+    The pool hands its weights to `F.multi_head_attention_forward`, which shows neither. x (N, C, H, W).
+    """
+    tokens = x.flatten(2).mT  # (N, P, C)
+    tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + pool.positional_embedding
+    mean = tokens[:, :1]  # the only query whose answer is read
+    q, k, v = pool.q_proj(mean), pool.k_proj(tokens), pool.v_proj(tokens)
+    heads = [t.unflatten(2, (pool.num_heads, -1)).transpose(1, 2) for t in (q, k, v)]  # (N, heads, P, C / heads)
+    answer = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)  # (N, 1, C)
+    out = pool.c_proj(answer)
+    return out[:, 0], {"q": (mean, q), "k": (tokens, k), "v": (tokens, v), "c": (answer, out)}
+
+
 def _of_others(tower, x: torch.Tensor, text: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
-    """{name: (N,)} for linear and attention weights, also those that attention takes as bare tensors: torch.func."""
+    """{name: (N,)} for a transformer's weights, also those that attention takes as bare tensors: torch.func."""
     if not names:
         return {}
     params = {n: p.detach() for n, p in tower.named_parameters()}

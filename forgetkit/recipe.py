@@ -6,7 +6,7 @@ give is our guess, marked (guess). `Recipe.default()` is ours, chosen on validat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Recipe:
     remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1
     remind_steps: int = 100  # losses are flat by then
     remind_lr: float = 1e-3
+    remind_lr_end: float = 0.1  # falls linearly to this share of it: at a constant rate, a late step may still slip
     remind_batch: int = 64  # of each kind of image
     contrastive_weight: float = 1.0
     distill_weight: float = 1.0  # class distillation on the aligned retain images
@@ -49,7 +50,7 @@ class Recipe:
 
     # Stage 3: restore
     alphas: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(21))
-    soup_target_limit: float | None = 0.0  # percent of calibration target images recognised; of 100, 1 may mean 4
+    soup_target_limit: float | None = 0.0  # percent of calibration target images recognised: of 250, none
 
     def __post_init__(self):
         for name in ("k", "rank", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch"):
@@ -84,6 +85,16 @@ class Recipe:
     @classmethod
     def default(cls, **changes) -> Recipe:
         return replace(cls(), **changes)
+
+    def read_by(self, stage: str) -> dict:
+        """The values that a stage ("forget", "remind", "restore") reads, by name: what its result depends on."""
+        later = ("alphas", "soup_")
+        second = ("align_", "remind_", "contrastive_", "distill_", "feature_", "n_", "guard_weight", "rename_", "ema_")
+        values = {name: value for name, value in asdict(self).items() if name != "name"}
+        if stage == "restore":
+            return {name: value for name, value in values.items() if name.startswith(later)}
+        unread = (*later, *(second if stage == "forget" else ("forget_",)))
+        return {name: value for name, value in values.items() if not name.startswith(unread)}
 
     @classmethod
     def named(cls, name: str, **changes) -> Recipe:

@@ -75,10 +75,13 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
 
 def reminding_terms(
     z: dict[str, torch.Tensor], drawn: dict[str, Pool], head: torch.Tensor, scale: torch.Tensor,
-    target: list[int], recipe: Recipe,
+    target: list[int], own: list[int], recipe: Recipe,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
-    """The weighted terms of stage 2's loss, scalars; z: the student's unit embeddings (B, D) of each drawn pool."""
-    without = target if recipe.distill_without_target else []
+    """The weighted terms of stage 2's loss, scalars; z: the student's unit embeddings (B, D) of each drawn pool.
+
+    target: the labels of D_f; own: those of them that no sibling bears, so that their text can be given up.
+    """
+    without = own if recipe.distill_without_target else []
     retain = drawn["retain"]
     terms = {
         "contrastive": recipe.contrastive_weight * F.cross_entropy(scale * z["retain"] @ head.T, retain.labels),
@@ -107,6 +110,7 @@ def remind(forgotten: Clip, original: Clip, sets: Splits, recipe: Recipe, head: 
     head = class_head(original, sets, head)
     generator = torch.Generator().manual_seed(recipe.seed + 1)
     target = sorted({int(c) for c in sets.forget.labels})
+    own = sorted(set(target) - {int(c) for c in sets.retain.labels})
     found, record = pools(original, sets, recipe, generator)
 
     student = forgotten.copy("remind", **record)
@@ -117,6 +121,7 @@ def remind(forgotten: Clip, original: Clip, sets: Splits, recipe: Recipe, head: 
         layers = forgotten.record.get("layers") or choose_layers(original, sets, recipe, head)[0]
     params = adapt(tower, layers, recipe.rank, recipe.alpha, generator)
     optimizer = torch.optim.AdamW(params, lr=recipe.remind_lr, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, recipe.remind_lr_end, recipe.remind_steps)
     averaged = AveragedModel(tower, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
     batches = {name: index_batches(len(pool.images), recipe.remind_batch, generator) for name, pool in found.items()}
 
@@ -125,10 +130,11 @@ def remind(forgotten: Clip, original: Clip, sets: Splits, recipe: Recipe, head: 
         drawn = {name: pool.draw(next(batches[name])) for name, pool in found.items()}
         z = student.embed_tensor(torch.cat([pool.images for pool in drawn.values()]))
         z = dict(zip(drawn, z.split([len(pool.images) for pool in drawn.values()])))
-        terms = reminding_terms(z, drawn, head, original.scale, target, recipe)
+        terms = reminding_terms(z, drawn, head, original.scale, target, own, recipe)
         optimizer.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         optimizer.step()
+        schedule.step()
         averaged.update_parameters(tower)
         history.append({"step": step + 1, **{name: term.detach() for name, term in terms.items()}})
     student.model.visual = merge(averaged.module)

@@ -5,7 +5,7 @@ import torch
 
 from forgetkit.align import align, alignment_losses, statistics
 from forgetkit.clips import ModelError, batch_norms
-from forgetkit.pipeline import tutorial_sets
+from forgetkit.kinds import tutorial_sets
 
 
 def falls_everywhere(clip, images, **options):

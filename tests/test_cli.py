@@ -27,7 +27,7 @@ def test_data_errors_end_in_one_sentence(monkeypatch):
 def test_results_resume_and_skip_what_is_there(monkeypatch, tmp_path, mini, colours):
     computed = []
     monkeypatch.setattr(
-        "forgetkit.pipeline.tutorial_sets", lambda target, seed: computed.append((target, seed)) or colours
+        "forgetkit.kinds.tutorial_sets", lambda target, seed: computed.append((target, seed)) or colours
     )
     monkeypatch.setattr("forgetkit.pipeline.unlearn", lambda clip, sets, recipe: [clip, clip.copy("restore")])
     out = tmp_path / "rows.csv"

@@ -34,12 +34,12 @@ def test_equals_a_plain_loop(request, name):
 
 
 def speed_up(tower, names) -> float:
-    """How many times as fast as a plain loop, on 128 images; each the best of three, against a busy machine."""
+    """How many times as fast as a plain loop, on 128 images; each the best of five, against a busy machine."""
     x, text = torch.randn(128, 3, 64, 64), F.normalize(torch.randn(128, 128), dim=-1)
 
     def seconds(function):
         best = float("inf")
-        for _ in range(3):
+        for _ in range(5):
             start = time.perf_counter()
             function(tower, x, text, names)
             best = min(best, time.perf_counter() - start)
@@ -51,11 +51,10 @@ def speed_up(tower, names) -> float:
 @pytest.mark.slow
 def test_convolutions_are_faster_than_a_plain_loop(mini):
     tower = mini.model.visual
-    assert speed_up(tower, [n for n in adaptable(tower) if "attnpool" not in n]) >= 1.5
+    assert speed_up(tower, [n for n in adaptable(tower) if "attnpool" not in n]) >= 2
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the attention pool's per-sample gradients are memory-bound: 1.2 to 1.7 times on two cores")
 def test_whole_tower_is_three_times_as_fast_as_a_plain_loop(mini):
     assert speed_up(mini.model.visual, adaptable(mini.model.visual)) >= 3
 

@@ -27,7 +27,7 @@ def test_is_committed_executed_and_clean(path):
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "execute it in order, as a whole"
     assert not [o for c in code for o in c.outputs if o.output_type == "error" or o.get("name") == "stderr"]
     assert "application/vnd.jupyter.widget-view+json" not in path.read_text(), (
-        "progress bars: see strip_bars in forgetkit/__main__.py"
+        "progress bars: see forgetkit.lesson.clean"
     )
     assert len(source(notebook, "parameters")) == 1
     assert path.stat().st_size < 1.5e6

@@ -60,7 +60,7 @@ def test_family_names_the_siblings():
         (lambda: Subgroup("cat", ("cat", "dog")), "must not overlap"),
         (lambda: Subgroup("cat", ()), "no siblings"),
         (lambda: Subgroup.within("unicorn"), "Choose one of: bird, cat"),
-        (lambda: split(numbered(), Subgroup("unicorn", ("dog",))), "no class 'unicorn'. Choose one of: cat"),
+        (lambda: split(numbered(), Subgroup("unicorn", ("dog",))), "no subgroup 'unicorn'. Choose among: cat"),
         (lambda: split(numbered(), Subgroup("cat", ("dog",)), n_forget=1000), "15 images of 'cat'"),
         (lambda: split(numbered(), Subgroup("cat", ("dog",)), n_forget=0), "at least 1"),
         (lambda: split(numbered(), Subgroup("cat", ("dog", "frog")), n_forget=2, n_retain=1), "one of each"),

@@ -231,7 +231,7 @@ def pretrain(config: Pretraining, out: Path, device: torch.device, minutes: floa
         drawn = [source.draw(n, size) for source, n in zip(sources, counts)]
         images = ((torch.cat([x for x, _ in drawn]) - mean) / std).to(memory_format=torch.channels_last)
         texts, own, true = batch_captions(sources, drawn)
-        with autocast(device, enabled=True):  # also on a CPU: half the time where it knows bfloat16
+        with autocast(device):
             image = model.encode_image(images)
         text = model.encode_text(tokenizer(texts).to(device))
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)

@@ -1,0 +1,120 @@
+"""Finished stages on disk: a notebook that needs the stage before it finds it, or computes it once.
+
+`cached(forget)` takes what `forget` takes. The key is everything the result depends on: weights and preprocessing
+of the models, images, labels, class names and prompts of the sets, the recipe's values that the stage reads,
+the package's own code, the versions of torch and open_clip, and the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import torch
+from safetensors.torch import load_file, save_file
+
+from .clips import Clip, describe
+from .data import ImageSet, cache_folder
+from .recipe import Recipe
+from .subgroups import Splits
+
+KEPT = 60  # stages; the ones not used for longest go first
+log = logging.getLogger(__name__)
+
+
+def cached(stage: Callable[..., Clip], folder: Path | None = None) -> Callable[..., Clip]:
+    """The stage (`forget`, `remind`, `restore`), reading its result from `folder` where it was computed before.
+
+    folder: `stages` in `data.cache_folder()` unless named. A damaged entry is computed anew; a full disk costs a
+    warning, not the result.
+    """
+    folder = folder or cache_folder() / "stages"
+
+    def run(clip: Clip, *args, **kwargs) -> Clip:
+        entry = folder / f"{stage.__name__}-{key(stage.__name__, clip, *args, *kwargs.values())}"
+        found = _read(entry, clip)
+        if found is None:
+            found = stage(clip, *args, **kwargs)
+            _write(entry, found)
+        return found
+
+    return run
+
+
+def key(stage: str, *inputs) -> str:
+    """Hash of everything that a stage's result depends on."""
+    code = [file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    digest = hashlib.sha256(repr([stage, torch.__version__, open_clip.__version__]).encode())
+    for part in code:
+        digest.update(hashlib.sha256(part).digest())
+    for part in inputs:
+        if isinstance(part, Clip):
+            digest.update(describe(part.device).encode())
+            digest.update(repr(part.model.visual.preprocess_cfg).encode())
+            digest.update(repr(part.record.get("layers")).encode())
+            for name, tensor in part.model.state_dict().items():
+                _add(digest, name, tensor)
+        elif isinstance(part, Splits):
+            for images in (part.forget, part.retain, *part.calibration.values()):
+                _add_set(digest, images)
+        elif isinstance(part, Recipe):
+            digest.update(repr(part.read_by(stage)).encode())
+        elif isinstance(part, torch.Tensor):
+            _add(digest, "tensor", part)
+        elif part is not None:
+            raise TypeError(f"A stage's result cannot be kept by an input of type {type(part).__name__}.")
+    return digest.hexdigest()[:24]
+
+
+def _add(digest, name: str, tensor: torch.Tensor) -> None:
+    digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+
+
+def _add_set(digest, images: ImageSet) -> None:
+    digest.update(repr((images.classes, images.prompts, images.images.shape)).encode())
+    digest.update(images.images.tobytes())
+    digest.update(images.labels.tobytes())
+
+
+def _read(entry: Path, like: Clip) -> Clip | None:
+    """The model kept in `entry`, a copy of `like` with its weights; None where there is none, or it is damaged."""
+    try:
+        note = json.loads((entry / "record.json").read_text())
+        weights = load_file(entry / "visual.safetensors")
+        clip = like.copy(note["name"], **note["record"])
+        clip.model.visual.load_state_dict(weights)
+        os.utime(entry)
+        return clip
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # safetensors, JSON and torch each raise their own
+        log.warning("%s is damaged (%s) and is computed anew.", entry, error)
+        shutil.rmtree(entry, ignore_errors=True)
+        return None
+
+
+def _write(entry: Path, clip: Clip) -> None:
+    """Keep the model, in one step, so that a half-written entry is never taken for whole."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".", ignore_cleanup_errors=True) as temporary:
+            half = Path(temporary) / entry.name
+            half.mkdir()
+            weights = {name: tensor.contiguous() for name, tensor in clip.model.visual.state_dict().items()}
+            save_file(weights, half / "visual.safetensors")
+            (half / "record.json").write_text(json.dumps({"name": clip.name, "record": clip.record}))
+            if not entry.exists():
+                os.replace(half, entry)
+        entries = sorted(entry.parent.glob("[a-z]*"), key=os.path.getmtime)
+        for old in entries[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        log.warning("The stage is computed, but could not be kept in %s (%s).", entry.parent, error)
