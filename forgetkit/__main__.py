@@ -44,7 +44,7 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     try:
         parameters = {"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)}
-        execute(notebook, out / notebook.name, **parameters)
+        execute(notebook, out / notebook.name, parameters)
     except papermill.PapermillExecutionError as error:
         raise SystemExit(
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
@@ -56,13 +56,16 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
 
 def notebooks(names: list[str]) -> None:
     """Execute notebooks in place, as they are committed; `names` such as 02, or all of them with their solutions."""
-    from .lesson import execute
+    from .lesson import execute, thumbnail
 
     found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not names or path.name[:2] in names]
     if not found:
         raise DataError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(names)}.")
     for path in found:
         execute(path)
+        cover = NOTEBOOKS.parent / "runs" / path.stem / "cover.png"  # the picture a lesson opens with
+        if path.parent == NOTEBOOKS and cover.exists():
+            thumbnail(cover, NOTEBOOKS.parent / "docs/figures" / f"{path.stem}.png")
 
 
 def results(targets: list[str], seeds: list[int], recipe: str, device: str, out: Path) -> None:

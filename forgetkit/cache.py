@@ -2,7 +2,7 @@
 
 `cached(forget)` takes what `forget` takes. The key is everything the result depends on: weights and preprocessing
 of the models, images, labels, class names and prompts of the sets, the recipe's values that the stage reads,
-the package's own code, the versions of torch and open_clip, and the device.
+the code of the stages, the versions of torch and open_clip, and the device.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ from .data import ImageSet, cache_folder
 from .recipe import Recipe
 from .subgroups import Splits
 
+# What each stage is made of: a change to one of these modules makes its kept results stale.
+CODE = {
+    "forget": ("clips", "distill", "evaluate", "fisher", "forget", "lora"),
+    "remind": ("align", "classless", "clips", "distill", "fisher", "forget", "lora", "remind"),
+    "restore": ("clips", "evaluate", "soup"),
+}
 KEPT = 60  # stages; the ones not used for longest go first
 log = logging.getLogger(__name__)
 
@@ -50,7 +56,7 @@ def cached(stage: Callable[..., Clip], folder: Path | None = None) -> Callable[.
 
 def key(stage: str, *inputs) -> str:
     """Hash of everything that a stage's result depends on."""
-    code = [file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    code = [Path(__file__).with_name(f"{module}.py").read_bytes() for module in CODE[stage]]
     digest = hashlib.sha256(repr([stage, torch.__version__, open_clip.__version__]).encode())
     for part in code:
         digest.update(hashlib.sha256(part).digest())

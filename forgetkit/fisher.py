@@ -156,7 +156,10 @@ def top_k(table: pd.DataFrame, k: int) -> list[str]:
 
 
 def choose_layers(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor) -> tuple[list[str], pd.DataFrame]:
-    """The recipe's k layers and the whole table; raises ValueError, before any work, if the tower has fewer."""
+    """The recipe's k layers and the whole table; raises ValueError, before any work, if the tower has fewer.
+
+    With `recipe.choose` "random" the layers are drawn, for comparison.
+    """
     available = len(adaptable(clip.model.visual))
     if recipe.k > available:
         raise ValueError(f"k={recipe.k} layers, but this image tower has {available}: choose a lower k.")
@@ -165,4 +168,7 @@ def choose_layers(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor) 
         return part.take(range(min(recipe.fisher_samples, len(part))))
 
     table = relative_fisher(clip, few(sets.forget), few(sets.retain), head)
+    if recipe.choose == "random":
+        order = torch.randperm(available, generator=torch.Generator().manual_seed(recipe.seed))
+        return table["layer"].iloc[order[: recipe.k].tolist()].tolist(), table
     return top_k(table, recipe.k), table

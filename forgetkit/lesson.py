@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import io
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import open_clip
 import torch
 from IPython.display import Markdown
+from PIL import Image
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from .clips import Clip, describe, pick_device, register_mini
 from .data import DataError
@@ -74,8 +79,8 @@ def known_parameters(path: str | Path) -> dict[str, str]:
     raise DataError(f"{path} has no cell tagged `parameters`.")
 
 
-def execute(path: str | Path, out: str | Path | None = None, progress: bool = True, **parameters) -> Path:
-    """Execute a notebook with papermill, parameters given from outside; in place without `out`.
+def execute(path: str | Path, to: str | Path | None = None, parameters: dict | None = None) -> Path:
+    """Execute a notebook with papermill, parameters given from outside; in place unless there is a file to write `to`.
 
     papermill only warns of a parameter the notebook does not have, and then runs without it: here it is an error.
     Progress bars and widget state, which clutter what is read later, are taken out of the result.
@@ -84,32 +89,70 @@ def execute(path: str | Path, out: str | Path | None = None, progress: bool = Tr
     """
     import papermill
 
-    path, out = Path(path), Path(out or path)
-    known = known_parameters(path)
-    if unknown := sorted(set(parameters) - set(known)):
+    path, to = Path(path), Path(to or path)
+    if parameters and (unknown := sorted(set(parameters) - set(known := known_parameters(path)))):
         raise ValueError(f"{path.name} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}.")
     try:
         papermill.execute_notebook(
-            path, out, parameters, kernel_name="python3", cwd=path.parent, progress_bar=progress,
-            execution_timeout=3600,
+            path, to, parameters or {}, kernel_name="python3", cwd=path.parent, execution_timeout=3600,
         )  # fmt: skip
     finally:
-        if out.exists():
-            clean(out, keep_timing=out != path)
-    return out
+        if to.exists():
+            clean(to, keep_timing=to != path)
+    return to
 
 
 def clean(path: Path, keep_timing: bool = True) -> None:
-    """Take progress bars, widget state and, where it is to be committed, everything that changes from run to run."""
+    """Take progress bars and widget state out of an executed notebook.
+
+    Without `keep_timing`, as it is to be committed: pictures of 256 colours, no times, no machine.
+    """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
         views = "application/vnd.jupyter.widget-view+json"
+        for output in cell.outputs if not keep_timing else ():
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = _smaller(output.data["image/png"])
         cell.outputs = [o for o in cell.outputs if views not in o.get("data", {}) and o.get("name") != "stderr"]
         if not keep_timing:
             cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
     if not keep_timing:
         notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
+
+
+def _smaller(encoded: str) -> str:
+    """A PNG in base64 brought to 256 colours, where that makes it smaller."""
+    data = io.BytesIO()
+    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    image.quantize(256).save(data, format="png", optimize=True)
+    return min(encoded, base64.b64encode(data.getvalue()).decode() + "\n", key=len)
+
+
+def thumbnail(picture: Path, to: Path) -> None:
+    """Write a picture at most 700 pixels wide, in 256 colours."""
+    image = Image.open(picture).convert("RGB")
+    image.thumbnail((700, 700))
+    image.quantize(256).save(to, optimize=True)
+
+
+@contextmanager
+def weights_by_step():
+    """Collect what any torch optimiser trains, after each of its steps: a list of flat copies, (weights,) each.
+
+    It looks on from outside, so that a stage can be watched without a change to it.
+    """
+    path: list[torch.Tensor] = []
+
+    def look(optimizer, args, kwargs):
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        path.append(torch.cat([p.detach().flatten().cpu() for p in params]))
+
+    handle = register_optimizer_step_post_hook(look)
+    try:
+        yield path
+    finally:
+        handle.remove()

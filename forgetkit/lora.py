@@ -44,12 +44,15 @@ def adapt(
 ) -> list[nn.Parameter]:
     """Freeze `tower`, put an adapter on each named weight, and return the adapters' parameters.
 
+    With rank 0 there are no adapters: the named weights themselves are returned, to be trained as they are.
     Raises ValueError for a name that is not an adaptable weight.
     """
     unknown = sorted(set(names) - set(adaptable(tower)))
     if unknown:
         raise ValueError(f"Not a weight an adapter fits: {', '.join(unknown)}. See forgetkit.lora.adaptable(tower).")
     tower.requires_grad_(False)
+    if rank == 0:
+        return [tower.get_parameter(name).requires_grad_() for name in names]
     trained = []
     for name in names:
         path, _, attribute = name.rpartition(".")

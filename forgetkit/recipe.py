@@ -16,7 +16,8 @@ class Recipe:
 
     # Adapters
     k: int = 16  # layers that stage 1 adapts, by relative Fisher information; few layers must each move far
-    rank: int = 8
+    choose: str = "fisher"  # the k layers: by relative Fisher information, or drawn at "random", for comparison
+    rank: int = 8  # 0: no adapters, the weights themselves are trained, for comparison
     alpha: float = 16.0  # LoRA's scale is alpha / rank
     fisher_samples: int = 200  # images of each set the Fisher information is averaged over
 
@@ -40,10 +41,10 @@ class Recipe:
     contrastive_weight: float = 1.0
     distill_weight: float = 1.0  # class distillation on the aligned retain images
     distill_without_target: bool = True  # remove the target's text from student and teacher
-    feature_weight: float = 100.0  # feature distillation on retain and classless images; 1 - cos is small
+    feature_weight: float = 200.0  # feature distillation on retain and classless images; 1 - cos is small
     n_noise: int = 200  # noise images aligned to the BN statistics
     n_abstract: int = 200  # abstractions of retain images: inverted, edges, grey, blended
-    guard_weight: float = 1.0  # hinge on D_f that keeps the target text below the best other
+    guard_weight: float = 3.0  # hinge on D_f that keeps the target text below the best other
     guard_margin: float = 2.0  # logits
     rename_weight: float = 1.0  # class distillation on D_f with the target's text removed: what else is it?
     ema_decay: float = 0.95  # averages over some 20 steps
@@ -53,10 +54,15 @@ class Recipe:
     soup_target_limit: float | None = 0.0  # percent of calibration target images recognised: of 250, none
 
     def __post_init__(self):
-        for name in ("k", "rank", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch"):
+        for name in ("k", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Recipe: {name} must be at least 1, got {getattr(self, name)}.")
-        for name, choices in (("forget_loss", ("similarity", "hinge")), ("remind_layers", ("same", "all"))):
+        if self.rank < 0:
+            raise ValueError(f"Recipe: rank must be at least 0, got {self.rank}.")
+        choices_of = {
+            "choose": ("fisher", "random"), "forget_loss": ("similarity", "hinge"), "remind_layers": ("same", "all"),
+        }  # fmt: skip
+        for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"Recipe: {name} must be one of {choices}, got {getattr(self, name)!r}.")
         if not 0 <= self.ema_decay < 1:

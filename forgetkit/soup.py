@@ -9,11 +9,14 @@ as BatchNorm's step counter are left alone, and what is equal on both sides stay
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
 from .clips import Clip, class_head, stage
+from .data import ImageSet
 from .evaluate import accuracies, score
 from .recipe import Recipe
 from .subgroups import Splits
@@ -35,16 +38,26 @@ def soup(unlearned: torch.nn.Module, original: torch.nn.Module, alpha: float) ->
     return blended
 
 
-def sweep(unlearned: Clip, original: Clip, sets: Splits, alphas: tuple[float, ...], head: torch.Tensor) -> pd.DataFrame:
-    """Calibration accuracies and Score along the path from the original (alpha 0), one row an alpha."""
+def path(
+    unlearned: Clip, original: Clip, columns: Mapping[str, ImageSet], alphas: Sequence[float], head: torch.Tensor | None
+) -> pd.DataFrame:
+    """Accuracies and Score along the path from the original (alpha 0), one row an alpha.
+
+    head (C, D) serves all columns; None makes one from each set's prompts.
+    """
     mixed = unlearned.copy()
-    reference = accuracies(original, sets.calibration, head)
+    reference = accuracies(original, columns, head)
     rows = []
     for alpha in tqdm(alphas, desc="soup", leave=False):
         mixed.model.load_state_dict(soup(unlearned.model, original.model, alpha))
-        found = accuracies(mixed, sets.calibration, head)
+        found = accuracies(mixed, columns, head)
         rows.append({"alpha": alpha, **found, "score": score(found, reference)})
     return pd.DataFrame(rows)
+
+
+def sweep(unlearned: Clip, original: Clip, sets: Splits, alphas: Sequence[float], head: torch.Tensor) -> pd.DataFrame:
+    """The path on the calibration set D_m, which no other stage reads."""
+    return path(unlearned, original, sets.calibration, alphas, head)
 
 
 def choose_alpha(table: pd.DataFrame, target_limit: float | None) -> float:

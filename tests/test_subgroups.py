@@ -22,16 +22,18 @@ def identities(*sets):
 
 
 def test_sets_hold_what_they_say_and_never_overlap():
-    s = split(numbered(), Subgroup("cat", ("dog", "frog")), n_forget=5, n_retain=7, n_calibration=3)
+    s = split(
+        numbered(), Subgroup("cat", ("dog", "frog")), n_forget=5, n_retain=7, n_calibration=3, n_calibration_target=4
+    )
     assert set(s.forget.labels) == {0} and len(s.forget) == 5
-    assert set(s.retain.labels) == {1, 2} and sorted(np.bincount(s.retain.labels)[1:]) == [3, 4]
+    assert set(s.retain.labels) == {1, 2} and sorted(np.bincount(s.retain.labels)[1:]) == [3, 4], "evenly"
     groups = [
         identities(s.forget), identities(s.retain), identities(*s.calibration.values()),
         identities(*s.validation.values()), identities(*s.test.values()),
     ]  # fmt: skip
     assert sum(map(len, groups)) == len(set.union(*groups))
     assert {n: set(p.labels) for n, p in s.test.items()} == {"target": {0}, "retain": {1, 2}, "other": {3}}
-    assert sum(len(p) for p in s.calibration.values()) == 3 * 4
+    assert sum(len(p) for p in s.calibration.values()) == 3 * 3 + 4
     assert sum(len(p) for p in s.test.values()) == 60
 
 
@@ -61,7 +63,7 @@ def test_family_names_the_siblings():
         (lambda: Subgroup("cat", ()), "no siblings"),
         (lambda: Subgroup.within("unicorn"), "Choose one of: bird, cat"),
         (lambda: split(numbered(), Subgroup("unicorn", ("dog",))), "no subgroup 'unicorn'. Choose among: cat"),
-        (lambda: split(numbered(), Subgroup("cat", ("dog",)), n_forget=1000), "15 images of 'cat'"),
+        (lambda: split(numbered(), Subgroup("cat", ("dog",)), n_forget=1000), "15 images of cat for the forget set"),
         (lambda: split(numbered(), Subgroup("cat", ("dog",)), n_forget=0), "at least 1"),
         (lambda: split(numbered(), Subgroup("cat", ("dog", "frog")), n_forget=2, n_retain=1), "one of each"),
     ],
@@ -74,5 +76,5 @@ def test_bad_input_has_its_sentence(call, message):
 def test_empty_subgroup_in_a_part_is_told():
     parts = numbered()
     parts["test"] = parts["test"].take(parts["test"].labels != 0)
-    with pytest.raises(DataError, match="empty there"):
+    with pytest.raises(DataError, match="no image of the target subgroups"):
         split(parts, Subgroup("cat", ("dog",)), n_forget=2, n_retain=2)

@@ -1,0 +1,217 @@
+"""The benchmark: every method on every subgroup, `python -m forgetkit.benchmark tune | run` (see `--help`).
+
+Rows are appended to `docs/results`, one at a time; what is there already is not computed again. `tune` scores
+settings on validation images of the two subgroups of `TUNED_ON`; `run` reads the test images, once a method,
+subgroup and seed. A baseline's defaults are the settings that `tune` found best (a test proves it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
+import open_clip
+import pandas as pd
+import psutil
+import torch
+from tqdm import tqdm
+
+from .baselines import BASELINES
+from .clips import Clip, describe, load_clip
+from .data import CIFAR10
+from .evaluate import accuracies, score
+from .kinds import tutorial_sets
+from .pipeline import unlearn
+from .recipe import Recipe
+
+RESULTS = Path("docs/results")
+TUNED_ON = (("class", "cat"), ("class", "truck"))
+SUBGROUPS = (
+    *(("class", name) for name in CIFAR10),
+    *(("style", f"{name} sketches") for name in ("cat", "airplane", "truck")),
+    *(("cluster", f"dog {i}") for i in range(3)),
+)
+ABLATED_ON = tuple(("class", name) for name in ("cat", "dog", "horse", "airplane", "ship", "truck"))
+SEEDS = (0, 1, 2)
+# What a recipe becomes without one of its parts.
+ABLATIONS = {
+    "fisher": dict(choose="random"),
+    "alignment": dict(align_steps=0),
+    "distillation": dict(distill_weight=0.0, feature_weight=0.0, rename_weight=0.0),
+    "ema": dict(ema_decay=0.0),
+    "soup": dict(alphas=(1.0,)),
+    "guard": dict(guard_weight=0.0, rename_weight=0.0, distill_without_target=False),
+    "lora": dict(rank=0, forget_lr=3e-5, remind_lr=1e-4),  # a tenth of the rates: whole weights move further
+}
+# Settings tried for each method: the same effort for all, six each.
+GRIDS = {
+    "ga": [dict(lr=lr) for lr in (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)],
+    "finetune": [dict(lr=lr, steps=n) for lr, n in itertools.product((1e-5, 1e-4, 1e-3), (50, 200))],
+    "random_labels": [dict(lr=lr) for lr in (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)],
+    "ga_retain": [dict(lr=lr, retain_weight=w) for lr, w in itertools.product((1e-5, 3e-5, 1e-4), (1.0, 3.0))],
+    "emmn": [dict(lr=lr, steps=n) for lr, n in itertools.product((3e-6, 1e-5, 3e-5), (10, 40))],
+    "lip": [dict(lr=lr, sigma=s) for lr, s in itertools.product((1e-5, 1e-4, 1e-3), (0.5, 2.0))],
+    "salun": [dict(lr=lr, share=s) for lr, s in itertools.product((1e-5, 1e-4, 3e-4), (0.3, 0.7))],
+    "task_vector": [dict(lr=lr, steps=n) for lr, n in itertools.product((1e-6, 1e-5, 1e-4), (20, 60))],
+    "projection": [dict(orthogonal=o) for o in (True, False)],
+    "paper": [dict(k=k, forget_lr=lr) for k, lr in itertools.product((8, 16), (1e-4, 3e-4, 1e-3))],
+    "default": [
+        dict(feature_weight=f, guard_weight=g) for f, g in itertools.product((100.0, 200.0, 400.0), (1.0, 3.0))
+    ],
+}
+
+
+def unlearned(method: str, clip: Clip, sets, head: torch.Tensor, seed: int, **settings) -> tuple[Clip, float]:
+    """The model a method makes, and the seconds it took: a baseline, a recipe, or a recipe without a part.
+
+    method: a name in `BASELINES`, "default", "paper", or such as "default without soup".
+    """
+    if method in BASELINES:
+        if method != "projection":  # nothing is drawn there
+            settings = {"seed": seed, **settings}
+        result = BASELINES[method](clip, sets, head, **settings)
+        return result, result.record["seconds"]
+    recipe, _, part = method.partition(" without ")
+    changes = {**(ABLATIONS[part] if part else {}), **settings}
+    models = unlearn(clip, sets, Recipe.named(recipe, seed=seed, **changes))
+    return models[-1], sum(model.record["seconds"] for model in models[1:])
+
+
+@contextmanager
+def peak_memory(device: torch.device, every: float = 0.05):
+    """A dict whose "MB" is, after the block, the most memory held in it: the GPU's, else the process's."""
+    found = {"MB": 0.0}
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        yield found
+        found["MB"] = torch.cuda.max_memory_allocated(device) / 1e6
+        return
+    process, done = psutil.Process(), threading.Event()
+
+    def watch():
+        while not done.wait(every):
+            found["MB"] = max(found["MB"], process.memory_info().rss / 1e6)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+
+
+class Rows:
+    """Result rows in a CSV file, which is whole at every moment; a row is told by its key."""
+
+    def __init__(self, file: Path, key: list[str]):
+        self.file, self.key = file, key
+        self.table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=key)
+
+    def __contains__(self, key: tuple) -> bool:
+        return key in set(self.table[self.key].itertuples(index=False, name=None))
+
+    def add(self, row: dict) -> None:
+        self.table = (
+            pd.concat([self.table, pd.DataFrame([row])], ignore_index=True) if len(self.table) else pd.DataFrame([row])
+        )
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        half = self.file.with_suffix(".part")
+        self.table.to_csv(half, index=False)
+        os.replace(half, self.file)
+
+
+def measure(clip: Clip, runs: Iterable[tuple], part: str, rows: Rows, load: Callable = tutorial_sets) -> pd.DataFrame:
+    """Append a row for each run (method, settings, kind, target, seed) that has none; `part`: "test" or "validation".
+
+    The original's row has the method "original".
+    """
+    originals: dict[tuple, dict] = {}
+    versions = {"torch": torch.__version__, "open_clip": open_clip.__version__, "device": describe(clip.device)}
+    sets = loaded = None
+    for method, settings, kind, target, seed in tqdm(list(runs), unit="run"):
+        setting = json.dumps(settings, sort_keys=True)
+        names = {"method": method, "setting": setting, "kind": kind, "target": target, "seed": seed}
+        if tuple(names[k] for k in rows.key) in rows:
+            continue
+        if loaded != (kind, target, seed):
+            sets, loaded = load(target, seed, kind, clip), (kind, target, seed)
+            head = clip.head(sets.classes, sets.prompts)
+        columns = getattr(sets, part)
+        if (kind, target) not in originals:  # what is evaluated depends on the subgroup only
+            originals[kind, target] = accuracies(clip, columns)
+        before = originals[kind, target]
+        first = {**names, "method": "original", "setting": "{}", "seed": 0}
+        if tuple(first[k] for k in rows.key) not in rows:
+            rows.add({**first, **_row(before, None), "seconds": 0.0, "peak_mb": 0.0, **versions})
+        with peak_memory(clip.device) as memory:
+            result, seconds = unlearned(method, clip, sets, head, seed, **settings)
+        after = accuracies(result, columns)
+        alpha = result.record.get("alpha")
+        rows.add(
+            {**names, **_row(after, before), "seconds": round(seconds, 2), "peak_mb": round(memory["MB"]), **versions}
+            | {"alpha": alpha}
+        )
+    return rows.table
+
+
+def _row(found: dict, original: dict | None) -> dict:
+    values = {("target_acc" if name == "target" else name): round(value, 3) for name, value in found.items()}
+    return {**values, "score": round(score(found, original), 3) if original else None}
+
+
+def tune(clip: Clip, methods: list[str], out: Path) -> pd.DataFrame:
+    """Score every setting of `GRIDS` on validation images of the subgroups in `TUNED_ON`, seed 0."""
+    rows = Rows(out, ["method", "setting", "kind", "target", "seed"])
+    runs = [(m, s, kind, target, 0) for kind, target in TUNED_ON for m in methods for s in GRIDS[m]]
+    return measure(clip, runs, "validation", rows)
+
+
+def best_setting(table: pd.DataFrame, method: str) -> dict:
+    """The setting with the best mean validation Score over the subgroups tuned on."""
+    found = table[table["method"] == method].groupby("setting")["score"].mean()
+    return json.loads(found.idxmax())
+
+
+def run(clip: Clip, methods: list[str], seeds: list[int], subgroups: list[str], out: Path) -> pd.DataFrame:
+    """Every method on test images, all subgroups and seeds; ablations on those of `ABLATED_ON` only."""
+    rows = Rows(out, ["method", "kind", "target", "seed"])
+    runs = [
+        (method, {}, kind, target, seed)
+        for seed, (kind, target) in itertools.product(seeds, SUBGROUPS)
+        for method in methods
+        if (not subgroups or target in subgroups) and (" without " not in method or (kind, target) in ABLATED_ON)
+    ]
+    return measure(clip, runs, "test", rows)
+
+
+def all_methods() -> list[str]:
+    whole = [*BASELINES, "paper", "default"]
+    return whole + [f"{recipe} without {part}" for recipe in ("paper", "default") for part in ABLATIONS]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m forgetkit.benchmark", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, methods, function in (("tune", list(GRIDS), tune), ("run", all_methods(), run)):
+        sub = commands.add_parser(name, help=function.__doc__.splitlines()[0])
+        sub.add_argument("--methods", nargs="+", choices=methods, default=methods, metavar="METHOD")
+        sub.add_argument("--device", default="auto")
+        sub.add_argument("--out", type=Path, default=RESULTS / ("tuning.csv" if name == "tune" else "benchmark.csv"))
+        if name == "run":
+            sub.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+            sub.add_argument("--subgroups", nargs="+", default=[], help="targets; all, unless named")
+    args = vars(parser.parse_args(argv))
+    command, device = args.pop("command"), args.pop("device")
+    table = {"tune": tune, "run": run}[command](load_clip("mini", device=device), **args)
+    print(table.groupby("method")[["target_acc", "score", "seconds"]].mean().round(1).to_string())
+
+
+if __name__ == "__main__":
+    main()

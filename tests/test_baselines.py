@@ -1,0 +1,77 @@
+"""Baselines on synthetic images: each does what its paper says, and leaves alone what it should."""
+
+import pytest
+import torch
+
+from forgetkit import accuracies
+from forgetkit.baselines import BASELINES, train
+
+FORGETS = ["ga", "random_labels", "ga_retain", "salun", "projection"]
+
+
+@pytest.fixture(scope="module")
+def before(mini, colours, prototypes):
+    return accuracies(mini, colours.test, prototypes)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_returns_a_new_model_and_leaves_the_statistics(name, mini, colours, prototypes):
+    weights = {k: v.clone() for k, v in mini.model.state_dict().items()}
+    settings = {} if name == "projection" else {"steps": 2}
+    result = BASELINES[name](mini, colours, prototypes, **settings)
+    assert result.name == name and result.record["seconds"] > 0
+    for key, value in mini.model.state_dict().items():
+        assert torch.equal(value, weights[key]), f"{key} of the original changed"
+        if "running" in key or "num_batches" in key or not key.startswith("visual."):
+            assert torch.equal(value, result.model.state_dict()[key]), f"{key} changed"
+    assert all(torch.isfinite(p).all() for p in result.model.visual.parameters())
+    assert not any(p.grad is not None for p in result.model.visual.parameters())
+
+
+@pytest.mark.parametrize("name", FORGETS)
+def test_forgets_the_target(name, mini, colours, prototypes, before):
+    settings = {} if name == "projection" else {"lr": 1e-4, "batch": 16}
+    after = accuracies(BASELINES[name](mini, colours, prototypes, **settings), colours.test, prototypes)
+    assert before["target"] > 90 and after["target"] < 30, (before, after)
+
+
+def test_same_seed_same_model(mini, colours, prototypes):
+    a, b, c = (BASELINES["random_labels"](mini, colours, prototypes, steps=3, seed=s) for s in (0, 0, 1))
+    same = lambda x, y: all(torch.equal(p, q) for p, q in zip(x.model.parameters(), y.model.parameters()))
+    assert same(a, b) and not same(a, c)
+
+
+def test_masked_entries_stay(mini):
+    """SalUn's mask: an entry outside it is the original's to the bit."""
+    name = "conv1.weight"
+    mask = torch.zeros_like(mini.model.visual.conv1.weight, dtype=torch.bool)
+    mask[0] = True
+    x = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    loss = lambda student: student.embed_tensor(x).square()[:, 0].sum()
+    after = train(mini, "masked", loss, steps=2, lr=1e-3, masks={name: mask}, layers=[name])
+    moved = after.model.visual.conv1.weight != mini.model.visual.conv1.weight
+    assert moved[0].any() and not moved[1:].any()
+    assert torch.equal(after.model.visual.conv2.weight, mini.model.visual.conv2.weight), "only the layers named move"
+
+
+def test_the_stopping_rule_ends_the_training(mini):
+    x, left = torch.zeros(2, 3, 64, 64), [90.0, 40.0, 0.5]
+    calls = []
+    recognised = lambda clip: left[len(calls) // 2]
+
+    def loss(student):
+        calls.append(1)
+        return student.embed_tensor(x).sum()
+
+    train(mini, "stops", loss, steps=50, lr=1e-6, recognised=recognised, check=2)
+    assert len(calls) == 4
+
+
+def test_projection_leaves_the_other_logits(mini, colours, prototypes):
+    """The direction removed is orthogonal to the other classes' texts: up to the length of z, their logits stay."""
+    after = BASELINES["projection"](mini, colours, prototypes, strengths=(1.0,))
+    x = mini.preprocess(colours.test["retain"].images[:8])
+    with torch.no_grad():
+        a, b = mini.model.visual(x), after.model.visual(x)
+    torch.testing.assert_close(a @ prototypes[1:].T, b @ prototypes[1:].T, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(a @ prototypes[:1].T, b @ prototypes[:1].T, atol=1e-2)

@@ -1,0 +1,81 @@
+"""Three kinds of subgroups over the tutorial's sets."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from forgetkit import Subgroup, split
+from forgetkit.data import PARTS, DataError, ImageSet
+from forgetkit.kinds import ICONS, KINDS, clusters, kmeans, targets, tutorial_sets
+
+
+def test_kmeans_finds_what_is_there_largest_first():
+    generator = torch.Generator().manual_seed(0)
+    ends = F.normalize(torch.randn(3, 16, generator=generator), dim=1)
+    truth = torch.tensor([0] * 20 + [1] * 50 + [2] * 30)
+    z = F.normalize(ends[truth] + 0.05 * torch.randn(100, 16, generator=generator), dim=1)
+    centres = kmeans(z, 3)
+    assert torch.allclose(centres.norm(dim=1), torch.ones(3), atol=1e-5)
+    assert (centres @ ends[[1, 2, 0]].T).diagonal().min() > 0.99
+    assert torch.equal(kmeans(z, 3), centres), "same seed, same centres"
+    with pytest.raises(DataError, match="ask for fewer"):
+        kmeans(z[:2], 3)
+
+
+def test_clusters_name_the_images_of_one_class_in_every_part(mini, colours):
+    part = ImageSet("colours", colours.test["target"].images, colours.test["target"].labels, colours.classes)
+    groups = clusters(mini, {name: part for name in PARTS}, "red", 2)
+    for name in PARTS:
+        assert set(groups[name]) == {"red 0", "red 1"}
+        assert np.array_equal(groups[name], groups["train"]), "the same image joins the same cluster"
+
+
+def test_target_and_siblings_may_bear_one_label():
+    """Groups, not labels, say what is forgotten; a small sibling gives all it has and others make up for it."""
+    images = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    part = ImageSet("styles", images, np.zeros(60, np.int64), ("cat",))
+    groups = np.array(["sketches"] * 20 + ["photos"] * 37 + ["icons"] * 3)
+    s = split(
+        {name: part for name in PARTS}, Subgroup("sketches", ("photos", "icons")), groups={n: groups for n in PARTS},
+        n_forget=20, n_retain=30, n_calibration=5, n_calibration_target=8,
+    )  # fmt: skip
+    assert len(s.forget) == 20 and len(s.retain) == 30
+    icons = {image.tobytes() for image in images[-3:]}
+    assert icons <= {image.tobytes() for image in s.retain.images}
+    assert {name: len(part) for name, part in s.calibration.items()} == {"target": 8, "retain": 5 + 3}
+    with pytest.raises(DataError, match="40 images of photos, icons for the retain set, 41"):
+        split(
+            {name: part for name in PARTS}, Subgroup("sketches", ("photos", "icons")),
+            groups={n: groups for n in PARTS}, n_forget=20, n_retain=41,
+        )  # fmt: skip
+
+
+def test_wrong_names_are_told_with_the_choices():
+    with pytest.raises(DataError, match="Choose one of: class, style, cluster"):
+        targets("flavour")
+    with pytest.raises(DataError, match="No style is called 'cat'. Choose one of: airplane sketches"):
+        tutorial_sets("cat", kind="style")
+    with pytest.raises(DataError, match="give tutorial_sets the clip"):
+        tutorial_sets("cat 1", kind="cluster")
+    assert all(len(set(targets(kind))) == len(targets(kind)) for kind in KINDS)
+
+
+@pytest.mark.slow
+def test_styles_of_the_real_sets():
+    s = tutorial_sets("cat sketches", kind="style", n_retain=120)
+    assert set(s.forget.labels) == set(s.retain.labels) == {s.classes.index("cat")}
+    assert len(s.forget) == 78 and len(s.retain) == 120 and s.classes == tuple(ICONS)
+    assert len(s.test["target"]) == 15 and len(s.test["other"]) > 6000
+    quickdraw = s.test["quickdraw"]
+    assert not (quickdraw.labels == quickdraw.class_index("cat")).any(), "the target is no column of its own success"
+    inside = {image.tobytes() for image in s.forget.images}
+    assert not inside & {image.tobytes() for image in s.test["target"].images}
+
+
+@pytest.mark.slow
+def test_clusters_of_the_real_sets(mini):
+    s = tutorial_sets("dog 1", kind="cluster", clip=mini, n_forget=50, n_retain=60)
+    assert set(s.forget.labels) == set(s.retain.labels) == {s.classes.index("dog")}
+    total = len(s.test["target"]) + len(s.test["retain"])
+    assert total == 1000 and 100 < len(s.test["target"]) < 600
