@@ -2,7 +2,7 @@
 
 Rows are appended to `docs/results`, one at a time; what is there already is not computed again. `tune` scores
 settings on validation images of the two subgroups of `TUNED_ON`; `run` reads the test images, once a method,
-subgroup and seed. A baseline's defaults are the settings that `tune` found best (a test proves it).
+subgroup and seed.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> None:
         sub = commands.add_parser(name, help=function.__doc__.splitlines()[0])
         sub.add_argument("--methods", nargs="+", choices=methods, default=methods, metavar="METHOD")
         sub.add_argument("--device", default="auto")
-        sub.add_argument("--out", type=Path, default=RESULTS / ("tuning.csv" if name == "tune" else "benchmark.csv"))
+        sub.add_argument("--out", type=Path, default=RESULTS / ("settings.csv" if name == "tune" else "benchmark.csv"))
         if name == "run":
             sub.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
             sub.add_argument("--subgroups", nargs="+", default=[], help="targets; all, unless named")

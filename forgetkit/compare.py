@@ -30,13 +30,13 @@ def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def churn(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """Images whose name changed, in percent of all; before, after, labels: (N,) long.
 
-    lost: right before, wrong now; won: wrong before, right now; other: wrong both times, but differently. The change
-    of accuracy is won - lost, and small where both are large.
+    lost: right before, wrong now; won: wrong before, right now; still wrong: wrong both times, under two names. The
+    change of accuracy is won - lost, and small where both are large.
     """
     changed = {
         "lost": (before == labels) & (after != labels),
         "won": (before != labels) & (after == labels),
-        "other": (before != labels) & (after != labels) & (before != after),
+        "still wrong": (before != labels) & (after != labels) & (before != after),
     }
     return {name: 100 * mask.double().mean().item() for name, mask in changed.items()}
 

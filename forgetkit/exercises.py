@@ -291,14 +291,15 @@ def _(hinge):
 @exercise("02.4")
 def _(stops_at):
     found = stops_at([70.0, 30.0, 4.0, 1.0, 0.0, 3.0], 1.0)
-    assert found is not None, "return the number of the check, counted from 0."
     assert found != 4, "*at most* the limit: a check at exactly 1 % already ends it, and every further step is damage."
     assert found != 5, "the loop has ended long before the last check."
     assert found == 3, f"the first check at or below 1 % is number 3, you say {found}."
-    assert stops_at([0.5, 0.4], 1.0) == 0, "a model that knows nothing of the target stops at once, at check 0."
+    assert stops_at([0.5, 0.4], 1.0) == 0, (
+        "a model that knows nothing of the target stops at once, at the *first* check."
+    )
     never = stops_at([70.0, 30.0], 1.0)
-    assert never is None, f"where the limit is never met the answer is None, not {never}: the caller must notice."
-    assert stops_at([], 1.0) is None, "without a check there is nothing to stop at: None."
+    assert never == -1, f"the limit is never met here, which is -1, not {never}: the caller must notice."
+    assert stops_at([], 1.0) == -1, "without a check there is nothing to stop at: -1."
 
 
 @exercise("02.5")

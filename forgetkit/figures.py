@@ -57,15 +57,16 @@ def _guess(clip: Clip, images: np.ndarray, head: torch.Tensor) -> tuple[np.ndarr
 
 
 def before_after(
-    original: Clip, unlearned: Clip, columns: Mapping[str, ImageSet], per_column: int = 6, seed: int = 0
-) -> Figure:
-    """Real test images with what the original and the unlearned model call them.
+    original: Clip, unlearned: Clip, columns: Mapping[str, ImageSet], per_column: int = 6, seed: int = 0,
+    width: float = 1.45,
+) -> Figure:  # fmt: skip
+    """Real test images, `width` inches each, with what the original and the unlearned model call them.
 
     Images are drawn at random among those that the original model gets right, so that what is lost is seen.
     """
     rng = np.random.default_rng(seed)
     figure, axes = plt.subplots(
-        len(columns), per_column, figsize=(per_column * 1.45, len(columns) * 1.75), squeeze=False
+        len(columns), per_column, figsize=(per_column * width, len(columns) * 1.75), squeeze=False
     )
     for line, (name, part) in zip(axes, columns.items()):
         part = part.take(rng.permutation(len(part))[:200])
@@ -340,8 +341,9 @@ def grouped_bars(table: pd.DataFrame, label: str) -> Figure:
             x + (i - (table.shape[1] - 1) / 2) * width, table[name], width, label=name, color=colours[i], hatch=hatch,
             edgecolor="black", lw=0.4,
         )  # fmt: skip
-        axis.bar_label(bars, fmt="%.0f", fontsize=7, padding=1)
-    axis.set_xticks(x, table.index, rotation=30 if len(table) > 6 else 0)
+        axis.bar_label(bars, fmt="%.0f" if table.to_numpy().max() > 20 else "%.1f", fontsize=7, padding=1)
+    slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(table) > 6 else {}
+    axis.set_xticks(x, table.index, **slanted)
     axis.set(ylabel=label, ylim=(0, 1.15 * max(table.to_numpy().max(), 1)))
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axis.grid(axis="x", visible=False)
@@ -402,13 +404,16 @@ def embedding_map(points: Mapping[str, Mapping[str, np.ndarray]], texts: Mapping
                 face = colour if filled else "none"
                 look = {"marker": marker, "facecolor": face, "edgecolor": colour, "label": group}
                 axis.scatter(*groups[group].T, s=14, lw=0.7, **look)
-        for text, at in texts.items():
+        for i, (text, at) in enumerate(sorted(texts.items(), key=lambda item: (item[0] == name, item[1][1]))):
             colour = COLOURS["target"] if text == name else "black"
-            axis.scatter(*at, s=130, marker="*", color=colour, edgecolor="white", lw=0.7, zorder=4)
+            offset = (-6, 4) if text == name else (4, -10 if i % 2 else 4)
+            size = 260 if text == name else 130
+            axis.scatter(*at, s=size, marker="*", color=colour, edgecolor="black", lw=0.7, zorder=6)
             weight = "bold" if text == name else "normal"
             axis.annotate(
-                text, at, xytext=(4, 4), textcoords="offset points", fontsize=8, color=colour, fontweight=weight,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}, zorder=5,
+                text, at, xytext=offset, textcoords="offset points", fontsize=8, color=colour,
+                ha="right" if text == name else "left",
+                fontweight=weight, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}, zorder=5,
             )  # fmt: skip
         axis.set(title=model, xlabel="first principal axis")
     axes[0].set_ylabel("second principal axis")
@@ -436,18 +441,22 @@ def spread(table: pd.DataFrame, x: str, y: str, hue: str, label: str) -> Figure:
     return figure
 
 
-def methods(rows: pd.DataFrame) -> Figure:
-    """Score by method with its spread, and what each forgot against what it kept.
+def methods(rows: pd.DataFrame, nothing: float) -> Figure:
+    """Score by method with its spread, and what each forgot against what it kept; behind the name, how many runs.
 
     rows: one a run, with `method`, `score`, `target` (accuracy, %) and `kept` (mean over the other columns, % of the
-    original).
+    original); nothing: the Score of doing nothing, a dotted line
     """
+    runs = rows["method"].map(rows["method"].value_counts())
+    rows = rows.assign(method=rows["method"] + " (" + runs.astype(str) + ")")
     by = rows.groupby("method").agg(["mean", "std"])
     by = by.loc[by[("score", "mean")].sort_values(ascending=False).index]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.24 * len(by) + 2), width_ratios=(1.2, 1))
     y = np.arange(len(by))
     error = by["score", "std"].fillna(0)
     left.barh(y, by["score", "mean"], xerr=error, color=COLOURS["remind"], edgecolor="black", lw=0.4, capsize=3)
+    left.axvline(nothing, color="black", lw=1, ls=":")
+    left.text(nothing, -0.55, "nothing done", ha="center", va="bottom", fontsize=8)
     left.set_yticks(y, by.index)
     left.set(xlabel="Score (%), mean ± standard deviation over runs", xlim=(0, 100), ylim=(len(by) - 0.5, -0.5))
     left.grid(axis="y", visible=False)
@@ -549,7 +558,7 @@ def similarity_by_step(curves: Mapping[str, pd.DataFrame]) -> Figure:
     for (name, curve), (colour, line, marker) in zip(curves.items(), looks):
         axis.plot(curve["step"], curve["similarity"], color=colour, ls=line, marker=marker, ms=4, label=name)
     axis.axhline(0, color="black", lw=0.8)
-    axis.set(xlabel="step", ylabel="cosine of D_f's images\nand their text (mean)", ylim=(-1, 1))
+    axis.set(xlabel="step", ylabel="cosine of $D_f$'s images\nand their text (mean)", ylim=(-1, 1))
     axis.legend(frameon=False, title="loss")
     return figure
 
@@ -632,13 +641,11 @@ def channel_means(
     looks = [(COLOURS["original"], "o"), (COLOURS["restore"], "D")]
     for axis, mean, name, (colour, marker) in zip(axes, (before, after), names, looks):
         mean = mean.float().cpu().numpy()
-        ends = [min(running.min(), mean.min()), max(running.max(), mean.max())]
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
         axis.scatter(running, mean, s=16, color=colour, marker=marker, edgecolor="black", lw=0.3)
         distance = np.linalg.norm(mean - running)
-        axis.set(xlabel="running mean of a channel", title=f"{name}: distance {distance:.2f}", xlim=None)
+        axis.set(xlabel="running mean of a channel", title=f"{name}: distance {distance:.1f}")
         axis.margins(0.08)
-        axis.update_datalim([(ends[0], ends[0]), (ends[1], ends[1])])
     axes[0].set_ylabel(f"mean over the images\n(input of {layer})")
     figure.tight_layout()
     return figure
@@ -711,7 +718,7 @@ def variations(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
     left.set(xlabel="target accuracy (%)", xlim=(0, max(1.15 * before, 1.2 * shown["target"].max(), 1)))
     left.set_title(f"to be forgotten (dotted: {before:.0f} before)", fontsize=9)
     left.grid(axis="y", visible=False)
-    change = shown[rest] - table[rest].iloc[0]
+    change = (shown[rest] - table[rest].iloc[0]).round() + 0.0  # no "-0"
     limit = max(10, change.abs().to_numpy().max())
     cells = pd.concat([change, pd.DataFrame({"Score": np.zeros(len(shown))}, index=change.index)], axis=1)
     words = pd.concat([change.map("{:+.0f}".format), shown["score"].map("{:.1f}".format).rename("Score")], axis=1)

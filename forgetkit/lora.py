@@ -27,7 +27,8 @@ class LoRA(nn.Module):
         self.scale = alpha / rank
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight + self.scale * (self.b @ self.a).view_as(weight)
+        with torch.autocast(weight.device.type, enabled=False):  # in float32, as `merge` folds it in
+            return weight + self.scale * (self.b @ self.a).view_as(weight)
 
 
 def adaptable(tower: nn.Module) -> list[str]:

@@ -35,7 +35,7 @@ class Recipe:
     align_bound: float = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
     remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1
     remind_steps: int = 100  # losses are flat by then
-    remind_lr: float = 1e-3
+    remind_lr: float = 1.5e-3
     remind_lr_end: float = 0.1  # falls linearly to this share of it: at a constant rate, a late step may still slip
     remind_batch: int = 64  # of each kind of image
     contrastive_weight: float = 1.0

@@ -23,7 +23,7 @@ def test_contributions_average_to_the_score():
 def test_churn_balances_to_the_change_of_accuracy():
     labels = torch.tensor([0, 0, 1, 1, 2])
     before, after = torch.tensor([0, 1, 1, 0, 0]), torch.tensor([1, 0, 1, 2, 0])
-    assert compare.churn(before, after, labels) == pytest.approx({"lost": 20, "won": 20, "other": 20})
+    assert compare.churn(before, after, labels) == pytest.approx({"lost": 20, "won": 20, "still wrong": 20})
 
 
 def test_second_choice_is_never_the_one_left_out():
