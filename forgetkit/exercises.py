@@ -52,8 +52,6 @@ def check(name: str, answer) -> None:
 
 # --------------------------------------------------------------------------------------------------
 # 01 Subgroups
-
-
 @exercise("01.1")
 def _(subgroup):
     assert isinstance(subgroup, Subgroup), "make a `Subgroup(target, siblings)`."
@@ -94,141 +92,7 @@ def _(step):
 
 
 # --------------------------------------------------------------------------------------------------
-# 04 Restoring
-
-
-@exercise("04.1")
-def _(blend):
-    a = {"w": torch.tensor([4.0, 8.0]), "steps": torch.tensor(7)}
-    b = {"w": torch.tensor([0.0, 4.0]), "steps": torch.tensor(3)}
-    mixed = blend(a, b, 0.25)
-    assert isinstance(mixed, dict) and set(mixed) == set(a), "return a dict with every name of the state dicts."
-    assert mixed["steps"].dtype == torch.int64 and mixed["steps"] == 7, (
-        "`steps` is an integer buffer: half a step means nothing. See `tensor.is_floating_point()`."
-    )
-    assert not torch.equal(mixed["w"], torch.tensor([3.0, 7.0])), "you have the two ends the wrong way round."
-    assert torch.equal(mixed["w"], torch.tensor([1.0, 5.0])), f"a quarter of the way from b to a; you get {mixed['w']}."
-
-
-@exercise("04.2")
-def _(upper_bound):
-    found = upper_bound(100)
-    assert found > 0.1, "that is a share; wanted is percent."
-    assert abs(found - 2.951) < 0.01, f"for n = 100 it is 2.95 %, you get {found:.2f}: take the n-th root of 0.05."
-    assert abs(upper_bound(250) - 1.191) < 0.01, "right for 100 images, wrong for 250: does your answer depend on n?"
-
-
-@exercise("04.3")
-def _(choose):
-    rows = [(0.0, 60.0, 83.0), (0.4, 9.0, 97.0), (0.6, 1.0, 96.0), (0.8, 0.0, 96.0), (1.0, 0.0, 95.0)]
-    assert choose(rows, 100) == 0.4, "with every alpha allowed, the best Score wins."
-    assert choose(rows, 5) != 0.6, "two alphas have the same Score: take the larger, further from the original."
-    assert choose(rows, 5) == 0.8, "first keep what is within the limit, then take the best Score of these."
-    assert choose([(0.5, 9.0, 99.0), (1.0, 3.0, 90.0)], 0) == 1.0, (
-        "nothing is within the limit: the lowest target wins."
-    )
-
-
-@exercise("04.4")
-def _(layerwise):
-    a = {"layer1.w": torch.tensor([1.0]), "layer2.w": torch.tensor([1.0]), "conv1.w": torch.tensor([1.0])}
-    b = {name: torch.zeros(1) for name in a}
-    mixed = layerwise(a, b, {"layer1.": 0.25, "layer2.": 1.0})
-    assert isinstance(mixed, dict) and set(mixed) == set(a), "return a dict with every name of the state dicts."
-    assert mixed["conv1.w"] == 0, "`conv1` is named in no coefficient: it is the original's."
-    assert mixed["layer1.w"] == 0.25 and mixed["layer2.w"] == 1, "each layer has its own coefficient."
-
-
-# --------------------------------------------------------------------------------------------------
-# 05 Evaluation
-
-
-@exercise("05.1")
-def _(share_kept):
-    original = {"a": 50.0, "target": 50.0, "b": 80.0}
-    found = share_kept({"b": 40.0, "target": 0.0, "a": 60.0}, original)
-    assert found is not None, "return the mean share in percent."
-    assert abs(found - 0.85) > 1e-6, "that is a share; wanted is percent."
-    assert abs(found - 170 / 3) > 1e-6, "the target is no column to keep: leave it out."
-    assert abs(found - 75) > 1e-6, "here gains count: 60 of 50 is 120 %."
-    assert abs(found - 1000 / 13) > 1e-6, "take each column's share first, then the mean; every column weighs the same."
-    assert abs(found - 85) < 1e-6, f"one column keeps 120 %, one 50 %: 85 % on average, you get {found}."
-
-
-@exercise("05.2")
-def _(score):
-    original = {"a": 50.0, "target": 50.0, "b": 80.0}
-    found = score({"b": 40.0, "target": 10.0, "a": 60.0}, original)
-    assert found is not None, "return the Score in percent."
-    assert abs(found - 2.3 / 3) > 1e-6, "that is a share; wanted is percent."
-    assert abs(found - 250 / 3) > 1e-6, "a gain must not pay for a loss: min(1, a / a0) for all columns but the target."
-    assert abs(found - 170 / 3) > 1e-6, "the target counts what is *gone*, 1 - a / a0."
-    assert abs(found - 230 / 3) < 1e-6, f"the columns count 0.8, 1 and 0.5, together 76.7 %; you get {found}."
-    worse = score({"a": 50.0, "target": 60.0, "b": 80.0}, original)
-    assert abs(worse - 60) < 1e-6, (
-        f"a target that gains counts below zero, 1 - 1.2, and the Score is 60; you get {worse}."
-    )
-
-
-@exercise("05.3")
-def _(micro_macro):
-    labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 3, 3])
-    guess = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 3, 2])
-    found = micro_macro(guess, labels)
-    assert found is not None and len(found) == 2, "return the pair (micro, macro)."
-    micro, macro = (float(value) for value in found)
-    assert abs(micro - 0.8) > 1e-4, "these are shares; wanted is percent."
-    assert abs(micro - 80) < 1e-4, f"eight of these ten images are right, micro is 80 %; you get {micro}."
-    assert macro == macro, "macro is NaN: one class has no images (0 / 0); leave it out."
-    assert abs(macro - 80) > 1e-4, "macro is the mean over *classes*, not over images."
-    assert abs(macro - 50) > 1e-4, "no image has label 2, so that class has no accuracy: leave it out of the mean."
-    assert abs(macro - 200 / 3) < 1e-3, f"the classes' accuracies are 100, 50 and 50 %, macro 66.7 %; you get {macro}."
-
-
-@exercise("05.4")
-def _(avoided):
-    assert avoided(0, 1000, 10) is not None, "return True or False."
-    assert not avoided(100, 1000, 10), "100 hits of 1000 among ten names is just chance."
-    assert avoided(0, 1000, 10), "no hit in 1000, where chance gives 100, is no accident."
-    assert not avoided(0, 15, 10), (
-        "15 images show little: a guesser, too, has no hit among them in one case of five. "
-        "It is not enough to compare hits / n with chance."
-    )
-    assert not avoided(0, 1000, 345), "among 345 names chance gives three hits of 1000, and none in 5 cases of 100."
-    assert avoided(0, 50, 10) and not avoided(0, 40, 10), (
-        "with no hit among ten names, 1 % is passed between 40 and 50."
-    )
-    assert avoided(70, 1000, 10) and not avoided(80, 1000, 10), "add up the probabilities of *all* counts up to `hits`."
-
-
-@exercise("05.5")
-def _(neighbours_kept):
-    generator = torch.Generator().manual_seed(0)
-    before, after = (F.normalize(torch.randn(40, 6, generator=generator), dim=1) for _ in range(2))
-
-    def overlap(k: int, skip: int) -> float:
-        """The share, the first `skip` of the nearest left out (an image is its own nearest)."""
-        near = [(z @ z.T).argsort(dim=1, descending=True)[:, skip : skip + k].tolist() for z in (before, after)]
-        return sum(len(set(a) & set(b)) / k for a, b in zip(*near)) / len(before)
-
-    found = neighbours_kept(before, after, 4)
-    assert found is not None, "return the mean share, 0 to 1."
-    found = float(found)
-    assert abs(found - overlap(4, 0)) > 1e-6, "every image is its own nearest: leave it out, or it is always kept."
-    assert abs(found - 4 * overlap(4, 1)) > 1e-6, "that is a number of neighbours; divide by k."
-    assert abs(found - overlap(4, 1)) < 1e-6, (
-        f"the share is {overlap(4, 1):.3f} here, you get {found:.3f}; their order does not matter, only which they are."
-    )
-    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
-    assert abs(float(neighbours_kept(before, before @ turn, 4)) - 1) < 1e-6, (
-        "a rotation of all embeddings keeps every neighbour: look for them within each model, never across the two."
-    )
-
-
-# --------------------------------------------------------------------------------------------------
 # 02 Forgetting
-
-
 @exercise("02.1")
 def _(information):
     g = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
@@ -327,8 +191,6 @@ def _(pulling):
 
 # --------------------------------------------------------------------------------------------------
 # 03 Reminding
-
-
 @exercise("03.1")
 def _(ema):
     average, weights = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])
@@ -439,4 +301,132 @@ def _(soft_guard):
     loss.backward()
     assert abs(loss.item() - 198.687) < 0.01 and sure.grad[0, 0] > 0.9, (
         "where the model is sure, the pull must not die."
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# 04 Restoring
+@exercise("04.1")
+def _(blend):
+    a = {"w": torch.tensor([4.0, 8.0]), "steps": torch.tensor(7)}
+    b = {"w": torch.tensor([0.0, 4.0]), "steps": torch.tensor(3)}
+    mixed = blend(a, b, 0.25)
+    assert isinstance(mixed, dict) and set(mixed) == set(a), "return a dict with every name of the state dicts."
+    assert mixed["steps"].dtype == torch.int64 and mixed["steps"] == 7, (
+        "`steps` is an integer buffer: half a step means nothing. See `tensor.is_floating_point()`."
+    )
+    assert not torch.equal(mixed["w"], torch.tensor([3.0, 7.0])), "you have the two ends the wrong way round."
+    assert torch.equal(mixed["w"], torch.tensor([1.0, 5.0])), f"a quarter of the way from b to a; you get {mixed['w']}."
+
+
+@exercise("04.2")
+def _(upper_bound):
+    found = upper_bound(100)
+    assert found > 0.1, "that is a share; wanted is percent."
+    assert abs(found - 2.951) < 0.01, f"for n = 100 it is 2.95 %, you get {found:.2f}: take the n-th root of 0.05."
+    assert abs(upper_bound(250) - 1.191) < 0.01, "right for 100 images, wrong for 250: does your answer depend on n?"
+
+
+@exercise("04.3")
+def _(choose):
+    rows = [(0.0, 60.0, 83.0), (0.4, 9.0, 97.0), (0.6, 1.0, 96.0), (0.8, 0.0, 96.0), (1.0, 0.0, 95.0)]
+    assert choose(rows, 100) == 0.4, "with every alpha allowed, the best Score wins."
+    assert choose(rows, 5) != 0.6, "two alphas have the same Score: take the larger, further from the original."
+    assert choose(rows, 5) == 0.8, "first keep what is within the limit, then take the best Score of these."
+    assert choose([(0.5, 9.0, 99.0), (1.0, 3.0, 90.0)], 0) == 1.0, (
+        "nothing is within the limit: the lowest target wins."
+    )
+
+
+@exercise("04.4")
+def _(layerwise):
+    a = {"layer1.w": torch.tensor([1.0]), "layer2.w": torch.tensor([1.0]), "conv1.w": torch.tensor([1.0])}
+    b = {name: torch.zeros(1) for name in a}
+    mixed = layerwise(a, b, {"layer1.": 0.25, "layer2.": 1.0})
+    assert isinstance(mixed, dict) and set(mixed) == set(a), "return a dict with every name of the state dicts."
+    assert mixed["conv1.w"] == 0, "`conv1` is named in no coefficient: it is the original's."
+    assert mixed["layer1.w"] == 0.25 and mixed["layer2.w"] == 1, "each layer has its own coefficient."
+
+
+# --------------------------------------------------------------------------------------------------
+# 05 Evaluation
+@exercise("05.1")
+def _(share_kept):
+    original = {"a": 50.0, "target": 50.0, "b": 80.0}
+    found = share_kept({"b": 40.0, "target": 0.0, "a": 60.0}, original)
+    assert found is not None, "return the mean share in percent."
+    assert abs(found - 0.85) > 1e-6, "that is a share; wanted is percent."
+    assert abs(found - 170 / 3) > 1e-6, "the target is no column to keep: leave it out."
+    assert abs(found - 75) > 1e-6, "here gains count: 60 of 50 is 120 %."
+    assert abs(found - 1000 / 13) > 1e-6, "take each column's share first, then the mean; every column weighs the same."
+    assert abs(found - 85) < 1e-6, f"one column keeps 120 %, one 50 %: 85 % on average, you get {found}."
+
+
+@exercise("05.2")
+def _(score):
+    original = {"a": 50.0, "target": 50.0, "b": 80.0}
+    found = score({"b": 40.0, "target": 10.0, "a": 60.0}, original)
+    assert found is not None, "return the Score in percent."
+    assert abs(found - 2.3 / 3) > 1e-6, "that is a share; wanted is percent."
+    assert abs(found - 250 / 3) > 1e-6, "a gain must not pay for a loss: min(1, a / a0) for all columns but the target."
+    assert abs(found - 170 / 3) > 1e-6, "the target counts what is *gone*, 1 - a / a0."
+    assert abs(found - 230 / 3) < 1e-6, f"the columns count 0.8, 1 and 0.5, together 76.7 %; you get {found}."
+    worse = score({"a": 50.0, "target": 60.0, "b": 80.0}, original)
+    assert abs(worse - 60) < 1e-6, (
+        f"a target that gains counts below zero, 1 - 1.2, and the Score is 60; you get {worse}."
+    )
+
+
+@exercise("05.3")
+def _(micro_macro):
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 3, 3])
+    guess = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 3, 2])
+    found = micro_macro(guess, labels)
+    assert found is not None and len(found) == 2, "return the pair (micro, macro)."
+    micro, macro = (float(value) for value in found)
+    assert abs(micro - 0.8) > 1e-4, "these are shares; wanted is percent."
+    assert abs(micro - 80) < 1e-4, f"eight of these ten images are right, micro is 80 %; you get {micro}."
+    assert macro == macro, "macro is NaN: one class has no images (0 / 0); leave it out."
+    assert abs(macro - 80) > 1e-4, "macro is the mean over *classes*, not over images."
+    assert abs(macro - 50) > 1e-4, "no image has label 2, so that class has no accuracy: leave it out of the mean."
+    assert abs(macro - 200 / 3) < 1e-3, f"the classes' accuracies are 100, 50 and 50 %, macro 66.7 %; you get {macro}."
+
+
+@exercise("05.4")
+def _(avoided):
+    assert avoided(0, 1000, 10) is not None, "return True or False."
+    assert not avoided(100, 1000, 10), "100 hits of 1000 among ten names is just chance."
+    assert avoided(0, 1000, 10), "no hit in 1000, where chance gives 100, is no accident."
+    assert not avoided(0, 15, 10), (
+        "15 images show little: a guesser, too, has no hit among them in one case of five. "
+        "It is not enough to compare hits / n with chance."
+    )
+    assert not avoided(0, 1000, 345), "among 345 names chance gives three hits of 1000, and none in 5 cases of 100."
+    assert avoided(0, 50, 10) and not avoided(0, 40, 10), (
+        "with no hit among ten names, 1 % is passed between 40 and 50."
+    )
+    assert avoided(70, 1000, 10) and not avoided(80, 1000, 10), "add up the probabilities of *all* counts up to `hits`."
+
+
+@exercise("05.5")
+def _(neighbours_kept):
+    generator = torch.Generator().manual_seed(0)
+    before, after = (F.normalize(torch.randn(40, 6, generator=generator), dim=1) for _ in range(2))
+
+    def overlap(k: int, skip: int) -> float:
+        """The share, the first `skip` of the nearest left out (an image is its own nearest)."""
+        near = [(z @ z.T).argsort(dim=1, descending=True)[:, skip : skip + k].tolist() for z in (before, after)]
+        return sum(len(set(a) & set(b)) / k for a, b in zip(*near)) / len(before)
+
+    found = neighbours_kept(before, after, 4)
+    assert found is not None, "return the mean share, 0 to 1."
+    found = float(found)
+    assert abs(found - overlap(4, 0)) > 1e-6, "every image is its own nearest: leave it out, or it is always kept."
+    assert abs(found - 4 * overlap(4, 1)) > 1e-6, "that is a number of neighbours; divide by k."
+    assert abs(found - overlap(4, 1)) < 1e-6, (
+        f"the share is {overlap(4, 1):.3f} here, you get {found:.3f}; their order does not matter, only which they are."
+    )
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
+    assert abs(float(neighbours_kept(before, before @ turn, 4)) - 1) < 1e-6, (
+        "a rotation of all embeddings keeps every neighbour: look for them within each model, never across the two."
     )
