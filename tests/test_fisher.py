@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit.fisher import relative_fisher, squared_gradients, top_k
+from forgetkit import Recipe
+from forgetkit.fisher import choose_layers, relative_fisher, squared_gradients, top_k
 from forgetkit.lora import adaptable
 
 
@@ -81,3 +82,13 @@ def test_top_k_says_how_many_layers_there_are():
     assert top_k(table, 2) == ["b", "c"]
     with pytest.raises(ValueError, match=r"1\.\.3"):
         top_k(table, 4)
+
+
+def test_layers_can_be_drawn_for_comparison(mini, colours, prototypes):
+    fisher = choose_layers(mini, colours, Recipe.default(k=4, fisher_samples=4), prototypes)[0]
+    drawn = [
+        choose_layers(mini, colours, Recipe.default(k=4, fisher_samples=4, choose="random", seed=s), prototypes)[0]
+        for s in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2] and len(set(drawn[0])) == 4
+    assert drawn[0] != fisher

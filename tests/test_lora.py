@@ -76,3 +76,20 @@ def test_rank_is_cut_to_what_the_weight_allows(resnet):
 def test_unknown_weight_is_named(resnet):
     with pytest.raises(ValueError, match="layer9.weight"):
         adapt(resnet.model.visual, ["layer9.weight"], rank=2, alpha=4)
+
+
+def test_rank_zero_trains_the_weights_themselves(resnet):
+    tower = resnet.model.visual
+    (weight,) = adapt(tower, ["conv1.weight"], rank=0, alpha=1)
+    assert weight is tower.conv1.weight and weight.requires_grad and not tower.conv2.weight.requires_grad
+    assert merge(tower) is tower and tower.conv2.weight.requires_grad
+
+
+def test_an_adapter_is_computed_in_float32_under_autocast(resnet):
+    """Else what is trained, in bfloat16, is not what `merge` folds in."""
+    tower = resnet.model.visual
+    params = adapt(tower, ["conv2.weight"], rank=2, alpha=4)
+    torch.nn.init.normal_(params[1])
+    with torch.autocast("cpu", torch.bfloat16):
+        during = tower.conv2.weight
+    assert during.dtype == torch.float32 and torch.equal(during, tower.conv2.weight)
