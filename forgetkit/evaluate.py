@@ -67,3 +67,44 @@ def evaluate(
         row["score"] = score({n: row[n] for n in columns}, original) if i else math.nan
         row["seconds"] = models[i].record.get("seconds", 0.0)
     return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def own_rank(clip: Clip, part: ImageSet, head: torch.Tensor) -> float:
+    """Mean rank of an image's own class text among all C by similarity: 1 is the most similar, C the least."""
+    similarity = clip.embed(part.images) @ head.T
+    own = similarity.gather(1, torch.as_tensor(part.labels, device=similarity.device)[:, None])
+    return 1 + (similarity > own).sum(1).double().mean().item()
+
+
+def alarms(table: pd.DataFrame, rank: float | None = None, classes: int = 0) -> list[str]:
+    """What went wrong, and what to change: a sentence each, none if all is well.
+
+    table: as `evaluate` makes it, the original first and the stages in order
+    rank:  `own_rank` of the last model on target images, among `classes` texts
+
+    Over-forgetting: the last model keeps less than 90 % of a column, or has pushed the target's text to the end of the
+    list, which gives away what was removed. Resurrection: a stage brings back more than 2 points of the target.
+    """
+    found = []
+    original, last = table.iloc[0], table.iloc[-1]
+    for name in table.columns.drop(["model", "score", "seconds", TARGET], errors="ignore"):
+        if last[name] < 0.9 * original[name]:
+            found.append(
+                f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop "
+                "earlier (forget_stop, forget_lr) or spread over more layers (k), or hold more in stage 2 (feature_weight, "
+                "remind_steps)."
+            )
+    if rank is not None and rank > 0.75 * classes:
+        found.append(
+            f"Over-forgetting: the target's text ranks {rank:.1f} of {classes} on its own images, where ignorance would "
+            "put it in the middle: its absence gives it away. Lower guard_margin and guard_weight, or stop stage 1 earlier."
+        )
+    for before, after in zip(table.iloc[1:].itertuples(), table.iloc[2:].itertuples()):
+        if after.target > before.target + 2:
+            change = "Lower soup_target_limit" if after.model == "restore" else "Raise guard_weight or guard_margin"
+            found.append(
+                f"Resurrection: the target rose from {before.target:.1f} to {after.target:.1f} % in stage "
+                f"{after.model!r}. {change}, and see that enough images of the target calibrate."
+            )
+    return found

@@ -3,11 +3,12 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from forgetkit import accuracies, evaluate, score
-from forgetkit.evaluate import predict
+from forgetkit.evaluate import alarms, own_rank, predict
 
 # RN50, forget "marmoset": figures *reported* in arXiv 2506.03117.
 COLUMNS = ("target", "retain", "imagenet", "cifar", "food", "stl", "objectnet")
@@ -61,3 +62,41 @@ def test_table_has_a_row_a_model_and_the_original_first(mini, colours):
     assert np.isnan(table["score"][0])
     assert table["retain"][1] == pytest.approx(100)
     assert table["score"][1] == pytest.approx(100 * 2 / 3), "nothing was forgotten: 0, and two columns kept"
+
+
+def stages(**last):
+    rows = [
+        dict(model="original", target=60.0, retain=80.0, other=90.0),
+        dict(model="forget", target=1.0, retain=70.0, other=85.0),
+    ]
+    rows += [dict(model="remind", target=1.0, retain=80.0, other=90.0)]
+    rows += [{**rows[-1], "model": "restore", **last}]
+    return pd.DataFrame(rows).assign(score=0.0, seconds=1.0)
+
+
+def test_no_alarm_where_all_is_well():
+    assert alarms(stages(), rank=5.0, classes=10) == []
+    assert alarms(stages(target=2.9)) == [], "two points are within the noise"
+
+
+@pytest.mark.parametrize(
+    "last, rank, words",
+    [
+        (dict(retain=60.0), None, "Over-forgetting: retain fell from 80.0 to 60.0 %"),
+        (dict(), 9.5, "ranks 9.5 of 10"),
+        (
+            dict(target=9.0),
+            None,
+            "Resurrection: the target rose from 1.0 to 9.0 % in stage 'restore'. Lower soup_target",
+        ),
+    ],
+)
+def test_each_alarm_says_what_to_change(last, rank, words):
+    (sentence,) = alarms(stages(**last), rank, 10)
+    assert words in sentence
+
+
+def test_own_rank_counts_texts_that_are_nearer(mini, colours, prototypes):
+    part = colours.test["target"]
+    assert own_rank(mini, part, prototypes) < 1.2, "the original knows its colours"
+    assert own_rank(mini, part, torch.cat([-prototypes[:1], prototypes[1:]])) == 4, "an opposite text comes last"
