@@ -91,20 +91,21 @@ def alarms(table: pd.DataFrame, rank: float | None = None, classes: int = 0) -> 
     for name in table.columns.drop(["model", "score", "seconds", TARGET], errors="ignore"):
         if last[name] < 0.9 * original[name]:
             found.append(
-                f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop "
-                "earlier (forget_stop, forget_lr) or spread over more layers (k), or hold more in stage 2 (feature_weight, "
-                "remind_steps)."
+                f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop earlier"
+                " (forget_stop, forget_lr) or spread over more layers (k), or hold more in stage 2 (feature_weight,"
+                " remind_steps)."
             )
     if rank is not None and rank > 0.75 * classes:
         found.append(
-            f"Over-forgetting: the target's text ranks {rank:.1f} of {classes} on its own images, where ignorance would "
-            "put it in the middle: its absence gives it away. Lower guard_margin and guard_weight, or stop stage 1 earlier."
+            f"Over-forgetting: the target's text ranks {rank:.1f} of {classes} on its own images, where ignorance would"
+            " put it in the middle: its absence gives it away. Lower guard_margin and guard_weight, or stop stage 1"
+            " earlier."
         )
     for before, after in zip(table.iloc[1:].itertuples(), table.iloc[2:].itertuples()):
         if after.target > before.target + 2:
             change = "Lower soup_target_limit" if after.model == "restore" else "Raise guard_weight or guard_margin"
             found.append(
-                f"Resurrection: the target rose from {before.target:.1f} to {after.target:.1f} % in stage "
-                f"{after.model!r}. {change}, and see that enough images of the target calibrate."
+                f"Resurrection: the target rose from {before.target:.1f} to {after.target:.1f} % in stage"
+                f" {after.model!r}. {change}, and see that enough images of the target calibrate."
             )
     return found
