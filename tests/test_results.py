@@ -21,9 +21,7 @@ def test_every_target_and_seed_is_there_once(rows):
 
 def test_default_forgets_the_target_and_keeps_the_rest(rows):
     final = rows[(rows["model"] == "restore") & (rows["recipe"] == "default")]
-    over_seeds = final.groupby("subgroup")[["target", "score"]].mean()
-    assert (over_seeds["target"] <= 2).all(), over_seeds.to_string()
-    assert (final["target"] <= 2.5).all(), "one run of eighteen is at 2.3 (ship, seed 2), the others below 2"
+    assert (final["target"] <= 2).all(), final.loc[final["target"] > 2, ["subgroup", "seed", "target"]].to_string()
     assert (final["score"] >= 95).all(), final.loc[final["score"] < 95, ["subgroup", "seed", "score"]].to_string()
     stages = rows[(rows["model"] != "original") & (rows["recipe"] == "default")]
     assert (stages.groupby(["subgroup", "seed"])["seconds"].sum() < 120).all()
@@ -34,9 +32,3 @@ def test_tables_in_the_text_are_those_of_the_rows(request, file):
     text = (request.config.rootpath / file).read_text()
     assert render(text, request.config.rootpath) == text, f"{file} is stale: run `python -m forgetkit.report`"
     assert BLOCK.search(text), "the table is gone"
-
-
-@pytest.mark.xfail(strict=True, reason="ship, seed 2 is at 2.3 %: its soup was chosen on too few calibration images")
-def test_no_single_run_is_above_two_percent(rows):
-    final = rows[(rows["model"] == "restore") & (rows["recipe"] == "default")]
-    assert (final["target"] <= 2).all()
