@@ -210,6 +210,9 @@ def main(argv: list[str] | None = None) -> None:
     args = vars(parser.parse_args(argv))
     command, device = args.pop("command"), args.pop("device")
     table = {"tune": tune, "run": run}[command](load_clip("mini", device=device), **args)
+    if command == "tune":
+        for method in args["methods"]:
+            print(f"best for {method}: {best_setting(table, method)}")
     print(table.groupby("method")[["target_acc", "score", "seconds"]].mean().round(1).to_string())
 
 

@@ -72,10 +72,6 @@ class Splits:
     def prompts(self) -> tuple[str, ...]:
         return self.forget.prompts
 
-    @property
-    def target_index(self) -> int:
-        return self.classes.index(self.subgroup.target)
-
 
 def split(
     parts: Mapping[str, ImageSet],
