@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .clips import ModelError, describe
+from .clips import ModelError
 from .data import SETS, DataError, cache_folder, load_parts
 from .recipe import Recipe
 from .subgroups import Subgroup
@@ -70,36 +70,27 @@ def notebooks(names: list[str]) -> None:
 
 def results(targets: list[str], seeds: list[int], recipe: str, device: str, out: Path) -> None:
     """Rows of every model for each target and seed, appended to a CSV; pairs already there are skipped."""
-    import open_clip
-    import torch
     from tqdm import tqdm
 
     from . import accuracies, evaluate, load_clip
     from .kinds import tutorial_sets
     from .pipeline import unlearn
+    from .rows import Rows, versions
 
     clip = load_clip("mini", device=device)
-    device_name = describe(clip.device)
-    done = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=["subgroup", "seed", "recipe"])
+    rows = Rows(out, ["subgroup", "seed", "recipe"])
     originals = {}  # the test columns depend on the target only
-    pairs = [(t, s) for t in targets for s in seeds]
-    for target, seed in tqdm(pairs, unit="run"):
-        if ((done["subgroup"] == target) & (done["seed"] == seed) & (done["recipe"] == recipe)).any():
+    for target, seed in tqdm([(t, s) for t in targets for s in seeds], unit="run"):
+        names = {"subgroup": target, "seed": seed, "recipe": recipe}
+        if tuple(names.values()) in rows:
             continue
         sets = tutorial_sets(target, seed)
         if target not in originals:
             originals[target] = accuracies(clip, sets.test)
         models = unlearn(clip, sets, Recipe.named(recipe, seed=seed))
         table = evaluate(models, sets.test, originals[target]).round(3)
-        table.insert(0, "recipe", recipe)
-        table.insert(0, "seed", seed)
-        table.insert(0, "subgroup", target)
-        table["torch"], table["open_clip"], table["device"] = torch.__version__, open_clip.__version__, device_name
-        done = pd.concat([done, table], ignore_index=True) if len(done) else table
-        out.parent.mkdir(parents=True, exist_ok=True)
-        half = out.with_suffix(".part")
-        done.to_csv(half, index=False)
-        os.replace(half, out)
+        rows.add(*({**names, **row, **versions(clip.device)} for row in table.to_dict("records")))
+    done = rows.table
     last = done[(done["model"] == "restore") & (done["recipe"] == recipe)]
     print(last.groupby("subgroup")[["target", "score"]].agg(["mean", "max", "min"]).round(1).to_string())
 

@@ -230,10 +230,10 @@ def salun(clip: Clip, sets: Splits, head=None, *, lr=1e-4, share=0.5, steps=200,
 
 
 def _strongest_kept(clip: Clip, sets: Splits, head: torch.Tensor, candidates) -> dict:
-    """Of (strength, state dict of the image tower), the state with the best calibration Score."""
+    """Of state dicts of the image tower, the one with the best calibration Score."""
     mixed, best = clip.copy(), (-float("inf"), None)
     original = accuracies(clip, sets.calibration, head)
-    for _, state in candidates:
+    for state in candidates:
         mixed.model.visual.load_state_dict(state)
         found = score(accuracies(mixed, sets.calibration, head), original)
         if found > best[0]:
@@ -257,7 +257,7 @@ def task_vector(
     head = class_head(clip, sets, head)
     forget = Images(clip, sets.forget, batch, torch.Generator().manual_seed(seed))
     tuned = train(clip, "tuned", lambda student: _cross_entropy(student, *next(forget), head), steps, lr)
-    candidates = ((s, soup(tuned.model.visual, clip.model.visual, -s)) for s in strengths)
+    candidates = (soup(tuned.model.visual, clip.model.visual, -s) for s in strengths)
     result = clip.copy("task_vector")
     result.model.visual.load_state_dict(_strongest_kept(clip, sets, head, candidates))
     return result
@@ -297,5 +297,5 @@ def projection(
         return state
 
     result = clip.copy("projection")
-    result.model.visual.load_state_dict(_strongest_kept(clip, sets, head, ((s, removed(s)) for s in strengths)))
+    result.model.visual.load_state_dict(_strongest_kept(clip, sets, head, (removed(s) for s in strengths)))
     return result

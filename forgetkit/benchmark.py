@@ -10,25 +10,24 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
-import open_clip
 import pandas as pd
 import psutil
 import torch
 from tqdm import tqdm
 
 from .baselines import BASELINES
-from .clips import Clip, describe, load_clip
+from .clips import Clip, load_clip
 from .data import CIFAR10
 from .evaluate import accuracies, score
 from .kinds import tutorial_sets
 from .pipeline import unlearn
 from .recipe import Recipe
+from .rows import Rows, versions
 
 RESULTS = Path("docs/results")
 TUNED_ON = (("class", "cat"), ("class", "truck"))
@@ -107,33 +106,13 @@ def peak_memory(device: torch.device, every: float = 0.05):
         thread.join()
 
 
-class Rows:
-    """Result rows in a CSV file, which is whole at every moment; a row is told by its key."""
-
-    def __init__(self, file: Path, key: list[str]):
-        self.file, self.key = file, key
-        self.table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=key)
-
-    def __contains__(self, key: tuple) -> bool:
-        return key in set(self.table[self.key].itertuples(index=False, name=None))
-
-    def add(self, row: dict) -> None:
-        self.table = (
-            pd.concat([self.table, pd.DataFrame([row])], ignore_index=True) if len(self.table) else pd.DataFrame([row])
-        )
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        half = self.file.with_suffix(".part")
-        self.table.to_csv(half, index=False)
-        os.replace(half, self.file)
-
-
 def measure(clip: Clip, runs: Iterable[tuple], part: str, rows: Rows, load: Callable = tutorial_sets) -> pd.DataFrame:
     """Append a row for each run (method, settings, kind, target, seed) that has none; `part`: "test" or "validation".
 
     The original's row has the method "original".
     """
     originals: dict[tuple, dict] = {}
-    versions = {"torch": torch.__version__, "open_clip": open_clip.__version__, "device": describe(clip.device)}
+    where = versions(clip.device)
     sets = loaded = None
     for method, settings, kind, target, seed in tqdm(list(runs), unit="run"):
         setting = json.dumps(settings, sort_keys=True)
@@ -149,13 +128,13 @@ def measure(clip: Clip, runs: Iterable[tuple], part: str, rows: Rows, load: Call
         before = originals[kind, target]
         first = {**names, "method": "original", "setting": "{}", "seed": 0}
         if tuple(first[k] for k in rows.key) not in rows:
-            rows.add({**first, **_row(before, None), "seconds": 0.0, "peak_mb": 0.0, **versions})
+            rows.add({**first, **_row(before, None), "seconds": 0.0, "peak_mb": 0.0, **where})
         with peak_memory(clip.device) as memory:
             result, seconds = unlearned(method, clip, sets, head, seed, **settings)
         after = accuracies(result, columns)
         alpha = result.record.get("alpha")
         rows.add(
-            {**names, **_row(after, before), "seconds": round(seconds, 2), "peak_mb": round(memory["MB"]), **versions}
+            {**names, **_row(after, before), "seconds": round(seconds, 2), "peak_mb": round(memory["MB"]), **where}
             | {"alpha": alpha}
         )
     return rows.table

@@ -15,7 +15,6 @@ from forgetkit.benchmark import (
     GRIDS,
     SUBGROUPS,
     TUNED_ON,
-    Rows,
     all_methods,
     best_setting,
     main,
@@ -24,6 +23,7 @@ from forgetkit.benchmark import (
     unlearned,
 )  # fmt: skip
 from forgetkit.kinds import targets
+from forgetkit.rows import Rows
 
 QUICK = dict(k=2, fisher_samples=4, forget_steps=2, remind_steps=2, align_steps=1, n_noise=4, n_abstract=4,
              remind_batch=8, forget_batch=8, alphas=(0.0, 1.0))  # fmt: skip

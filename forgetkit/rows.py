@@ -1,0 +1,37 @@
+"""Result rows in a CSV file that is whole at every moment, so that an interrupted command goes on where it was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import open_clip
+import pandas as pd
+import torch
+
+from .clips import describe
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """What every row names beside its figures: versions and device."""
+    return {"torch": torch.__version__, "open_clip": open_clip.__version__, "device": describe(device)}
+
+
+class Rows:
+    """The rows in `file`, so far in `table`; a row is told by its values in the columns `key`."""
+
+    def __init__(self, file: Path, key: list[str]):
+        self.file, self.key = file, key
+        self.table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=key)
+
+    def __contains__(self, key: tuple) -> bool:
+        return key in set(self.table[self.key].itertuples(index=False, name=None))
+
+    def add(self, *rows: dict) -> None:
+        """Append rows, and replace the file in one step."""
+        new = pd.DataFrame(rows)
+        self.table = pd.concat([self.table, new], ignore_index=True) if len(self.table) else new
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        half = self.file.with_suffix(".part")
+        self.table.to_csv(half, index=False)
+        os.replace(half, self.file)
