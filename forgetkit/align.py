@@ -40,8 +40,9 @@ def statistics(tower: torch.nn.Module, layers: dict[str, torch.nn.BatchNorm2d]):
 
     def hook(name):
         def collect(_, inputs):
-            x = inputs[0].float()
-            variance, mean = torch.var_mean(x, dim=(0, 2, 3))
+            x = inputs[0].permute(0, 2, 3, 1).flatten(0, 2).float()  # (values, channels): sums of a row are fast
+            mean = x.mean(0)
+            variance = (x.square().mean(0) - mean.square()).clamp(min=0) * len(x) / (len(x) - 1)
             seen[name] = (mean, (variance + layers[name].eps).sqrt())
 
         return collect
@@ -85,12 +86,11 @@ def align(
 
 def _align_batch(clip: Clip, x: torch.Tensor, layers: dict, steps: int, lr: float, bound: float, bar: tqdm):
     """One batch: the aligned images, like x, and the terms of L_a at every step, (steps + 1, L)."""
-    low, high = clip.pixel_range()
     delta = torch.zeros_like(x, requires_grad=True)
     optimizer = torch.optim.Adam([delta], lr=lr)
     history = []
     for step in range(steps + 1):
-        shifted = torch.minimum(torch.maximum(x + delta, low), high)
+        shifted = clip.clamp(x + delta)
         with statistics(clip.model.visual, layers) as seen, autocast(clip.device):
             clip.model.visual(shifted)
         losses = torch.stack(list(alignment_losses(seen, layers).values()))

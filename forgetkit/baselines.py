@@ -156,7 +156,6 @@ def emmn(
     head = class_head(clip, sets, head)
     generator = torch.Generator().manual_seed(seed)
     target = sorted({int(c) for c in sets.forget.labels})
-    low, high = clip.pixel_range()
 
     def noise(labels: torch.Tensor, sign: int) -> torch.Tensor:
         """Images (N, 3, S, S) that raise (sign -1) or lower (+1) the loss of their labels."""
@@ -164,10 +163,10 @@ def emmn(
         x.requires_grad_()
         optimizer = torch.optim.Adam([x], lr=noise_lr)
         for _ in range(noise_steps):
-            pixels = torch.minimum(torch.maximum(x, low), high)
+            pixels = clip.clamp(x)
             (x.grad,) = torch.autograd.grad(sign * _cross_entropy(clip, pixels, labels, head), x)
             optimizer.step()
-        return torch.minimum(torch.maximum(x, low), high).detach()
+        return clip.clamp(x).detach()
 
     n = 4 * batch
     others = torch.tensor([c for c in range(len(head)) if c not in target], device=clip.device)

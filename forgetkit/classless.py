@@ -20,8 +20,7 @@ def noise_images(clip: Clip, n: int, generator: torch.Generator) -> torch.Tensor
     for cells in (4, 8, 16, 32):
         coarse = torch.randn(n, 3, cells, cells, generator=generator)
         x += F.interpolate(coarse, size, mode="bilinear") / 2
-    low, high = clip.pixel_range()
-    return torch.minimum(torch.maximum(x.to(clip.device), low), high).contiguous(memory_format=torch.channels_last)
+    return clip.clamp(x.to(clip.device)).contiguous(memory_format=torch.channels_last)
 
 
 def abstract_images(clip: Clip, x: torch.Tensor, n: int, generator: torch.Generator) -> torch.Tensor:

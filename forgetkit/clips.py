@@ -110,6 +110,11 @@ class Clip:
         mean, std = (torch.tensor(cfg[k], device=self.device).view(3, 1, 1) for k in ("mean", "std"))
         return (0 - mean) / std, (1 - mean) / std
 
+    def clamp(self, x: torch.Tensor) -> torch.Tensor:
+        """x (N, 3, S, S) preprocessed, brought to what lies between black and white: valid images."""
+        low, high = self.pixel_range()
+        return torch.minimum(torch.maximum(x, low), high)
+
     def head(self, classes: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
         """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier."""
         for prompt in prompts:

@@ -35,11 +35,12 @@ class Recipe:
     align_bound: float = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
     remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1
     remind_steps: int = 100  # losses are flat by then
-    remind_lr: float = 1.5e-3
+    remind_lr: float = 2.5e-3  # with raw retain images; clusters need it, classes gain little
     remind_lr_end: float = 0.1  # falls linearly to this share of it: at a constant rate, a late step may still slip
-    remind_batch: int = 64  # of each kind of image
+    remind_batch: int = 48  # of each kind of image; 64 is no better
     contrastive_weight: float = 1.0
-    distill_weight: float = 1.0  # class distillation on the aligned retain images
+    contrastive_on: str = "raw"  # retain images as they are, or "aligned" as published: beside a guard, a short cut
+    distill_weight: float = 1.0  # class distillation on the retain images, raw and aligned
     distill_without_target: bool = True  # remove the target's text from student and teacher
     feature_weight: float = 200.0  # feature distillation on retain and classless images; 1 - cos is small
     n_noise: int = 200  # noise images aligned to the BN statistics
@@ -61,6 +62,7 @@ class Recipe:
             raise ValueError(f"Recipe: rank must be at least 0, got {self.rank}.")
         choices_of = {
             "choose": ("fisher", "random"), "forget_loss": ("similarity", "hinge"), "remind_layers": ("same", "all"),
+            "contrastive_on": ("raw", "aligned"),
         }  # fmt: skip
         for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
@@ -79,6 +81,8 @@ class Recipe:
             forget_loss="similarity",
             forget_stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
             remind_layers="same",  # (guess)
+            contrastive_on="aligned",
+            remind_batch=64,  # (guess)
             feature_weight=0.0,  # (guess) distillation on class probabilities of the retain images only
             distill_without_target=False,  # (guess)
             n_noise=0,

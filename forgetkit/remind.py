@@ -8,6 +8,10 @@ on them with the contrastive loss, held to the original model by distillation, a
 (Zhang et al., CVPR 2025, arXiv 2506.03117.) Reminding alone resurrects the target: siblings carry it back. The
 `default` recipe therefore guards it, with a hinge on D_f and a teacher whose target text is removed, and
 distils on images of no class (`classless`), so that what nobody shows to this stage is held too.
+
+With a guard there is a short cut: if forget images come as they are and retain images only aligned, "aligned or not"
+tells them apart, and siblings as they are stay forgotten. `default` therefore trains on the raw retain images, and
+distils on raw and aligned ones.
 """
 
 from __future__ import annotations
@@ -50,14 +54,19 @@ class Pool:
 
 
 def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generator) -> tuple[dict[str, Pool], dict]:
-    """The pools `retain` (aligned), `forget` (with a guard) and `classless` (if asked for), and what to record."""
+    """The pools of a step by name, and what to record.
+
+    `retain`: D_r as it is; `aligned`: with its perturbation (either may be left out); `forget`: D_f, for the guard;
+    `classless`: images of no class.
+    """
     retain = original.preprocess(sets.retain.images)
     found, record = {}, {}
-    images = retain
+    if recipe.contrastive_on == "raw" or not recipe.align_steps:
+        found["retain"] = Pool.of(original, retain, sets.retain.labels)
     if recipe.align_steps:
         aligned = align(original, retain, recipe.align_steps, recipe.align_lr, recipe.align_bound)
-        images, record["align"] = aligned.images, aligned.losses.to_dict("records")
-    found["retain"] = Pool.of(original, images, sets.retain.labels)
+        record["align"] = aligned.losses.to_dict("records")
+        found["aligned"] = Pool.of(original, aligned.images, sets.retain.labels)
     if recipe.guard_weight:
         found["forget"] = Pool.of(original, original.preprocess(sets.forget.images), sets.forget.labels)
     classless = []
@@ -82,17 +91,22 @@ def reminding_terms(
     target: the labels of D_f; own: those of them that no sibling bears, so that their text can be given up.
     """
     without = own if recipe.distill_without_target else []
-    retain = drawn["retain"]
+    named = "retain" if "retain" in drawn else "aligned"
     terms = {
-        "contrastive": recipe.contrastive_weight * F.cross_entropy(scale * z["retain"] @ head.T, retain.labels),
-        "distill": recipe.distill_weight * class_distillation(z["retain"], retain.teacher, head, scale, without),
+        "contrastive": recipe.contrastive_weight * F.cross_entropy(scale * z[named] @ head.T, drawn[named].labels),
+        "distill": recipe.distill_weight
+        * sum(
+            class_distillation(z[name], drawn[name].teacher, head, scale, without)
+            for name in ("retain", "aligned")
+            if name in drawn
+        ),
     }
     if "forget" in drawn:
         forget = drawn["forget"]
         terms["guard"] = recipe.guard_weight * hinge(z["forget"], forget.labels, head, scale, recipe.guard_margin)
         terms["rename"] = recipe.rename_weight * class_distillation(z["forget"], forget.teacher, head, scale, target)
     if recipe.feature_weight:
-        held = [name for name in ("retain", "classless") if name in drawn]
+        held = [name for name in ("retain", "aligned", "classless") if name in drawn]
         student, teacher = (torch.cat(rows) for rows in zip(*[(z[n], drawn[n].teacher) for n in held]))
         free = head[without] if without else None
         terms["feature"] = recipe.feature_weight * feature_distillation(student, teacher, free)

@@ -16,6 +16,7 @@ from .base import (
     table_bars,
     use_style,
 )
+from .benchmark import fronts, score_strips, sensitivity
 from .evaluation import dumbbells, embedding_map, grouped_bars, methods, neighbour_grid, score_slots, spread
 from .forgetting import accuracy_by_step, adapter_gradients, gradient_squares, layer_choice, similarity_by_step
 from .reminding import alignment_curves, channel_means, drift, pixel_grid, strength, teachers, variations, weight_path
@@ -61,4 +62,7 @@ __all__ = [
     "embedding_map",
     "spread",
     "methods",
+    "score_strips",
+    "fronts",
+    "sensitivity",
 ]

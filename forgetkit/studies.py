@@ -1,0 +1,192 @@
+"""Studies beside the benchmark, `python -m forgetkit.studies front | sensitivity | cost`; rows go to `docs/results`.
+
+front:       what a method keeps against what it forgets, along the path from the original to its result
+sensitivity: the default recipe with one value changed at a time, and with fewer images
+cost:        seconds and peak memory of every method, and the speed of the stages' steps against a plain training step
+
+The first two read validation images only. What is there already is not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from .align import align
+from .baselines import BASELINES
+from .benchmark import RESULTS, peak_memory, recipe_of, unlearned
+from .cache import cached
+from .clips import Clip, autocast, load_clip
+from .data import ImageSet
+from .evaluate import accuracies, score
+from .forget import forget
+from .kinds import tutorial_sets
+from .pipeline import unlearn
+from .recipe import Recipe
+from .remind import remind
+from .rows import Rows, versions
+from .soup import path
+from .subgroups import Splits
+
+# Validation images of targets that the methods were tuned on: nothing here spends a test image.
+STUDIED = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
+FRONT = tuple(round(0.125 * i, 3) for i in range(9))
+# One value at a time, the default's own among them; "n_" are sizes of the sets, the others the recipe's.
+KNOBS = {
+    "k": (4, 8, 16, 23),
+    "rank": (1, 4, 8, 32),
+    "forget_lr": (1e-4, 3e-4, 1e-3),
+    "remind_lr": (5e-4, 1.5e-3, 2.5e-3, 5e-3),
+    "feature_weight": (20.0, 200.0, 1000.0),
+    "n_forget": (10, 50, 200, 500),
+    "n_retain": (10, 50, 200, 500),
+}
+SIZES = {"n_forget": 400, "n_retain": 400}
+
+
+def some(columns: dict[str, ImageSet], n: int = 400, seed: int = 0) -> dict[str, ImageSet]:
+    """At most n random images of each column, the same in every call."""
+    rng = np.random.default_rng(seed)
+    return {name: part.take(rng.permutation(len(part))[:n]) for name, part in columns.items()}
+
+
+def front(clip: Clip, out: Path = RESULTS / "front.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
+    """Blend each method's result with the original in steps: one curve a method, from nothing done to all of it.
+
+    Every method has such a path, whatever its own knobs are.
+    """
+    rows = Rows(out, ["method", "kind", "target", "seed", "alpha"])
+    for (kind, target), method in tqdm(list(itertools.product(STUDIED, ("default", "paper", *BASELINES))), unit="run"):
+        names = {"method": method, "kind": kind, "target": target, "seed": 0}
+        if (*names.values(), FRONT[-1]) in rows:
+            continue
+        sets = load(target, 0, kind, clip)
+        result, _ = unlearned(method, clip, sets, clip.head(sets.classes, sets.prompts), 0)
+        table = path(result, clip, some(sets.validation), FRONT, None).rename(columns={"target": "target_acc"})
+        rows.add(*({**names, **row, **versions(clip.device)} for row in table.round(3).to_dict("records")))
+    return rows.table
+
+
+def sensitivity(
+    clip: Clip, out: Path = RESULTS / "sensitivity.csv", load: Callable[..., Splits] = tutorial_sets
+) -> pd.DataFrame:
+    """Change one knob of `default` at a time; the stages' own results are in the rows, so that a fall can be placed."""
+    rows = Rows(out, ["knob", "value", "kind", "target", "seed"])
+    for (kind, target), (knob, values) in itertools.product(STUDIED[:2], KNOBS.items()):
+        for value in tqdm(values, desc=f"{target}: {knob}"):
+            names = {"knob": knob, "value": float(value), "kind": kind, "target": target, "seed": 0}
+            if tuple(names.values()) in rows:
+                continue
+            sets = load(target, 0, kind, clip, **{**SIZES, **({knob: value} if knob in SIZES else {})})
+            recipe = Recipe.default(**({} if knob in SIZES else {knob: value}))
+            models, columns = unlearn(clip, sets, recipe, keep=True), some(sets.validation)
+            before = accuracies(clip, columns)
+            for model in models[1:]:
+                found = accuracies(model, columns)
+                kept = {**found, "score": score(found, before), "alpha": models[-1].record["alpha"]}
+                kept = {("target_acc" if name == "target" else name): round(v, 3) for name, v in kept.items()}
+                rows.add({**names, "model": model.name, **kept, **versions(clip.device)})
+    return rows.table
+
+
+# --------------------------------------------------------------------------------------------------
+# Cost
+
+
+def images_per_second(run: Callable[[int], object], images: int, few: int = 5, many: int = 25) -> float:
+    """Speed of a loop `run(steps)` over `images` images a step, without what it does before and after its steps."""
+    run(few)
+    seconds = {}
+    for steps in (few, many):
+        start = time.perf_counter()
+        run(steps)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds[steps] = time.perf_counter() - start
+    return images * (many - few) / (seconds[many] - seconds[few])
+
+
+def plain_steps(clip: Clip, sets: Splits, batch: int) -> Callable[[int], None]:
+    """An ordinary open_clip training step of the same model: both towers, contrastive loss, AdamW."""
+    model = clip.copy().model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    x = clip.preprocess(sets.retain.images)
+    texts = [sets.prompts[0].format(sets.classes[label]) for label in sets.retain.labels]
+    tokens, loss_of = clip.tokenizer(texts).to(clip.device), open_clip.ClipLoss()
+
+    def run(steps: int) -> None:
+        for step in range(steps):
+            index = torch.arange(step * batch, (step + 1) * batch) % len(x)
+            with autocast(clip.device):
+                loss = loss_of(*model(x[index], tokens[index]))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return run
+
+
+def step_speeds(clip: Clip, sets: Splits) -> dict[str, float]:
+    """images/s of the steps of forgetting, alignment and reminding, and of plain training at the same batches."""
+    head, recipe = clip.head(sets.classes, sets.prompts), recipe_of("default", forget_stop=None, n_noise=0)
+    forgotten = cached(forget)(clip, sets, recipe_of("default"), head)
+    x = clip.preprocess(sets.retain.images[:200])
+    pools = 4 * recipe.remind_batch  # retain, aligned, forget, classless
+    forgetting = lambda steps: forget(clip, sets, replace(recipe, forget_steps=steps, fisher_samples=4), head)
+    reminding = lambda steps: remind(forgotten, clip, sets, replace(recipe, remind_steps=steps, align_steps=1), head)
+    return {
+        "forget": images_per_second(forgetting, recipe.forget_batch),
+        f"plain, batch {recipe.forget_batch}": images_per_second(
+            plain_steps(clip, sets, recipe.forget_batch), recipe.forget_batch
+        ),
+        "align": images_per_second(lambda steps: align(clip, x, steps), len(x), 2, 8),
+        f"plain, batch {len(x)}": images_per_second(plain_steps(clip, sets, len(x)), len(x), 2, 8),
+        "remind": images_per_second(reminding, pools),
+        f"plain, batch {pools}": images_per_second(plain_steps(clip, sets, pools), pools),
+    }
+
+
+def cost(clip: Clip, out: Path = RESULTS / "cost.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
+    """Each method once on the same subgroup, alone on the machine, and the speed of the steps; `what,value,unit`."""
+    rows = Rows(out, ["what", "unit", "device"])
+    sets, where = load("cat", 0, "class", clip), versions(clip.device)
+
+    def add(what: str, **values: float) -> None:
+        rows.add(*({"what": what, "value": round(v, 2), "unit": unit, **where} for unit, v in values.items()))
+
+    if ("forget", "images/s", where["device"]) not in rows:
+        for what, speed in step_speeds(clip, sets).items():
+            add(what, **{"images/s": speed})
+    head = clip.head(sets.classes, sets.prompts)
+    for method in tqdm(("default", "paper", *BASELINES), unit="run"):
+        if (method, "s", where["device"]) not in rows:
+            with peak_memory(clip.device) as memory:
+                _, seconds = unlearned(method, clip, sets, head, 0)
+            add(method, s=seconds, MB=memory["MB"])
+    return rows.table
+
+
+STUDIES = {"front": front, "sensitivity": sensitivity, "cost": cost}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m forgetkit.studies", description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=list(STUDIES))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, help="docs/results/STUDY.csv, unless named")
+    args = parser.parse_args(argv)
+    STUDIES[args.study](load_clip("mini", device=args.device), args.out or RESULTS / f"{args.study}.csv")
+
+
+if __name__ == "__main__":
+    main()
