@@ -20,9 +20,14 @@ test: .venv/installed
 quick: .venv/installed
 	$(BIN)/python -m pytest tests -m "not slow"
 
-# The rows behind the README's table: six targets, three seeds (about half an hour on two cores; resumable).
+# Every row, table and figure of the docs: hours on two cores, minutes on a GPU; resumable.
 results: .venv/installed
-	$(BIN)/python -m forgetkit results --out docs/results/quickstart.csv
+	$(BIN)/python -m forgetkit.benchmark tune
+	$(BIN)/python -m forgetkit.benchmark run
+	$(BIN)/python -m forgetkit.studies front
+	$(BIN)/python -m forgetkit.studies sensitivity
+	$(BIN)/python -m forgetkit.studies cost
+	$(BIN)/python -m forgetkit.report
 
 # Every notebook and its solutions, executed in place as they are committed.
 notebooks: .venv/installed

@@ -1,4 +1,4 @@
-"""Command line: `python -m forgetkit fetch | run | results | notebooks` (see `--help`)."""
+"""Command line: `python -m forgetkit fetch | run | notebooks` (see `--help`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from .recipe import Recipe
 from .subgroups import Subgroup
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-RESULT_TARGETS = ("cat", "dog", "horse", "airplane", "ship", "truck")
 
 
 def fetch() -> None:
@@ -68,49 +67,16 @@ def notebooks(names: list[str]) -> None:
             thumbnail(cover, NOTEBOOKS.parent / "docs/figures" / f"{path.stem}.png")
 
 
-def results(targets: list[str], seeds: list[int], recipe: str, device: str, out: Path) -> None:
-    """Rows of every model for each target and seed, appended to a CSV; pairs already there are skipped."""
-    from tqdm import tqdm
-
-    from . import accuracies, evaluate, load_clip
-    from .kinds import tutorial_sets
-    from .pipeline import unlearn
-    from .rows import Rows, versions
-
-    clip = load_clip("mini", device=device)
-    rows = Rows(out, ["subgroup", "seed", "recipe"])
-    originals = {}  # the test columns depend on the target only
-    for target, seed in tqdm([(t, s) for t in targets for s in seeds], unit="run"):
-        names = {"subgroup": target, "seed": seed, "recipe": recipe}
-        if tuple(names.values()) in rows:
-            continue
-        sets = tutorial_sets(target, seed)
-        if target not in originals:
-            originals[target] = accuracies(clip, sets.test)
-        models = unlearn(clip, sets, Recipe.named(recipe, seed=seed))
-        table = evaluate(models, sets.test, originals[target]).round(3)
-        rows.add(*({**names, **row, **versions(clip.device)} for row in table.to_dict("records")))
-    done = rows.table
-    last = done[(done["model"] == "restore") & (done["recipe"] == recipe)]
-    print(last.groupby("subgroup")[["target", "score"]].agg(["mean", "max", "min"]).round(1).to_string())
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m forgetkit", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help=fetch.__doc__)
-    for name, what in (("run", run), ("results", results)):
-        sub = commands.add_parser(name, help=what.__doc__)
-        sub.add_argument("--recipe", default="default", help="default or paper")
-        sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-        if name == "run":
-            sub.add_argument("--target", default="cat", help="a class of CIFAR-10")
-            sub.add_argument("--seed", type=int, default=0)
-            sub.add_argument("--out", type=Path, default=Path("runs/quickstart"))
-        else:
-            sub.add_argument("--targets", nargs="+", default=list(RESULT_TARGETS))
-            sub.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-            sub.add_argument("--out", type=Path, default=Path("docs/results/quickstart.csv"))
+    sub = commands.add_parser("run", help=run.__doc__)
+    sub.add_argument("--recipe", default="default", help="default or paper")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    sub.add_argument("--target", default="cat", help="a class of CIFAR-10")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, default=Path("runs/quickstart"))
     sub = commands.add_parser("notebooks", help=notebooks.__doc__)
     sub.add_argument("names", nargs="*")
     args = vars(parser.parse_args(argv))

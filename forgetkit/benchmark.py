@@ -63,7 +63,7 @@ GRIDS = {
     "salun": [dict(lr=lr, share=s) for lr, s in itertools.product((1e-5, 1e-4, 3e-4), (0.3, 0.7))],
     "task_vector": [dict(lr=lr, steps=n) for lr, n in itertools.product((1e-6, 1e-5, 1e-4), (20, 60))],
     "projection": [dict(orthogonal=o) for o in (True, False)],
-    "paper": [dict(k=k, forget_lr=lr) for k, lr in itertools.product((8, 16), (1e-4, 3e-4, 1e-3))],
+    "paper": [dict(k=k, remind_lr=lr) for k, lr in itertools.product((8, 16), (3e-4, 1e-3, 2.5e-3))],
     "default": [dict(remind_lr=lr, guard_margin=m) for lr, m in itertools.product((1.5e-3, 2.5e-3), (2.0, 3.0, 4.0))],
 }
 
@@ -77,15 +77,17 @@ def recipe_of(method: str, **settings) -> Recipe:
 def unlearned(method: str, clip: Clip, sets, head: torch.Tensor, seed: int, **settings) -> tuple[Clip, float]:
     """The model a method makes, and the seconds it took: a baseline, a recipe, or a recipe without a part.
 
-    method: a name in `BASELINES`, "default", "paper", or such as "default without soup".
+    method: a name in `BASELINES`, "default", "paper", or such as "default without soup", "default after forget".
     """
     if method in BASELINES:
         if method != "projection":  # nothing is drawn there
             settings = {"seed": seed, **settings}
         result = BASELINES[method](clip, sets, head, **settings)
         return result, result.record["seconds"]
-    models = unlearn(clip, sets, recipe_of(method, seed=seed, **settings), keep=True)  # ablations share stages
-    return models[-1], sum(model.record["seconds"] for model in models[1:])
+    name, _, stage = method.partition(" after ")
+    models = unlearn(clip, sets, recipe_of(name, seed=seed, **settings), keep=True)  # ablations share stages
+    last = 1 if stage == "forget" else len(models) - 1
+    return models[last], sum(model.record["seconds"] for model in models[1 : last + 1])
 
 
 @contextmanager
@@ -172,23 +174,35 @@ def relative(rows: pd.DataFrame) -> pd.DataFrame:
     return kept(rows[rows["method"] != "original"], originals)
 
 
+def shared(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows on those subgroups and seeds that every method in them has: means over these can be compared."""
+    where = pd.MultiIndex.from_frame(rows[["kind", "subgroup", "seed"]])
+    by_method = [set(where[(rows["method"] == method).to_numpy()]) for method in rows["method"].unique()]
+    return rows[where.isin(set.intersection(*by_method))] if by_method else rows
+
+
 def run(clip: Clip, methods: list[str], seeds: list[int], subgroups: list[str], out: Path) -> pd.DataFrame:
-    """Every method on test images, all subgroups and seeds; ablations on those of `ABLATED_ON` only."""
+    """Every method on test images, all subgroups and seeds; ablations and stages on those of `ABLATED_ON` only."""
     rows = Rows(out, ["method", "kind", "target", "seed"])
     runs = [
         (method, {}, kind, target, seed)
         for seed, (kind, target) in itertools.product(seeds, SUBGROUPS)
         for method in methods
-        if (not subgroups or target in subgroups) and (" without " not in method or (kind, target) in ABLATED_ON)
+        if (not subgroups or target in subgroups) and (whole(method) or (kind, target) in ABLATED_ON)
     ]
     return measure(clip, runs, "test", rows)
 
 
 def all_methods() -> list[str]:
-    """Baselines, recipes, and each recipe without each of the parts it has."""
+    """Recipes, baselines, and each recipe after its first stage and without each of the parts it has."""
     recipes = ("default", "paper")
     parts = [f"{r} without {p}" for r in recipes for p in ABLATIONS if r == "default" or p not in OURS]
-    return [*recipes, *BASELINES, *parts]
+    return [*recipes, *BASELINES, *(f"{r} after forget" for r in recipes), *parts]
+
+
+def whole(method: str) -> bool:
+    """Is this a method as it is, neither cut short nor without a part?"""
+    return " " not in method
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from . import figures
-from .benchmark import ABLATIONS, best_setting, relative
+from .benchmark import ABLATIONS, best_setting, relative, shared, whole
 from .recipe import Recipe
 from .studies import SIZES
 
@@ -40,45 +40,46 @@ def mini_clip(results: Path) -> str:
     return markdown(rows[[*names]].rename(columns=names))
 
 
-def quickstart(results: Path) -> str:
-    """One line a subgroup: original → restored, mean over seeds; the worst seed where it counts."""
-    rows = pd.read_csv(results / "quickstart.csv").query("recipe == 'default'")
+def default(results: Path) -> str:
+    """One line a subgroup: accuracies before → after forgetting it, mean over seeds; the worst seed where it counts."""
+    rows = pd.read_csv(results / "benchmark.csv").rename(columns={"target": "forget", "target_acc": "target"})
+    before = rows[rows["method"] == "original"].set_index("forget")
     lines = []
-    for subgroup, found in rows.groupby("subgroup", sort=False):
-        before, after = (found[found["model"] == m] for m in ("original", "restore"))
+    for subgroup, found in rows[rows["method"] == "default"].groupby("forget", sort=False):
         line = {"forget": subgroup}
         for name in ACCURACIES:
-            line[name] = f"{before[name].mean():.1f} → {after[name].mean():.1f}"
-        line["target"] += f" (worst {after['target'].max():.1f})"
-        line["Score"] = f"{after['score'].mean():.1f} (worst {after['score'].min():.1f})"
+            line[name] = f"{before.loc[subgroup, name]:.1f} → {found[name].mean():.1f}"
+        line["target"] += f" (worst {found['target'].max():.1f})"
+        line["Score"] = f"{found['score'].mean():.1f} (worst {found['score'].min():.1f})"
         lines.append(line)
     return markdown(pd.DataFrame(lines))
 
 
 def stages(results: Path) -> str:
-    """One line a recipe and stage: mean over subgroups and seeds, as percent of the original's accuracy."""
-    rows = pd.read_csv(results / "quickstart.csv")
+    """One line a recipe and stage: mean over the subgroups and seeds of the ablations, as percent of the original's."""
+    rows = relative(pd.read_csv(results / "benchmark.csv"))
     lines = []
-    for recipe, found in rows.groupby("recipe", sort=False):
-        keys = ["subgroup", "seed"]
-        original = found[found["model"] == "original"].set_index(keys)[ACCURACIES]
-        for model, part in found.groupby("model", sort=False):
-            kept = (100 * part.set_index(keys)[ACCURACIES] / original).mean()
-            name = {"recipe": recipe, "model": model}
-            lines.append({**name, **kept, "Score": part["score"].mean(), "seconds": part["seconds"].mean()})
+    for recipe in ("default", "paper"):
+        names = {f"{recipe} after forget": "forget", f"{recipe} without soup": "remind", recipe: "restore"}
+        runs = rows[rows["method"].isin(names)]
+        if runs["method"].nunique() < len(names):
+            continue
+        for method, found in shared(runs).groupby("method", sort=False):
+            line = {"recipe": recipe, "after": names[method], **found[ACCURACIES].mean()}
+            lines.append(line | {"Score": found["score"].mean(), "seconds so far": found["seconds"].mean()})
     return markdown(pd.DataFrame(lines))
 
 
-def _whole(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of whole methods: neither the originals nor ablations."""
-    return rows[(rows["method"] != "original") & ~rows["method"].str.contains(" without ")]
+def _compared(results: Path) -> pd.DataFrame:
+    """Rows of whole methods, accuracies in percent of the original's, on the subgroups and seeds that all have."""
+    rows = relative(pd.read_csv(results / "benchmark.csv"))
+    return shared(rows[rows["method"].map(whole)])
 
 
 def benchmark(results: Path) -> str:
     """One line a method, best first: accuracies in percent of the original's, Score by kind of subgroup."""
-    rows = _whole(relative(pd.read_csv(results / "benchmark.csv")))
     lines = []
-    for method, found in rows.groupby("method", sort=False):
+    for method, found in _compared(results).groupby("method", sort=False):
         line = {"method": method, "runs": len(found), **found[ACCURACIES].mean()}
         line["Score"], line["sd"], line["worst"] = found["score"].mean(), found["score"].std(), found["score"].min()
         lines.append(line | found.groupby("kind", sort=False)["score"].mean().to_dict())
@@ -92,6 +93,7 @@ REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, 
 def ablation(results: Path) -> str:
     """One line a part left out: mean Score, its change, and the target, on the subgroups and seeds that all share."""
     rows = relative(pd.read_csv(results / "benchmark.csv"))
+    rows = rows[~rows["method"].str.contains(" after ")]
     name = rows["method"].str.partition(" without ")
     rows = rows.assign(recipe=name[0], part=name[2].where(name[1] != "", "(nothing)"))
     rows = rows[rows["recipe"].isin(rows.loc[name[1] != "", "recipe"])]
@@ -140,7 +142,7 @@ def speed(results: Path) -> str:
 
 
 TABLES = {
-    "mini-clip": mini_clip, "quickstart": quickstart, "stages": stages, "benchmark": benchmark, "ablation": ablation,
+    "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
     "settings": settings, "cost": cost, "speed": speed,
 }  # fmt: skip
 
@@ -148,9 +150,8 @@ TABLES = {
 def pictures(results: Path) -> dict[str, Figure]:
     """The figures of the docs, by name."""
     figures.use_style()
-    rows = _whole(relative(pd.read_csv(results / "benchmark.csv")))
     return {
-        "benchmark": figures.score_strips(rows),
+        "benchmark": figures.score_strips(_compared(results)),
         "front": figures.fronts(pd.read_csv(results / "front.csv")),
         "sensitivity": figures.sensitivity(pd.read_csv(results / "sensitivity.csv"), asdict(Recipe.default()) | SIZES),
     }

@@ -1,6 +1,5 @@
-"""`python -m forgetkit`: wrong words are told before anything starts; results resume."""
+"""`python -m forgetkit`: wrong words are told before anything starts."""
 
-import pandas as pd
 import pytest
 
 from forgetkit import __main__ as cli
@@ -22,18 +21,3 @@ def test_data_errors_end_in_one_sentence(monkeypatch):
     monkeypatch.setattr(cli, "fetch", broken)
     with pytest.raises(SystemExit, match="^forgetkit: cifar10: no network.$"):
         cli.main(["fetch"])
-
-
-def test_results_resume_and_skip_what_is_there(monkeypatch, tmp_path, mini, colours):
-    computed = []
-    monkeypatch.setattr(
-        "forgetkit.kinds.tutorial_sets", lambda target, seed: computed.append((target, seed)) or colours
-    )
-    monkeypatch.setattr("forgetkit.pipeline.unlearn", lambda clip, sets, recipe: [clip, clip.copy("restore")])
-    out = tmp_path / "rows.csv"
-    arguments = ["results", "--targets", "cat", "ship", "--device", "cpu", "--out", str(out)]
-    cli.main([*arguments, "--seeds", "0"])
-    cli.main([*arguments, "--seeds", "0", "1"])
-    assert computed == [("cat", 0), ("ship", 0), ("cat", 1), ("ship", 1)]
-    rows = pd.read_csv(out)
-    assert len(rows) == 8 and {"subgroup", "seed", "recipe", "model", "torch", "open_clip", "device"} <= set(rows)

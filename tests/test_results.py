@@ -1,30 +1,51 @@
 """Every number in README and docs comes from committed rows, and the rows hold what is promised."""
 
+import inspect
+
 import pandas as pd
 import pytest
 
-from forgetkit.__main__ import RESULT_TARGETS
+from forgetkit import Recipe
+from forgetkit.baselines import BASELINES
+from forgetkit.benchmark import GRIDS, SUBGROUPS, TUNED_ON, best_setting
 from forgetkit.report import BLOCK, FILES, render
 
 
 @pytest.fixture(scope="module")
 def rows(request):
-    return pd.read_csv(request.config.rootpath / "docs/results/quickstart.csv")
+    return pd.read_csv(request.config.rootpath / "docs/results/benchmark.csv")
 
 
-def test_every_target_and_seed_is_there_once(rows):
-    final = rows[rows["model"] == "restore"]
-    expected = {(t, s, "default") for t in RESULT_TARGETS for s in range(3)}
-    found = list(zip(final["subgroup"], final["seed"], final["recipe"]))
-    assert expected <= set(found) and len(found) == len(set(found))
+@pytest.fixture(scope="module")
+def settings(request):
+    return pd.read_csv(request.config.rootpath / "docs/results/settings.csv")
 
 
-def test_default_forgets_the_target_and_keeps_the_rest(rows):
-    final = rows[(rows["model"] == "restore") & (rows["recipe"] == "default")]
-    assert (final["target"] <= 2).all(), final.loc[final["target"] > 2, ["subgroup", "seed", "target"]].to_string()
-    assert (final["score"] >= 95).all(), final.loc[final["score"] < 95, ["subgroup", "seed", "score"]].to_string()
-    stages = rows[(rows["model"] != "original") & (rows["recipe"] == "default")]
-    assert (stages.groupby(["subgroup", "seed"])["seconds"].sum() < 120).all()
+def test_every_method_ran_on_every_subgroup_once(rows):
+    found = list(rows[["method", "kind", "target", "seed"]].itertuples(index=False, name=None))
+    assert len(found) == len(set(found))
+    for method in ("default", "paper", *BASELINES):
+        assert {(method, *subgroup, 0) for subgroup in SUBGROUPS} <= set(found), method
+    assert {("original", *subgroup, 0) for subgroup in SUBGROUPS} <= set(found)
+
+
+def test_default_forgets_classes_and_keeps_the_rest(rows):
+    final = rows[(rows["method"] == "default") & (rows["kind"] == "class")]
+    assert (final["target_acc"] <= 2).all(), final.loc[final["target_acc"] > 2, ["target", "seed"]].to_string()
+    assert (final["score"] >= 95).all(), final.loc[final["score"] < 95, ["target", "seed", "score"]].to_string()
+    assert (final["seconds"] < 120).all()
+
+
+def test_every_setting_was_tried_and_the_best_is_the_one_in_use(settings):
+    for method, grid in GRIDS.items():
+        found = settings[settings["method"] == method]
+        assert len(found) == len(grid) * len(TUNED_ON), method
+        chosen = best_setting(settings, method)
+        if method in BASELINES:
+            used = {k: p.default for k, p in inspect.signature(BASELINES[method]).parameters.items()}
+        else:
+            used = vars(Recipe.named(method))
+        assert {k: used[k] for k in chosen} == chosen, f"{method} does not use the setting that validated best"
 
 
 @pytest.mark.parametrize("file", FILES)

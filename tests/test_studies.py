@@ -15,7 +15,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from forgetkit import Recipe, figures, report, studies
-from forgetkit.benchmark import relative
+from forgetkit.benchmark import relative, shared
 
 KEPT = ["retain", "other"]
 
@@ -106,6 +106,13 @@ def test_relative_rows_are_percent_of_the_original_on_the_same_subgroup(bench):
     assert "original" not in found.index
     assert found.loc["ga", "target"] == pytest.approx(100 * 10 / 80)
     assert found.loc["ga", "retain"] == pytest.approx(90) and found.loc["ga", "other"] == pytest.approx(100)
+
+
+def test_only_subgroups_that_every_method_has_are_compared(bench):
+    rows = relative(bench)
+    more = rows[rows["method"] == "ga"].assign(subgroup="blue")
+    assert len(shared(rows)) == len(rows)
+    assert set(shared(pd.concat([rows, more]))["subgroup"]) == {"red"}
 
 
 def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):

@@ -17,7 +17,7 @@ from .base import (
     use_style,
 )
 from .benchmark import fronts, score_strips, sensitivity
-from .evaluation import dumbbells, embedding_map, grouped_bars, methods, neighbour_grid, score_slots, spread
+from .evaluation import dumbbells, embedding_map, grouped_bars, neighbour_grid, score_slots, spread
 from .forgetting import accuracy_by_step, adapter_gradients, gradient_squares, layer_choice, similarity_by_step
 from .reminding import alignment_curves, channel_means, drift, pixel_grid, strength, teachers, variations, weight_path
 from .restoring import distance_bars, soup_choice, soup_pair, soup_path, soup_point
@@ -61,7 +61,6 @@ __all__ = [
     "neighbour_grid",
     "embedding_map",
     "spread",
-    "methods",
     "score_strips",
     "fronts",
     "sensitivity",

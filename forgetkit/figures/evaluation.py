@@ -158,34 +158,3 @@ def spread(table: pd.DataFrame, x: str, y: str, hue: str, label: str) -> Figure:
     axis.grid(axis="x", visible=False)
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def methods(rows: pd.DataFrame, nothing: float) -> Figure:
-    """Score by method with its spread, and what each forgot against what it kept; behind the name, how many runs.
-
-    rows: one a run, with `method`, `score`, `target` (accuracy, %) and `kept` (mean over the other columns, % of the
-    original); nothing: the Score of doing nothing, a dotted line
-    """
-    runs = rows["method"].map(rows["method"].value_counts())
-    rows = rows.assign(method=rows["method"] + " (" + runs.astype(str) + ")")
-    by = rows.groupby("method").agg(["mean", "std"])
-    by = by.loc[by[("score", "mean")].sort_values(ascending=False).index]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.24 * len(by) + 2), width_ratios=(1.2, 1))
-    y = np.arange(len(by))
-    error = by["score", "std"].fillna(0)
-    left.barh(y, by["score", "mean"], xerr=error, color=COLOURS["remind"], edgecolor="black", lw=0.4, capsize=3)
-    left.axvline(nothing, color="black", lw=1, ls=":")
-    left.text(nothing, -0.55, "nothing done", ha="center", va="bottom", fontsize=8)
-    left.set_yticks(y, by.index)
-    left.set(xlabel="Score (%), mean ± standard deviation over runs", xlim=(0, 100), ylim=(len(by) - 0.5, -0.5))
-    left.grid(axis="y", visible=False)
-    for i, (method, row) in enumerate(by.iterrows()):
-        right.errorbar(
-            row["kept", "mean"], row["target", "mean"], xerr=np.nan_to_num(row["kept", "std"]),
-            yerr=np.nan_to_num(row["target", "std"]), fmt=MARKERS[i % len(MARKERS)], color=f"C{i % 10}",
-            markeredgecolor="black", markeredgewidth=0.5, elinewidth=0.7, label=method,
-        )  # fmt: skip
-    right.set(xlabel="kept, mean of the other columns (% of original)", ylabel="target accuracy (%)")
-    right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.tight_layout()
-    return figure
