@@ -64,8 +64,10 @@ def stages(results: Path) -> str:
         runs = rows[rows["method"].isin(names)]
         if runs["method"].nunique() < len(names):
             continue
-        for method, found in shared(runs).groupby("method", sort=False):
-            line = {"recipe": recipe, "after": names[method], **found[ACCURACIES].mean()}
+        runs = shared(runs)
+        for method, model in names.items():
+            found = runs[runs["method"] == method]
+            line = {"recipe": recipe, "after": model, **found[ACCURACIES].mean()}
             lines.append(line | {"Score": found["score"].mean(), "seconds so far": found["seconds"].mean()})
     return markdown(pd.DataFrame(lines))
 
