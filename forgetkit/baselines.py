@@ -91,7 +91,7 @@ def _cross_entropy(clip: Clip, x: torch.Tensor, labels: torch.Tensor, head: torc
 
 
 @baseline
-def ga(clip: Clip, sets: Splits, head=None, *, lr=1e-5, steps=200, batch=64, seed=0) -> Clip:
+def ga(clip: Clip, sets: Splits, head=None, *, lr=1e-6, steps=200, batch=64, seed=0) -> Clip:
     """Gradient ascent: raise the classification loss on D_f until it is no longer recognised."""
     head = class_head(clip, sets, head)
     forget = Images(clip, sets.forget, batch, torch.Generator().manual_seed(seed))
@@ -100,7 +100,7 @@ def ga(clip: Clip, sets: Splits, head=None, *, lr=1e-5, steps=200, batch=64, see
 
 
 @baseline
-def finetune(clip: Clip, sets: Splits, head=None, *, lr=1e-4, steps=200, batch=64, seed=0) -> Clip:
+def finetune(clip: Clip, sets: Splits, head=None, *, lr=1e-5, steps=50, batch=64, seed=0) -> Clip:
     """Fine-tune on D_r and hope that the target is forgotten by itself."""
     head = class_head(clip, sets, head)
     retain = Images(clip, sets.retain, batch, torch.Generator().manual_seed(seed))
@@ -123,7 +123,7 @@ def _relabelling(clip: Clip, sets: Splits, head: torch.Tensor, batch: int, seed:
 
 
 @baseline
-def random_labels(clip: Clip, sets: Splits, head=None, *, lr=1e-4, steps=200, batch=64, seed=0) -> Clip:
+def random_labels(clip: Clip, sets: Splits, head=None, *, lr=3e-6, steps=200, batch=64, seed=0) -> Clip:
     """Fine-tune on D_f with wrong labels and on D_r with right ones, until D_f is no longer recognised."""
     head = class_head(clip, sets, head)
     loss = _relabelling(clip, sets, head, batch, seed)
@@ -131,7 +131,7 @@ def random_labels(clip: Clip, sets: Splits, head=None, *, lr=1e-4, steps=200, ba
 
 
 @baseline
-def ga_retain(clip: Clip, sets: Splits, head=None, *, lr=1e-4, retain_weight=1.0, steps=200, batch=64, seed=0) -> Clip:
+def ga_retain(clip: Clip, sets: Splits, head=None, *, lr=1e-5, retain_weight=3.0, steps=200, batch=64, seed=0) -> Clip:
     """Gradient ascent on D_f with descent on D_r beside it, until D_f is no longer recognised."""
     head = class_head(clip, sets, head)
     generator = torch.Generator().manual_seed(seed)
@@ -147,7 +147,7 @@ def ga_retain(clip: Clip, sets: Splits, head=None, *, lr=1e-4, retain_weight=1.0
 
 @baseline
 def emmn(
-    clip: Clip, sets: Splits, head=None, *, lr=1e-5, steps=20, noise_steps=20, noise_lr=0.1, batch=64, seed=0
+    clip: Clip, sets: Splits, head=None, *, lr=3e-6, steps=10, noise_steps=20, noise_lr=0.1, batch=64, seed=0
 ) -> Clip:
     """Error-maximising noise for the target's class, error-minimising for the others, learnt from the model alone.
 
@@ -185,7 +185,7 @@ def emmn(
 
 
 @baseline
-def lip(clip: Clip, sets: Splits, head=None, *, lr=1e-4, sigma=1.0, k=8, steps=100, copies=4, batch=16, seed=0) -> Clip:
+def lip(clip: Clip, sets: Splits, head=None, *, lr=1e-5, sigma=2.0, k=8, steps=100, copies=4, batch=16, seed=0) -> Clip:
     """Flatten the embedding around the forget images: || z(x + noise) - z(x) || / || noise ||, with growing noise.
 
     Only the k layers with the largest gradient of this loss on D_f move; it ends when D_f is no longer recognised.
@@ -212,7 +212,7 @@ def lip(clip: Clip, sets: Splits, head=None, *, lr=1e-4, sigma=1.0, k=8, steps=1
 
 
 @baseline
-def salun(clip: Clip, sets: Splits, head=None, *, lr=1e-4, share=0.5, steps=200, batch=64, seed=0) -> Clip:
+def salun(clip: Clip, sets: Splits, head=None, *, lr=1e-5, share=0.3, steps=200, batch=64, seed=0) -> Clip:
     """Random labels, moving only the `share` of weights with the largest gradient of the loss on D_f."""
     head = class_head(clip, sets, head)
     probe = clip.copy()
@@ -247,7 +247,7 @@ def task_vector(
     head=None,
     *,
     lr=1e-5,
-    steps=50,
+    steps=20,
     strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0),
     batch=64,
     seed=0,

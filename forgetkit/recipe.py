@@ -83,6 +83,7 @@ class Recipe:
             remind_layers="same",  # (guess)
             contrastive_on="aligned",
             remind_batch=64,  # (guess)
+            remind_lr=3e-4,  # (guess) the best of docs/results/settings.csv, as is k
             feature_weight=0.0,  # (guess) distillation on class probabilities of the retain images only
             distill_without_target=False,  # (guess)
             n_noise=0,

@@ -150,13 +150,15 @@ TABLES = {
 
 
 def pictures(results: Path) -> dict[str, Figure]:
-    """The figures of the docs, by name."""
+    """The figures of the docs, by name: those whose rows are there."""
     figures.use_style()
-    return {
-        "benchmark": figures.score_strips(_compared(results)),
-        "front": figures.fronts(pd.read_csv(results / "front.csv")),
-        "sensitivity": figures.sensitivity(pd.read_csv(results / "sensitivity.csv"), asdict(Recipe.default()) | SIZES),
+    made = {
+        "benchmark": lambda rows: figures.score_strips(_compared(results)),
+        "front": figures.fronts,
+        "sensitivity": lambda rows: figures.sensitivity(rows, asdict(Recipe.default()) | SIZES),
     }
+    files = {name: results / f"{name}.csv" for name in made}
+    return {name: draw(pd.read_csv(files[name])) for name, draw in made.items() if files[name].exists()}
 
 
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
