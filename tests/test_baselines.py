@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from forgetkit import accuracies
-from forgetkit.baselines import BASELINES, train
+from forgetkit.baselines import BASELINES, _forgotten, train
+from forgetkit.evaluate import predict
 
 FORGETS = ["ga", "random_labels", "ga_retain", "salun", "projection"]
 
@@ -55,16 +56,23 @@ def test_masked_entries_stay(mini):
 
 
 def test_the_stopping_rule_ends_the_training(mini):
-    x, left = torch.zeros(2, 3, 64, 64), [90.0, 40.0, 0.5]
+    x, forgotten = torch.zeros(2, 3, 64, 64), [False, False, True]
     calls = []
-    recognised = lambda clip: left[len(calls) // 2]
 
     def loss(student):
         calls.append(1)
         return student.embed_tensor(x).sum()
 
-    train(mini, "stops", loss, steps=50, lr=1e-6, recognised=recognised, check=2)
+    train(mini, "stops", loss, steps=50, lr=1e-6, forgotten=lambda clip: forgotten[len(calls) // 2], check=2)
     assert len(calls) == 4
+
+
+@pytest.mark.parametrize("stop", [0.0, 1.0, 50.0, 100.0])
+def test_the_stopping_rule_counts_all_that_it_must(mini, colours, prototypes, before, stop):
+    """Cut short or not, it says what counting every forget image would."""
+    labels = torch.as_tensor(colours.forget.labels)
+    found = 100 * (predict(mini, colours.forget.images, prototypes) == labels).double().mean().item()
+    assert _forgotten(colours, prototypes, stop, batch=7)(mini) == (found <= stop)
 
 
 def test_projection_leaves_the_other_logits(mini, colours, prototypes):
