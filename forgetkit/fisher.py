@@ -156,19 +156,22 @@ def top_k(table: pd.DataFrame, k: int) -> list[str]:
 
 
 def choose_layers(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor) -> tuple[list[str], pd.DataFrame]:
-    """The recipe's k layers and the whole table; raises ValueError, before any work, if the tower has fewer.
+    """The recipe's k of the layers that may change, and the whole table; with `choose` "random" they are drawn.
 
-    With `recipe.choose` "random" the layers are drawn, for comparison.
+    Raises ValueError, before any work, if the tower has fewer.
     """
-    available = len(adaptable(clip.model.visual))
-    if recipe.k > available:
-        raise ValueError(f"k={recipe.k} layers, but this image tower has {available}: choose a lower k.")
+    allowed = adaptable(clip.model.visual, recipe.last)
+    if recipe.k > len(allowed):
+        raise ValueError(
+            f"k={recipe.k} layers, but this image tower has {len(allowed)} that may change (last={recipe.last:g}):"
+            " choose a lower k, or a larger share."
+        )
 
     def few(part: ImageSet) -> ImageSet:
         return part.take(range(min(recipe.fisher_samples, len(part))))
 
     table = relative_fisher(clip, few(sets.forget), few(sets.retain), head)
     if recipe.choose == "random":
-        order = torch.randperm(available, generator=torch.Generator().manual_seed(recipe.seed))
-        return table["layer"].iloc[order[: recipe.k].tolist()].tolist(), table
-    return top_k(table, recipe.k), table
+        order = torch.randperm(len(allowed), generator=torch.Generator().manual_seed(recipe.seed))
+        return [allowed[i] for i in order[: recipe.k].tolist()], table
+    return top_k(table[table["layer"].isin(allowed)], recipe.k), table

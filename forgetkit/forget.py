@@ -37,8 +37,8 @@ def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None =
     """Stage 1: a new model that no longer recognises the target (and little else has changed, if all goes well).
 
     head (C, D): class embeddings in the order of `sets.classes`; from the sets' prompts by default.
-    The record holds `fisher` (one row a layer), `layers` (the k chosen), `forget` (step, loss, target: percent of
-    D_f still recognised at each check).
+    The record holds `fisher` (one row a layer), `layers` (the k chosen), `forget` (step, loss; at each check target
+    and retain: percent of D_f and D_r still recognised).
     """
     head = class_head(clip, sets, head)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -51,17 +51,24 @@ def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None =
     labels = torch.as_tensor(sets.forget.labels, device=clip.device)
     batches = index_batches(len(x), recipe.forget_batch, generator)
 
-    def recognised() -> float:
-        """Percent of D_f still called by its own class."""
-        return 100 * (predict(unlearned, sets.forget.images, head) == labels.cpu()).double().mean().item()
+    def recognised() -> dict[str, float]:
+        """Percent of D_f and D_r still called by their own class, where a rule asks for it."""
+        asked = {"target": (recipe.forget_stop, sets.forget), "retain": (recipe.forget_spare, sets.retain)}
+        return {
+            name: 100 * (predict(unlearned, part.images, head) == torch.as_tensor(part.labels)).double().mean().item()
+            for name, (limit, part) in asked.items()
+            if limit is not None
+        }
 
-    history, stop = [], recipe.forget_stop
+    history = []
     for step in tqdm(range(recipe.forget_steps), desc="forget", leave=False):
-        if stop is not None and step % recipe.forget_check == 0:
-            history.append({"step": step, "target": recognised()})
-            if history[-1]["target"] <= stop:
+        if step % recipe.forget_check == 0 and (found := recognised()):
+            history.append({"step": step, **found})
+            if "target" in found and found["target"] <= recipe.forget_stop:
                 if step == 0:
                     log.warning("The model recognises almost none of the forget images: check classes and prompts.")
+                break
+            if "retain" in found and found["retain"] < recipe.forget_spare / 100 * history[0]["retain"]:
                 break
         index = next(batches).to(clip.device)
         z = unlearned.embed_tensor(x[index])

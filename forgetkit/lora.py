@@ -31,13 +31,17 @@ class LoRA(nn.Module):
             return weight + self.scale * (self.b @ self.a).view_as(weight)
 
 
-def adaptable(tower: nn.Module) -> list[str]:
-    """Names of the weights an adapter fits: kernels and matrices of convolution, linear, attention, projection."""
-    return [
+def adaptable(tower: nn.Module, last: float = 1.0) -> list[str]:
+    """Names of the weights an adapter fits: kernels and matrices of convolution, linear, attention, projection.
+
+    last: the share of them to name, counted from the output; at least one.
+    """
+    names = [
         name
         for name, p in tower.named_parameters()
         if p.ndim >= 2 and name.rsplit(".")[-1] in ("weight", "in_proj_weight", "proj")
     ]
+    return names[-max(1, int(last * len(names))) :]
 
 
 def adapt(

@@ -15,7 +15,8 @@ class Recipe:
     seed: int = 0  # adapters' init and the order of batches; the sets have a seed of their own
 
     # Adapters
-    k: int = 16  # layers that stage 1 adapts, by relative Fisher information; few layers must each move far
+    last: float = 0.35  # share of the layers, from the output, that may change: early ones serve every image
+    k: int = 4  # of those, how many stage 1 adapts, by relative Fisher information
     choose: str = "fisher"  # the k layers: by relative Fisher information, or drawn at "random", for comparison
     rank: int = 8  # 0: no adapters, the weights themselves are trained, for comparison
     alpha: float = 16.0  # LoRA's scale is alpha / rank
@@ -27,7 +28,8 @@ class Recipe:
     forget_lr: float = 3e-4
     forget_batch: int = 64
     forget_stop: float | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
-    forget_check: int = 2  # steps between two looks at the stopping rule: each step past it is damage
+    forget_spare: float | None = 50.0  # ... or when so many percent of the siblings known at first are left; None: never
+    forget_check: int = 2  # steps between two looks at the stopping rules: each step past them is damage
 
     # Stage 2: remind
     align_steps: int = 15  # most of the fall, in seconds; by 40 every layer's term has fallen. 0: no alignment
@@ -35,7 +37,7 @@ class Recipe:
     align_bound: float = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
     remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1
     remind_steps: int = 100  # losses are flat by then
-    remind_lr: float = 2.5e-3  # with raw retain images; clusters need it, classes gain little
+    remind_lr: float = 5e-3  # with raw retain images; clusters need it, classes gain little
     remind_lr_end: float = 0.1  # falls linearly to this share of it: at a constant rate, a late step may still slip
     remind_batch: int = 48  # of each kind of image; 64 is no better
     contrastive_weight: float = 1.0
@@ -52,12 +54,14 @@ class Recipe:
 
     # Stage 3: restore
     alphas: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(21))
-    soup_target_limit: float | None = 0.0  # percent of calibration target images recognised: of 250, none
+    soup_target_limit: float | None = 1.5  # percent of targets that may be recognised; None: whatever scores best
 
     def __post_init__(self):
         for name in ("k", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Recipe: {name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 < self.last <= 1:
+            raise ValueError(f"Recipe: last must be a share of the layers in (0, 1], got {self.last}.")
         if self.rank < 0:
             raise ValueError(f"Recipe: rank must be at least 0, got {self.rank}.")
         choices_of = {
@@ -77,8 +81,10 @@ class Recipe:
         """Published: relative Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup."""
         published = cls(
             name="paper",
+            last=1.0,
             k=8,  # (guess)
             forget_loss="similarity",
+            forget_spare=None,
             forget_stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
             remind_layers="same",  # (guess)
             contrastive_on="aligned",

@@ -130,7 +130,7 @@ def remind(forgotten: Clip, original: Clip, sets: Splits, recipe: Recipe, head: 
     student = forgotten.copy("remind", **record)
     tower = student.model.visual
     if recipe.remind_layers == "all":
-        layers = adaptable(tower)
+        layers = adaptable(tower, recipe.last)
     else:
         layers = forgotten.record.get("layers") or choose_layers(original, sets, recipe, head)[0]
     params = adapt(tower, layers, recipe.rank, recipe.alpha, generator)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .clips import Clip, class_head, stage
 from .data import ImageSet
-from .evaluate import accuracies, score
+from .evaluate import TARGET, accuracies, score
 from .recipe import Recipe
 from .subgroups import Splits
 
@@ -60,13 +60,15 @@ def sweep(unlearned: Clip, original: Clip, sets: Splits, alphas: Sequence[float]
     return path(unlearned, original, sets.calibration, alphas, head)
 
 
-def choose_alpha(table: pd.DataFrame, target_limit: float | None) -> float:
-    """The alpha with the best calibration Score, among those whose target accuracy is within the limit (percent).
+def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int) -> float:
+    """The alpha with the best calibration Score, among those that surely keep the target within the limit (percent).
 
-    The limit keeps the soup from leaning back to the original until the target returns. Where no alpha
-    meets it, the one with the lowest target accuracy is taken. Ties go to the larger alpha.
+    The limit keeps the soup from leaning back to the original until the target returns. Of n_target calibration images
+    of the target, hits recognised mean an accuracy of at most about (hits + 3) / n_target (the rule of three, 95 %):
+    that is what must be within the limit, so that few images prove nothing. Where no alpha meets it, the one with the
+    lowest target accuracy is taken. Ties go to the larger alpha.
     """
-    allowed = table if target_limit is None else table[table["target"] <= target_limit]
+    allowed = table if target_limit is None else table[table["target"] + 300 / n_target <= target_limit]
     if allowed.empty:
         allowed = table[table["target"] == table["target"].min()]
     rated = allowed["score"].fillna(0)  # NaN where the original knew nothing of the target
@@ -82,7 +84,7 @@ def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Recipe, head:
     """
     head = class_head(original, sets, head)
     table = sweep(unlearned, original, sets, recipe.alphas, head)
-    alpha = choose_alpha(table, recipe.soup_target_limit)
+    alpha = choose_alpha(table, recipe.soup_target_limit, len(sets.calibration[TARGET]))
     restored = unlearned.copy("restore", alpha=alpha, soup=table.to_dict("records"))
     restored.model.load_state_dict(soup(unlearned.model, original.model, alpha))
     return restored

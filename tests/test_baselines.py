@@ -68,7 +68,7 @@ def test_the_stopping_rule_ends_the_training(mini):
 
 
 @pytest.mark.parametrize("stop", [0.0, 1.0, 50.0, 100.0])
-def test_the_stopping_rule_counts_all_that_it_must(mini, colours, prototypes, before, stop):
+def test_the_stopping_rule_counts_all_that_it_must(mini, colours, prototypes, stop):
     """Cut short or not, it says what counting every forget image would."""
     labels = torch.as_tensor(colours.forget.labels)
     found = 100 * (predict(mini, colours.forget.images, prototypes) == labels).double().mean().item()
