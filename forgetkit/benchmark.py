@@ -64,7 +64,7 @@ GRIDS = {
     "task_vector": [dict(lr=lr, steps=n) for lr, n in itertools.product((1e-6, 1e-5, 1e-4), (20, 60))],
     "projection": [dict(orthogonal=o) for o in (True, False)],
     "paper": [dict(k=k, remind_lr=lr) for k, lr in itertools.product((8, 16), (3e-4, 1e-3, 2.5e-3))],
-    "default": [dict(remind_lr=lr, guard_margin=m) for lr, m in itertools.product((5e-3, 1e-2), (2.0, 3.0, 4.0))],
+    "default": [dict(remind_lr=lr, guard_margin=m) for lr, m in itertools.product((3.5e-3, 5e-3, 7e-3), (2.0, 3.0))],
 }
 
 

@@ -36,7 +36,8 @@ class Recipe:
     align_lr: float = 0.05
     align_bound: float = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
     remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1
-    remind_steps: int = 100  # losses are flat by then
+    remind_mirrored: bool = True  # retain and forget images mirrored, too: twice as many to learn from
+    remind_steps: int = 150  # losses are flat by then
     remind_lr: float = 5e-3  # with raw retain images; clusters need it, classes gain little
     remind_lr_end: float = 0.1  # falls linearly to this share of it: at a constant rate, a late step may still slip
     remind_batch: int = 48  # of each kind of image; 64 is no better
@@ -46,7 +47,7 @@ class Recipe:
     distill_without_target: bool = True  # remove the target's text from student and teacher
     feature_weight: float = 200.0  # feature distillation on retain and classless images; 1 - cos is small
     n_noise: int = 200  # noise images aligned to the BN statistics
-    n_abstract: int = 200  # abstractions of retain images: inverted, edges, grey, blended
+    n_abstract: int = 400  # abstractions of retain images: inverted, edges, grey, blended
     guard_weight: float = 3.0  # hinge on D_f that keeps the target text below the best other
     guard_margin: float = 2.0  # logits
     rename_weight: float = 1.0  # class distillation on D_f with the target's text removed: what else is it?
@@ -87,6 +88,7 @@ class Recipe:
             forget_spare=None,
             forget_stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
             remind_layers="same",  # (guess)
+            remind_mirrored=False,
             contrastive_on="aligned",
             remind_batch=64,  # (guess)
             remind_lr=3e-4,  # (guess) the best of docs/results/settings.csv, as is k

@@ -57,18 +57,25 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
     """The pools of a step by name, and what to record.
 
     `retain`: D_r as it is; `aligned`: with its perturbation (either may be left out); `forget`: D_f, for the guard;
-    `classless`: images of no class.
+    `classless`: images of no class. D_r and D_f are joined by their mirror images where the recipe says so.
     """
     retain = original.preprocess(sets.retain.images)
     found, record = {}, {}
+
+    def seen(images: torch.Tensor, labels) -> Pool:
+        """The images as they are, and mirrored where the recipe says so."""
+        if recipe.remind_mirrored:
+            images, labels = torch.cat([images, images.flip(-1)]), [*labels, *labels]
+        return Pool.of(original, images, labels)
+
     if recipe.contrastive_on == "raw" or not recipe.align_steps:
-        found["retain"] = Pool.of(original, retain, sets.retain.labels)
+        found["retain"] = seen(retain, sets.retain.labels)
     if recipe.align_steps:
         aligned = align(original, retain, recipe.align_steps, recipe.align_lr, recipe.align_bound)
         record["align"] = aligned.losses.to_dict("records")
         found["aligned"] = Pool.of(original, aligned.images, sets.retain.labels)
     if recipe.guard_weight:
-        found["forget"] = Pool.of(original, original.preprocess(sets.forget.images), sets.forget.labels)
+        found["forget"] = seen(original.preprocess(sets.forget.images), sets.forget.labels)
     classless = []
     if recipe.n_noise:
         noise = noise_images(original, recipe.n_noise, generator)

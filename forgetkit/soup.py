@@ -65,12 +65,12 @@ def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int)
 
     The limit keeps the soup from leaning back to the original until the target returns. Of n_target calibration images
     of the target, hits recognised mean an accuracy of at most about (hits + 3) / n_target (the rule of three, 95 %):
-    that is what must be within the limit, so that few images prove nothing. Where no alpha meets it, the one with the
-    lowest target accuracy is taken. Ties go to the larger alpha.
+    that is what must be within the limit, so that few images prove nothing. Where no alpha meets it, the lowest target
+    accuracy decides instead of the Score. Ties go to the larger alpha.
     """
     allowed = table if target_limit is None else table[table["target"] + 300 / n_target <= target_limit]
     if allowed.empty:
-        allowed = table[table["target"] == table["target"].min()]
+        return float(table.loc[table["target"] == table["target"].min(), "alpha"].max())
     rated = allowed["score"].fillna(0)  # NaN where the original knew nothing of the target
     best = allowed[rated == rated.max()]
     return float(best["alpha"].max())

@@ -51,13 +51,21 @@ TABLE = pd.DataFrame(
 
 
 def test_alpha_keeps_the_target_forgotten():
-    assert choose_alpha(TABLE, target_limit=1.0) == 0.8
-    assert choose_alpha(TABLE, target_limit=None) == 0.5
+    assert choose_alpha(TABLE, target_limit=1.5, n_target=1000) == 0.8
+    assert choose_alpha(TABLE, target_limit=None, n_target=1000) == 0.5
+
+
+def test_few_target_images_prove_nothing():
+    """None of 3 recognised may still mean every image elsewhere: then the soup stays at the unlearned end."""
+    none = TABLE.assign(target=0.0)
+    assert choose_alpha(none, target_limit=1.5, n_target=3) == 1.0
+    assert choose_alpha(none, target_limit=1.5, n_target=199) == 1.0
+    assert choose_alpha(none, target_limit=1.5, n_target=200) == 0.5
 
 
 def test_alpha_without_any_admissible_takes_the_lowest_target():
-    assert choose_alpha(TABLE[TABLE["alpha"] < 0.8], target_limit=1.0) == 0.5
+    assert choose_alpha(TABLE[TABLE["alpha"] < 0.8], target_limit=1.5, n_target=1000) == 0.5
 
 
 def test_ties_go_to_the_unlearned_end():
-    assert choose_alpha(pd.DataFrame({"alpha": [0.5, 0.9], "target": [0, 0], "score": [9.0, 9.0]}), 1.0) == 0.9
+    assert choose_alpha(pd.DataFrame({"alpha": [0.5, 0.9], "target": [0, 0], "score": [9.0, 9.0]}), 1.0, 1000) == 0.9

@@ -7,6 +7,7 @@ import torch
 
 from forgetkit import Recipe, accuracies, forget, remind, restore
 from forgetkit.clips import ModelError, batch_norms
+from forgetkit.lora import adaptable
 from forgetkit.pipeline import unlearn
 
 SMALL = dict(k=6, fisher_samples=12, forget_batch=16, align_steps=4, remind_steps=12, remind_batch=16)
@@ -32,6 +33,27 @@ def test_stopping_rule_ends_stage_one(models):
     assert looks[0]["target"] > GUARDED.forget_stop, "the target was known at first"
     assert looks[-1]["target"] <= GUARDED.forget_stop
     assert looks[-1]["step"] < GUARDED.forget_steps
+
+
+def test_stage_one_ends_where_it_costs_the_siblings(mini, colours, prototypes):
+    """Forget and retain set the same: what is done to one is done to the other, and the second rule ends it first."""
+    same = dataclasses.replace(colours, retain=colours.forget)
+    looks = {}
+    for spare in (None, 60.0):
+        recipe = dataclasses.replace(GUARDED, forget_stop=0.0, forget_spare=spare)
+        found = [row for row in forget(mini, same, recipe, prototypes).record["forget"] if "target" in row]
+        looks[spare] = found[-1]
+    assert looks[None]["target"] == 0 and "retain" not in looks[None]
+    assert 0 < looks[60.0]["target"] == looks[60.0]["retain"] < 60 and looks[60.0]["step"] < looks[None]["step"]
+
+
+def test_only_the_last_layers_change(models, mini):
+    """Early layers stay the original's to the bit, in every stage of the default recipe."""
+    allowed = {f"visual.{name}" for name in adaptable(mini.model.visual, GUARDED.last)}
+    assert all(name.startswith(("visual.layer4", "visual.attnpool")) for name in allowed)
+    for model in models[1:]:
+        state, before = model.model.state_dict(), mini.model.state_dict()
+        assert {k for k in before if not torch.equal(before[k], state[k])} <= allowed, model.name
 
 
 def test_batchnorm_statistics_are_byte_identical_through_all_stages(models):
@@ -82,7 +104,9 @@ def test_paper_recipe_runs_and_a_vit_needs_no_alignment(vit, colours):
 @pytest.mark.parametrize(
     "changes, error, message",
     [
-        (dict(k=99), ValueError, "this image tower has 23"),
+        (dict(k=99), ValueError, r"this image tower has 8 that may change \(last=0.35\)"),
+        (dict(k=99, last=1.0), ValueError, "this image tower has 23 that may change"),
+        (dict(last=0.0), ValueError, "last must be a share"),
         (dict(k=0), ValueError, "k must be at least 1"),
         (dict(ema_decay=1.0), ValueError, "ema_decay"),
         (dict(alphas=(0.0, 1.5)), ValueError, "alphas"),

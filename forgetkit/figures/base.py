@@ -153,12 +153,15 @@ def alignment_bars(record: dict) -> Figure:
 
 
 def loss_curves(record: dict) -> Figure:
-    """Stage 1's similarity and what is still recognised of D_f; stage 2's loss terms; by step."""
+    """What stage 1 leaves recognised of D_f (and of D_r, where it looks); stage 2's loss terms; by step."""
     forget, remind = pd.DataFrame(record["forget"]), pd.DataFrame(record["remind"])
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.6))
     known = forget.dropna(subset=["target"])
-    left.plot(known["step"], known["target"], color=COLOURS["target"], marker="o", label="recognised in D_f")
-    left.set(xlabel="step", ylabel="recognised in D_f (%)", title="1. forget", ylim=(-2, None))
+    left.plot(known["step"], known["target"], color=COLOURS["target"], marker="o", label="forget images")
+    if "retain" in known:
+        left.plot(known["step"], known["retain"], color=COLOURS["remind"], marker="s", ls="--", label="retain images")
+    left.set(xlabel="step", ylabel="recognised (%)", title="1. forget", ylim=(-2, None))
+    left.legend(frameon=False, fontsize=8)
     for name in remind.columns.drop("step"):
         right.plot(remind["step"], remind[name].rolling(5, min_periods=1).mean(), label=name)
     right.set(xlabel="step", ylabel="loss", title="2. remind", yscale="log")

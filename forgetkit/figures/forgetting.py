@@ -38,13 +38,12 @@ def gradient_squares(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def layer_choice(table: pd.DataFrame, k: int, order: Sequence[str], title: str) -> Figure:
-    """Relative Fisher information of every layer in the network's order, the top k coloured and hatched.
+def layer_choice(table: pd.DataFrame, chosen: Sequence[str], order: Sequence[str], title: str) -> Figure:
+    """Relative Fisher information of every layer in the network's order, the chosen ones coloured and hatched.
 
     table: layer, ratio; order: the layers from input to output
     """
     ratio = table.set_index("layer")["ratio"].loc[list(order)]
-    chosen = set(table.nlargest(k, "ratio")["layer"])
     figure, axis = plt.subplots(figsize=(6.4, 0.17 * len(ratio) + 0.9))
     for name, value in ratio.items():
         look = {"color": COLOURS["restore"], "hatch": "///"} if name in chosen else {"color": "#dddddd"}
