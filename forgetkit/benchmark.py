@@ -47,11 +47,12 @@ ABLATIONS = {
     "distillation": dict(distill_weight=0.0, feature_weight=0.0, rename_weight=0.0),
     "ema": dict(ema_decay=0.0),
     "soup": dict(alphas=(1.0,)),
+    "late layers": dict(last=1.0),
     "raw images": dict(contrastive_on="aligned"),
     "guard": dict(guard_weight=0.0, rename_weight=0.0, distill_without_target=False),
-    "lora": dict(rank=0, forget_lr=3e-5, remind_lr=1e-4),  # a tenth of the rates: whole weights move further
+    "lora": dict(rank=0, forget_lr=3e-5, remind_lr=1e-4),  # smaller rates: whole weights move further
 }
-OURS = ("raw images", "guard")  # parts that the published description does not have
+OURS = ("late layers", "raw images", "guard")  # parts that the published description does not have
 # Settings tried for each method: the same effort for all, six each.
 GRIDS = {
     "ga": [dict(lr=lr) for lr in (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)],

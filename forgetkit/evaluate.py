@@ -92,7 +92,7 @@ def alarms(table: pd.DataFrame, rank: float | None = None, classes: int = 0) -> 
         if last[name] < 0.9 * original[name]:
             found.append(
                 f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop"
-                " earlier (forget_stop, forget_lr) or spread over more layers (k), or hold more in stage 2"
+                " earlier (forget_stop, forget_lr) or spread over more late layers (k), or hold more in stage 2"
                 " (feature_weight, remind_steps)."
             )
     if rank is not None and rank > 0.75 * classes:

@@ -89,6 +89,7 @@ class Recipe:
             forget_stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
             remind_layers="same",  # (guess)
             remind_mirrored=False,
+            remind_steps=100,  # (guess)
             contrastive_on="aligned",
             remind_batch=64,  # (guess)
             remind_lr=3e-4,  # (guess) the best of docs/results/settings.csv, as is k

@@ -43,10 +43,11 @@ STUDIED = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
 FRONT = tuple(round(0.125 * i, 3) for i in range(9))
 # One value at a time, the default's own among them; "n_" are sizes of the sets, the others the recipe's.
 KNOBS = {
-    "k": (4, 8, 16, 23),
+    "last": (0.2, 0.35, 0.7, 1.0),
+    "k": (1, 2, 4, 8),
     "rank": (1, 4, 8, 32),
     "forget_lr": (1e-4, 3e-4, 1e-3),
-    "remind_lr": (5e-4, 1.5e-3, 2.5e-3, 5e-3),
+    "remind_lr": (1e-3, 2.5e-3, 5e-3, 1e-2),
     "feature_weight": (20.0, 200.0, 1000.0),
     "n_forget": (10, 50, 200, 500),
     "n_retain": (10, 50, 200, 500),

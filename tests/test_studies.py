@@ -51,7 +51,7 @@ def test_front_runs_from_the_original_to_the_result_and_is_resumed(quick, mini, 
 def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tmp_path):
     seen = []
     monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
-    monkeypatch.setattr(studies, "KNOBS", {"k": (4, 16), "n_forget": (10,)})
+    monkeypatch.setattr(studies, "KNOBS", {"k": (4, 8), "n_forget": (10,)})
 
     def stages(clip, sets, recipe, keep):
         seen.append(recipe)
@@ -61,7 +61,7 @@ def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tm
     sizes = []
     load = lambda target, seed, kind, clip, **given: sizes.append(given) or colours
     table = studies.sensitivity(mini, tmp_path / "rows.csv", load)
-    assert [r.k for r in seen] == [4, 16, 16] and seen[2] == Recipe.default()
+    assert [r.k for r in seen] == [4, 8, 4] and seen[2] == Recipe.default()
     assert [s["n_forget"] for s in sizes] == [400, 400, 10] and {s["n_retain"] for s in sizes} == {400}
     assert table["model"].tolist() == 3 * ["forget", "remind", "restore"]
     studies.sensitivity(mini, tmp_path / "rows.csv", load)
