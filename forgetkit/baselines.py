@@ -60,7 +60,7 @@ def train(
     forgotten: Callable[[Clip], bool] | None = None, check: int = 2,
     masks: dict[str, torch.Tensor] | None = None, layers: list[str] | None = None,
 ) -> Clip:  # fmt: skip
-    """A copy of the model after at most `steps` AdamW steps on `loss`; ends at the first check that finds it `forgotten`.
+    """A copy of the model after at most `steps` AdamW steps on `loss`; ends at the first check that says `forgotten`.
 
     masks: which entries of a weight may move; layers: which weights may (all, unless given).
     """

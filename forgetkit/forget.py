@@ -3,7 +3,8 @@
     L_f = mean over D_f of sim(x, t)
 
 is minimised (Zhang et al., CVPR 2025, arXiv 2506.03117). It has no floor: minimised without end it tears the
-whole model down, so the loop stops as soon as almost nothing of D_f is recognised any more.
+whole model down, so the loop stops as soon as almost nothing of D_f is recognised any more. `default` also stops
+when the siblings go: where they bear the target's label they go first, and stage 2, which sees both, goes on.
 """
 
 from __future__ import annotations

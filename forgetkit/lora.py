@@ -41,6 +41,7 @@ def adaptable(tower: nn.Module, last: float = 1.0) -> list[str]:
         for name, p in tower.named_parameters()
         if p.ndim >= 2 and name.rsplit(".")[-1] in ("weight", "in_proj_weight", "proj")
     ]
+    names.sort(key=lambda name: name == "proj")  # a ViT names its output projection first
     return names[-max(1, int(last * len(names))) :]
 
 

@@ -28,7 +28,7 @@ class Recipe:
     forget_lr: float = 3e-4
     forget_batch: int = 64
     forget_stop: float | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
-    forget_spare: float | None = 50.0  # ... or when so many percent of the siblings known at first are left; None: never
+    forget_spare: float | None = 50.0  # ... or less than so many percent of the siblings known at first; None: never
     forget_check: int = 2  # steps between two looks at the stopping rules: each step past them is damage
 
     # Stage 2: remind
@@ -38,7 +38,7 @@ class Recipe:
     remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1
     remind_mirrored: bool = True  # retain and forget images mirrored, too: twice as many to learn from
     remind_steps: int = 150  # losses are flat by then
-    remind_lr: float = 5e-3  # with raw retain images; clusters need it, classes gain little
+    remind_lr: float = 5e-3  # the best of docs/results/settings.csv
     remind_lr_end: float = 0.1  # falls linearly to this share of it: at a constant rate, a late step may still slip
     remind_batch: int = 48  # of each kind of image; 64 is no better
     contrastive_weight: float = 1.0

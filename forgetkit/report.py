@@ -112,6 +112,14 @@ def ablation(results: Path) -> str:
     return markdown(pd.DataFrame(lines.values()))
 
 
+def probe(results: Path) -> str:
+    """One line a cluster: what a linear probe on the original's embeddings confuses."""
+    rows = pd.read_csv(results / "probe.csv")
+    names = {"target": "cluster", "images": "validation images", "target_wrong": "target confused (%)"}
+    names["siblings_wrong"] = "siblings confused (%)"
+    return markdown(rows[[*names]].rename(columns=names))
+
+
 def settings(results: Path) -> str:
     """The setting each method was given, and its mean validation Score over the subgroups tuned on."""
     rows = pd.read_csv(results / "settings.csv").query("method != 'original'")
@@ -145,7 +153,7 @@ def speed(results: Path) -> str:
 
 TABLES = {
     "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
-    "settings": settings, "cost": cost, "speed": speed,
+    "settings": settings, "probe": probe, "cost": cost, "speed": speed,
 }  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""Studies beside the benchmark, `python -m forgetkit.studies front | sensitivity | cost`; rows go to `docs/results`.
+"""Studies beside the benchmark, `python -m forgetkit.studies front | sensitivity | probe | cost`; rows in `docs/results`.
 
 front:       what a method keeps against what it forgets, along the path from the original to its result
 sensitivity: the default recipe with one value changed at a time, and with fewer images
+probe:       how far the original's own embedding tells a cluster from its siblings: what forgetting one can hope for
 cost:        seconds and peak memory of every method, and the speed of the stages' steps against a plain training step
 
-The first two read validation images only. What is there already is not computed again.
+The first three read validation images only. What is there already is not computed again.
 """
 
 from __future__ import annotations
@@ -100,6 +101,40 @@ def sensitivity(
     return rows.table
 
 
+# Clusters of the benchmark, and those that recipes were tuned on.
+PROBED = ("dog 0", "dog 1", "dog 2", "cat 1", "frog 0", "horse 0")
+
+
+def separation(clip: Clip, sets: Splits, ridge: float = 0.1) -> dict[str, float]:
+    """Percent of validation images of target and siblings on the wrong side of a plane between D_f and D_r.
+
+    The plane is the ridge regression of +1 (D_f) and -1 (D_r) on the original's embeddings. It knows only what the
+    stages know, so subgroups that it confuses cannot be told apart much better by any of them.
+    """
+    z = torch.cat([clip.embed(part.images) for part in (sets.forget, sets.retain)])
+    side = torch.ones(len(z), device=z.device)
+    side[len(sets.forget) :] = -1
+    plane = torch.linalg.solve(z.T @ z + ridge * torch.eye(z.shape[1], device=z.device), z.T @ side)
+    over = {name: clip.embed(sets.validation[name].images) @ plane > 0 for name in ("target", "retain")}
+    return {
+        "target_wrong": 100 * (~over["target"]).double().mean().item(),
+        "siblings_wrong": 100 * over["retain"].double().mean().item(),
+    }
+
+
+def probe(clip: Clip, out: Path = RESULTS / "probe.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
+    """One row a cluster: what a linear probe confuses."""
+    rows = Rows(out, ["kind", "target", "seed"])
+    for target in tqdm(PROBED, unit="cluster"):
+        if ("cluster", target, 0) in rows:
+            continue
+        sets = load(target, 0, "cluster", clip)
+        found = {name: round(value, 3) for name, value in separation(clip, sets).items()}
+        images = sum(len(sets.validation[name]) for name in ("target", "retain"))
+        rows.add({"kind": "cluster", "target": target, "seed": 0, **found, "images": images, **versions(clip.device)})
+    return rows.table
+
+
 # --------------------------------------------------------------------------------------------------
 # Cost
 
@@ -177,7 +212,7 @@ def cost(clip: Clip, out: Path = RESULTS / "cost.csv", load: Callable[..., Split
     return rows.table
 
 
-STUDIES = {"front": front, "sensitivity": sensitivity, "cost": cost}
+STUDIES = {"front": front, "sensitivity": sensitivity, "probe": probe, "cost": cost}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,6 +23,16 @@ def test_adapter_at_init_changes_no_output_bit(request, name):
         assert torch.equal(tower(x), before)
 
 
+def test_the_last_layers_are_those_next_to_the_output(request):
+    """Of a ViT too, which names its output projection first."""
+    resnet, vit = (towers(request, name)[0] for name in ("resnet", "vit"))
+    assert adaptable(resnet, 0.01) == ["attnpool.c_proj.weight"]
+    assert adaptable(vit, 0.01) == ["proj"]
+    for tower in (resnet, vit):
+        everything = adaptable(tower)
+        assert adaptable(tower, 0.5) == everything[-(len(everything) // 2) :] and adaptable(tower, 1.0) == everything
+
+
 @pytest.mark.parametrize("name", ["resnet", "vit"])
 def test_every_adapter_gets_a_gradient(request, name):
     """The attention pool's projections and a ViT's in_proj_weight too, which a wrapped module would bypass."""

@@ -7,7 +7,7 @@ import pytest
 
 from forgetkit import Recipe
 from forgetkit.baselines import BASELINES
-from forgetkit.benchmark import GRIDS, SUBGROUPS, TUNED_ON, best_setting
+from forgetkit.benchmark import GRIDS, SUBGROUPS, TUNED_ON, best_setting, relative
 from forgetkit.report import BLOCK, FILES, render
 
 
@@ -28,17 +28,34 @@ def test_default_ran_on_every_subgroup_and_no_run_is_there_twice(rows):
         assert {(method, *subgroup, 0) for subgroup in SUBGROUPS} <= set(found), method
 
 
-@pytest.mark.xfail(strict=True, reason="rows of the other methods are not measured yet: docs/benchmark.md")
 def test_every_method_ran_on_every_subgroup(rows):
     found = list(rows[["method", "kind", "target", "seed"]].itertuples(index=False, name=None))
     for method in ("default", "paper", *BASELINES):
         assert {(method, *subgroup, 0) for subgroup in SUBGROUPS} <= set(found), method
 
 
-def test_default_forgets_classes_and_keeps_the_rest(rows):
-    final = rows[(rows["method"] == "default") & (rows["kind"] == "class")]
+def test_default_forgets_classes_and_sketches_and_keeps_the_rest(rows):
+    final = rows[(rows["method"] == "default") & (rows["kind"] != "cluster")]
     assert (final["target_acc"] <= 2).all(), final.loc[final["target_acc"] > 2, ["target", "seed"]].to_string()
-    assert (final["score"] >= 95).all(), final.loc[final["score"] < 95, ["target", "seed", "score"]].to_string()
+    assert (final["score"] >= 97).all(), final.loc[final["score"] < 97, ["target", "seed", "score"]].to_string()
+
+
+def test_default_is_close_to_the_limit_and_ahead(rows):
+    score = rows.groupby("method")["score"].agg(["mean", "min"])
+    assert score.loc["default", "mean"] >= 98 and score.loc["default", "min"] >= 94
+    assert (score.loc["default", "mean"] - score.loc[["paper", *BASELINES], "mean"] >= 5).all()
+
+
+@pytest.mark.xfail(strict=True, reason="clusters keep 4 to 7 % of their target: docs/benchmark.md says why")
+def test_no_target_above_two_percent(rows):
+    assert (rows.loc[rows["method"] == "default", "target_acc"] <= 2).all()
+
+
+@pytest.mark.xfail(strict=True, reason="emoji keeps 96.6 % of the original: docs/benchmark.md")
+def test_every_kept_column_is_at_least_97_percent(rows):
+    found = relative(rows)
+    kept = ["retain", "other", "fashion", "quickdraw", "emoji"]
+    assert (found.loc[found["method"] == "default", kept].mean() >= 97).all()
 
 
 def test_every_setting_was_tried_and_the_best_is_the_one_in_use(settings):

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import replace
 
 import matplotlib
 
@@ -46,6 +47,17 @@ def test_front_runs_from_the_original_to_the_result_and_is_resumed(quick, mini, 
     assert first["retain"].nunique() == 1, "alpha 0 is the original, whatever the method"
     assert (last["retain"] != first["retain"].iloc[0]).all(), "alpha 1 is the method's result"
     assert len(studies.front(mini, tmp_path / "front.csv", load)) == len(table) and len(quick) == 6
+
+
+def test_a_probe_tells_colours_apart_and_not_a_set_from_itself(mini, colours, tmp_path, monkeypatch):
+    apart = studies.separation(mini, colours)
+    assert max(apart.values()) < 10, "red squares are told from others by their embedding"
+    same = {**colours.validation, "retain": colours.validation["target"]}
+    same = studies.separation(mini, replace(colours, retain=colours.forget, validation=same))
+    assert sum(same.values()) == pytest.approx(100), "what is on one side for one is on it for the other"
+    monkeypatch.setattr(studies, "PROBED", ("red",))
+    table = studies.probe(mini, tmp_path / "probe.csv", lambda *_: colours)
+    assert table["target_wrong"].tolist() == [pytest.approx(apart["target_wrong"], abs=0.001)] and len(table) == 1
 
 
 def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tmp_path):
