@@ -41,7 +41,7 @@ def mini_clip(results: Path) -> str:
 
 
 def default(results: Path) -> str:
-    """One line a subgroup: accuracies before → after forgetting it, mean over seeds; the worst seed where it counts."""
+    """One line a subgroup: accuracies before → after forgetting it, mean over seeds; the worst where there are more."""
     rows = pd.read_csv(results / "benchmark.csv").rename(columns={"target": "forget", "target_acc": "target"})
     before = rows[rows["method"] == "original"].set_index("forget")
     lines = []
@@ -49,8 +49,10 @@ def default(results: Path) -> str:
         line = {"forget": subgroup}
         for name in ACCURACIES:
             line[name] = f"{before.loc[subgroup, name]:.1f} → {found[name].mean():.1f}"
-        line["target"] += f" (worst {found['target'].max():.1f})"
-        line["Score"] = f"{found['score'].mean():.1f} (worst {found['score'].min():.1f})"
+        line["Score"] = f"{found['score'].mean():.1f}"
+        if len(found) > 1:
+            line["target"] += f" (worst {found['target'].max():.1f})"
+            line["Score"] += f" (worst {found['score'].min():.1f})"
         lines.append(line)
     return markdown(pd.DataFrame(lines))
 

@@ -32,7 +32,7 @@ def _path(axis, table: pd.DataFrame, images: str) -> None:
             table["alpha"], table[name], label=name, color=colour, lw=width, marker=next(markers), ms=4, markevery=2
         )
     axis.plot(table["alpha"], table["score"], label="Score", color="black", ls="--")
-    axis.set(xlabel="alpha (0 = original, 1 = unlearned)", ylabel=f"{images} (%)", xlim=(0, 1), ylim=(0, 102))
+    axis.set(xlabel="alpha (0 = original, 1 = unlearned)", ylabel=f"{images} (%)", xlim=(-0.02, 1.02), ylim=(0, 102))
 
 
 def soup_pair(paths: Mapping[str, pd.DataFrame]) -> Figure:
