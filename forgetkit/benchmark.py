@@ -1,7 +1,7 @@
 """The benchmark: every method on every subgroup, `python -m forgetkit.benchmark tune | run` (see `--help`).
 
 Rows are appended to `docs/results`, one at a time; what is there already is not computed again. `tune` scores
-settings on validation images of the two subgroups of `TUNED_ON`; `run` reads the test images, once a method,
+settings on validation images of the subgroups in `TUNED_ON`; `run` reads the test images, once a method,
 subgroup and seed.
 """
 

@@ -132,12 +132,12 @@ class Clip:
         return F.normalize(z.float(), dim=-1)
 
     def batches(self, images: np.ndarray, batch: int, progress: str = "embed") -> Iterator[torch.Tensor]:
-        """Preprocessed batches of a uint8 image array, in order; a few of them show no bar.
+        """Preprocessed batches of a uint8 image array, in order; one or two of them show no bar.
 
         In a notebook a bar is a dozen messages even while hidden, and a reader that lags behind loses some.
         """
         starts = range(0, len(images), batch)
-        for i in tqdm(starts, desc=progress, leave=False, delay=1, disable=len(starts) < 8):
+        for i in tqdm(starts, desc=progress, leave=False, delay=1, disable=len(starts) < 3):
             yield self.preprocess(images[i : i + batch])
 
     @torch.no_grad()

@@ -41,7 +41,7 @@ def mini_clip(results: Path) -> str:
 
 
 def default(results: Path) -> str:
-    """One line a subgroup: accuracies before → after forgetting it, mean over seeds; the worst where there are more."""
+    """One line a subgroup: accuracies before → after forgetting it, mean over seeds, with the worst if several."""
     rows = pd.read_csv(results / "benchmark.csv").rename(columns={"target": "forget", "target_acc": "target"})
     before = rows[rows["method"] == "original"].set_index("forget")
     lines = []

@@ -1,4 +1,4 @@
-"""Studies beside the benchmark, `python -m forgetkit.studies front | sensitivity | probe | cost`; rows in `docs/results`.
+"""Studies beside benchmark: `python -m forgetkit.studies front | sensitivity | probe | cost`; rows: `docs/results`.
 
 front:       what a method keeps against what it forgets, along the path from the original to its result
 sensitivity: the default recipe with one value changed at a time, and with fewer images
