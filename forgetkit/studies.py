@@ -52,6 +52,7 @@ KNOBS = {
     "feature_weight": (20.0, 200.0, 1000.0),
     "n_forget": (10, 50, 200, 500),
     "n_retain": (10, 50, 200, 500),
+    "alphas": (0.25, 0.5, 0.75, 0.9, 1.0),  # the soup at this one coefficient, instead of choosing
 }
 SIZES = {"n_forget": 400, "n_retain": 400}
 
@@ -90,7 +91,8 @@ def sensitivity(
             if tuple(names.values()) in rows:
                 continue
             sets = load(target, 0, kind, clip, **{**SIZES, **({knob: value} if knob in SIZES else {})})
-            recipe = Recipe.default(**({} if knob in SIZES else {knob: value}))
+            changed = {knob: (value,) if knob == "alphas" else value}
+            recipe = Recipe.default(**({} if knob in SIZES else changed))
             models, columns = unlearn(clip, sets, recipe, keep=True), some(sets.validation)
             before = accuracies(clip, columns)
             for model in models[1:]:

@@ -63,7 +63,7 @@ def test_a_probe_tells_colours_apart_and_not_a_set_from_itself(mini, colours, tm
 def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tmp_path):
     seen = []
     monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
-    monkeypatch.setattr(studies, "KNOBS", {"k": (4, 8), "n_forget": (10,)})
+    monkeypatch.setattr(studies, "KNOBS", {"k": (4, 8), "n_forget": (10,), "alphas": (0.5,)})
 
     def stages(clip, sets, recipe, keep):
         seen.append(recipe)
@@ -73,11 +73,12 @@ def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tm
     sizes = []
     load = lambda target, seed, kind, clip, **given: sizes.append(given) or colours
     table = studies.sensitivity(mini, tmp_path / "rows.csv", load)
-    assert [r.k for r in seen] == [4, 8, 4] and seen[2] == Recipe.default()
-    assert [s["n_forget"] for s in sizes] == [400, 400, 10] and {s["n_retain"] for s in sizes} == {400}
-    assert table["model"].tolist() == 3 * ["forget", "remind", "restore"]
+    assert [r.k for r in seen] == [4, 8, 4, 4] and seen[2] == Recipe.default()
+    assert seen[3] == Recipe.default(alphas=(0.5,))
+    assert [s["n_forget"] for s in sizes] == [400, 400, 10, 400] and {s["n_retain"] for s in sizes} == {400}
+    assert table["model"].tolist() == 4 * ["forget", "remind", "restore"]
     studies.sensitivity(mini, tmp_path / "rows.csv", load)
-    assert len(seen) == 3, "what is there is not computed again"
+    assert len(seen) == 4, "what is there is not computed again"
 
 
 def test_speed_is_that_of_the_steps_alone():
@@ -147,6 +148,17 @@ def test_strips_show_every_run_and_the_mean():
     assert {98.0, 99.0, 70.0, 98.5} <= {round(float(p), 3) for p in points}
     assert [t.get_text() for t in figure.axes[0].texts] == ["98.5", "70.0"], "best first"
     plt.close(figure)
+
+
+def test_the_same_rows_give_the_same_picture():
+    rows = [{"method": m, "kind": "class", "subgroup": "red", "score": 90.0 + i} for m in ("ga", "lip") for i in range(5)]
+    pictures = []
+    for _ in range(2):
+        figure = figures.score_strips(pd.DataFrame(rows))
+        figure.canvas.draw()
+        pictures.append(np.asarray(figure.canvas.buffer_rgba()))
+        plt.close(figure)
+    assert np.array_equal(*pictures)
 
 
 def test_fronts_start_at_everything_kept():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,6 +24,17 @@ def _look(i: int, method: str) -> dict:
     return {"color": colour, "marker": MARKERS[i % len(MARKERS)], "ls": LINES[i % len(LINES)]}
 
 
+@contextmanager
+def _same_jitter():
+    """seaborn draws its jitter from NumPy's global generator: the same rows shall give the same picture."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
 def score_strips(rows: pd.DataFrame) -> Figure:
     """Score of every run by method, best mean first, a panel a kind of subgroup; a bar marks the mean.
 
@@ -34,10 +46,11 @@ def score_strips(rows: pd.DataFrame) -> Figure:
     colours = {m: COLOURS["restore"] if m in OURS else "#999999" for m in order}
     for axis, kind in zip(axes[0], kinds):
         found = rows[rows["kind"] == kind]
-        sns.stripplot(
-            found, x="score", y="method", order=order, hue="method", palette=colours, jitter=0.25, size=4,
-            edgecolor="black", linewidth=0.3, legend=False, ax=axis,
-        )  # fmt: skip
+        with _same_jitter():
+            sns.stripplot(
+                found, x="score", y="method", order=order, hue="method", palette=colours, jitter=0.25, size=4,
+                edgecolor="black", linewidth=0.3, legend=False, ax=axis,
+            )  # fmt: skip
         mean = found.groupby("method")["score"].mean().reindex(order)
         axis.scatter(mean, range(len(order)), marker="|", s=180, color="black", lw=1.6, zorder=5)
         for y, value in enumerate(mean):
