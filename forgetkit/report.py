@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 
 from . import figures
 from .benchmark import ABLATIONS, best_setting, relative, shared, whole
+from .compare import front as along
+from .compare import kept_at
 from .recipe import Recipe
 from .studies import SIZES
 
@@ -122,6 +124,18 @@ def probe(results: Path) -> str:
     return markdown(rows[[*names]].rename(columns=names))
 
 
+def front(results: Path, level: float = 5.0) -> str:
+    """One line a method: what its path from the original keeps where `level` percent of the target are left."""
+    rows = pd.read_csv(results / "front.csv")
+    columns = [c for c in ACCURACIES if c != "target"]
+    lines = {}
+    for (method, target), path in rows.groupby(["method", "target"], sort=False):
+        lines.setdefault(method, {"method": method})[target] = kept_at(along(path, columns), level)
+    table = pd.DataFrame(lines.values())
+    means = table.drop(columns="method").mean(axis=1, skipna=False)
+    return markdown(table.assign(mean=means).sort_values("mean", ascending=False, na_position="last"))
+
+
 def settings(results: Path) -> str:
     """The setting each method was given, and its mean validation Score over the subgroups tuned on."""
     rows = pd.read_csv(results / "settings.csv").query("method != 'original'")
@@ -155,7 +169,7 @@ def speed(results: Path) -> str:
 
 TABLES = {
     "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
-    "settings": settings, "probe": probe, "cost": cost, "speed": speed,
+    "settings": settings, "probe": probe, "front": front, "cost": cost, "speed": speed,
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from ..compare import front
 from .base import COLOURS
 
 OURS = ("default", "paper")  # drawn larger
@@ -75,12 +76,10 @@ def fronts(rows: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(targets), figsize=(3.4 * len(targets) + 1.2, 3.4), sharey=True, squeeze=False)
     for axis, target in zip(axes[0], targets):
         for i, method in reversed(list(enumerate(methods))):
-            curve = rows[(rows["target"] == target) & (rows["method"] == method)].sort_values("alpha")
-            kept = (100 * curve[columns] / curve[columns].iloc[0]).clip(upper=100).mean(axis=1)
-            forgotten = 100 * curve["target_acc"] / curve["target_acc"].iloc[0]
+            curve = front(rows[(rows["target"] == target) & (rows["method"] == method)], columns)
             ours = method in OURS
             axis.plot(
-                forgotten, kept, **_look(i, method), label=method, ms=5 if ours else 4, lw=1.8 if ours else 0.9,
+                curve["target"], curve["kept"], **_look(i, method), label=method, ms=5 if ours else 4, lw=1.8 if ours else 0.9,
                 markeredgecolor="black", markeredgewidth=0.3, zorder=3 if ours else 2,
             )  # fmt: skip
         axis.set(title=target, xlabel="target (% of original)", xlim=(-4, 104), ylim=(55, 101.5))
