@@ -55,7 +55,7 @@ class Recipe:
 
     # Stage 3: restore
     alphas: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(21))
-    soup_target_limit: float | None = 1.5  # percent of targets that may be recognised; None: whatever scores best
+    soup_target_limit: float | None = 2.0  # percent of targets that may be recognised; None: whatever scores best
 
     def __post_init__(self):
         for name in ("k", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch"):

@@ -116,6 +116,18 @@ def ablation(results: Path) -> str:
     return markdown(pd.DataFrame(lines.values()))
 
 
+def soup(results: Path) -> str:
+    """One line a subgroup: target accuracy and Score along the soup's path on validation images, and what was chosen."""
+    rows = pd.read_csv(results / "soup.csv").query("alpha >= 0.6")
+    lines = []
+    for target, found in rows.groupby("target", sort=False):
+        line = {"target": target}
+        for row in found.itertuples():
+            line[f"α {row.alpha:g}"] = f"{row.target_acc:.1f} / {row.score:.1f}"
+        lines.append(line | {"chosen": f"{found['chosen'].iloc[0]:g}", "of images": found["calibration_target"].iloc[0]})
+    return markdown(pd.DataFrame(lines))
+
+
 def probe(results: Path) -> str:
     """One line a cluster: what a linear probe on the original's embeddings confuses."""
     rows = pd.read_csv(results / "probe.csv")
@@ -169,7 +181,7 @@ def speed(results: Path) -> str:
 
 TABLES = {
     "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
-    "settings": settings, "probe": probe, "front": front, "cost": cost, "speed": speed,
+    "settings": settings, "soup": soup, "probe": probe, "front": front, "cost": cost, "speed": speed,
 }  # fmt: skip
 
 

@@ -1,11 +1,12 @@
-"""Studies beside benchmark: `python -m forgetkit.studies front | sensitivity | probe | cost`; rows: `docs/results`.
+"""Studies beside benchmark: `python -m forgetkit.studies NAME`; rows: `docs/results/NAME.csv`.
 
 front:       what a method keeps against what it forgets, along the path from the original to its result
 sensitivity: the default recipe with one value changed at a time, and with fewer images
+soup:        the path of the default recipe's soup on validation images, beside the alpha that calibration chose
 probe:       how far the original's own embedding tells a cluster from its siblings: what forgetting one can hope for
 cost:        seconds and peak memory of every method, and the speed of the stages' steps against a plain training step
 
-The first three read validation images only. What is there already is not computed again.
+The first four read validation images only. What is there already is not computed again.
 """
 
 from __future__ import annotations
@@ -100,6 +101,26 @@ def sensitivity(
                 kept = {**found, "score": score(found, before), "alpha": models[-1].record["alpha"]}
                 kept = {("target_acc" if name == "target" else name): round(v, 3) for name, v in kept.items()}
                 rows.add({**names, "model": model.name, **kept, **versions(clip.device)})
+    return rows.table
+
+
+# A class that was hard, besides; and a style, where three calibration images prove nothing.
+SOUPED = (*STUDIED[:2], ("class", "airplane"), ("style", "bird sketches"), STUDIED[2])
+
+
+def soups(clip: Clip, out: Path = RESULTS / "soup.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
+    """The soups between the original and `default` after stage 2, and which of them stage 3 chooses."""
+    rows = Rows(out, ["kind", "target", "seed", "alpha"])
+    alphas = (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+    for kind, target in tqdm(SOUPED, unit="subgroup"):
+        if (kind, target, 0, alphas[-1]) in rows:
+            continue
+        sets = load(target, 0, kind, clip)
+        *_, reminded, restored = unlearn(clip, sets, Recipe.default(), keep=True)
+        table = path(reminded, clip, sets.validation, alphas, None).rename(columns={"target": "target_acc"}).round(3)
+        names = {"kind": kind, "target": target, "seed": 0}
+        chosen = {"chosen": restored.record["alpha"], "calibration_target": len(sets.calibration["target"])}
+        rows.add(*({**names, **row, **chosen, **versions(clip.device)} for row in table.to_dict("records")))
     return rows.table
 
 
@@ -214,7 +235,7 @@ def cost(clip: Clip, out: Path = RESULTS / "cost.csv", load: Callable[..., Split
     return rows.table
 
 
-STUDIES = {"front": front, "sensitivity": sensitivity, "probe": probe, "cost": cost}
+STUDIES = {"front": front, "sensitivity": sensitivity, "soup": soups, "probe": probe, "cost": cost}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -60,6 +60,24 @@ def test_a_probe_tells_colours_apart_and_not_a_set_from_itself(mini, colours, tm
     assert table["target_wrong"].tolist() == [pytest.approx(apart["target_wrong"], abs=0.001)] and len(table) == 1
 
 
+def test_soups_are_measured_on_validation_images_and_chosen_on_calibration(monkeypatch, mini, colours, tmp_path):
+    monkeypatch.setattr(studies, "SOUPED", (("class", "red"),))
+    stages = lambda clip, sets, recipe, keep: [clip, clip, clip.copy("remind"), clip.copy("restore", alpha=0.85)]
+    monkeypatch.setattr(studies, "unlearn", stages)
+    measured = []
+    look = lambda unlearned, original, columns, alphas, head: measured.append((unlearned.name, columns)) or pd.DataFrame(
+        {"alpha": alphas, "target": 1.0, "score": 90.0}
+    )
+    monkeypatch.setattr(studies, "path", look)
+    table = studies.soups(mini, tmp_path / "soup.csv", lambda *_: colours)
+    assert measured == [("remind", colours.validation)] and table["alpha"].tolist()[0] == 0
+    assert set(table["chosen"]) == {0.85} and set(table["calibration_target"]) == {len(colours.calibration["target"])}
+    text = report.soup(tmp_path)
+    assert "| red | 1.0 / 90.0 |" in text and "0.85" in text
+    studies.soups(mini, tmp_path / "soup.csv", lambda *_: colours)
+    assert len(measured) == 1, "what is there is not computed again"
+
+
 def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tmp_path):
     seen = []
     monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
