@@ -136,7 +136,7 @@ def probe(results: Path) -> str:
     return markdown(rows[[*names]].rename(columns=names))
 
 
-def front(results: Path, level: float = 5.0) -> str:
+def front(results: Path, level: float = 10.0) -> str:
     """One line a method: what its path from the original keeps where `level` percent of the target are left."""
     rows = pd.read_csv(results / "front.csv")
     columns = [c for c in ACCURACIES if c != "target"]

@@ -82,7 +82,8 @@ def fronts(rows: pd.DataFrame) -> Figure:
                 curve["target"], curve["kept"], **_look(i, method), label=method, ms=5 if ours else 4, lw=1.8 if ours else 0.9,
                 markeredgecolor="black", markeredgewidth=0.3, zorder=3 if ours else 2,
             )  # fmt: skip
-        axis.set(title=target, xlabel="target (% of original)", xlim=(-4, 104), ylim=(55, 101.5))
+        axis.set(title=target, xlabel="target (% of original)", xlim=(-4, 104))
+    axes[0, 0].set_ylim(top=101.5)
     axes[0, 0].set_ylabel("kept, mean of the rest (% of original)")
     handles, labels = axes[0, -1].get_legend_handles_labels()
     axes[0, -1].legend(handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
