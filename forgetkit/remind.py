@@ -16,20 +16,22 @@ distils on raw and aligned ones.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from .align import align
 from .classless import abstract_images, noise_images
 from .clips import Clip, class_head, stage
-from .distill import class_distillation, feature_distillation, hinge
+from .distill import class_distillation, feature_distillation, hinge, on_device
 from .fisher import choose_layers
 from .forget import index_batches
 from .lora import adapt, adaptable, merge
+from .memory import Backward, compiled
 from .recipe import Recipe
 from .subgroups import Splits
 
@@ -49,7 +51,6 @@ class Pool:
         return cls(images, teacher, None if labels is None else torch.as_tensor(labels, device=images.device))
 
     def draw(self, index: torch.Tensor) -> Pool:
-        index = index.to(self.images.device)
         return Pool(self.images[index], self.teacher[index], None if self.labels is None else self.labels[index])
 
 
@@ -115,9 +116,13 @@ def reminding_terms(
     if recipe.feature_weight:
         held = [name for name in ("retain", "aligned", "classless") if name in drawn]
         student, teacher = (torch.cat(rows) for rows in zip(*[(z[n], drawn[n].teacher) for n in held]))
-        free = head[without] if without else None
+        free = head[on_device(tuple(without), head.device)] if without else None
         terms["feature"] = recipe.feature_weight * feature_distillation(student, teacher, free)
     return terms
+
+
+def trained(tower: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [p for p in tower.parameters() if p.requires_grad]
 
 
 @stage
@@ -143,21 +148,32 @@ def remind(forgotten: Clip, original: Clip, sets: Splits, recipe: Recipe, head: 
     params = adapt(tower, layers, recipe.rank, recipe.alpha, generator)
     optimizer = torch.optim.AdamW(params, lr=recipe.remind_lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, recipe.remind_lr_end, recipe.remind_steps)
-    averaged = AveragedModel(tower, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
-    batches = {name: index_batches(len(pool.images), recipe.remind_batch, generator) for name, pool in found.items()}
+    average, averaged = get_ema_multi_avg_fn(recipe.ema_decay), tower
+    batches = {
+        name: index_batches(len(pool.images), recipe.remind_batch, generator, original.device)
+        for name, pool in found.items()
+    }
+    embed = compiled(student.embed_tensor, recipe.compile)
+    backward = Backward("remind", optimizer, embed, recipe.micro_batch or len(found) * recipe.remind_batch)
 
     history = []
     for step in tqdm(range(recipe.remind_steps), desc="remind", leave=False):
         drawn = {name: pool.draw(next(batches[name])) for name, pool in found.items()}
-        z = student.embed_tensor(torch.cat([pool.images for pool in drawn.values()]))
-        z = dict(zip(drawn, z.split([len(pool.images) for pool in drawn.values()])))
-        terms = reminding_terms(z, drawn, head, original.scale, target, own, recipe)
-        optimizer.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
+        terms = {}
+
+        def loss_of(z: torch.Tensor) -> torch.Tensor:
+            z = dict(zip(drawn, z.split([len(pool.images) for pool in drawn.values()])))
+            terms.update(reminding_terms(z, drawn, head, original.scale, target, own, recipe))
+            return sum(terms.values())
+
+        backward(torch.cat([pool.images for pool in drawn.values()]), loss_of)
         optimizer.step()
         schedule.step()
-        averaged.update_parameters(tower)
+        if step == 0:
+            averaged = copy.deepcopy(tower)
+        else:
+            average(trained(averaged), trained(tower), step)
         history.append({"step": step + 1, **{name: term.detach() for name, term in terms.items()}})
-    student.model.visual = merge(averaged.module)
+    student.model.visual = merge(averaged)
     student.record["remind"] = [{name: float(value) for name, value in row.items()} for row in history]
     return student
