@@ -27,11 +27,12 @@ from .align import align
 from .baselines import BASELINES
 from .benchmark import RESULTS, peak_memory, recipe_of, unlearned
 from .cache import cached
-from .clips import Clip, autocast, load_clip
+from .clips import Clip, autocast
 from .data import ImageSet
 from .evaluate import accuracies, score
 from .forget import forget
 from .kinds import tutorial_sets
+from .loading import load_clip
 from .pipeline import unlearn
 from .recipe import Recipe
 from .remind import remind

@@ -29,7 +29,8 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from forgetkit import data
-from forgetkit.clips import autocast, describe, pick_device, register_mini
+from forgetkit.clips import autocast, describe, pick_device
+from forgetkit.loading import register_mini
 
 # What a caption may say: templates of a style, and templates true of every style.
 TEMPLATES = {
