@@ -176,8 +176,8 @@ def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
     found = {n: m for n, m in model.visual.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
     if not found:
         raise ModelError(
-            "This image tower has no BatchNorm layers (a ViT has none), so there are no statistics to align to. "
-            "Use a ResNet CLIP such as 'mini' or 'RN50', or a recipe with align_steps=0."
+            "This image tower has no BatchNorm layers (a ViT has none), so there are no statistics to align to: hand "
+            "`align` the goal that `forgetkit.align.gathered` makes of calibration images, as stage 2 does."
         )
     return found
 

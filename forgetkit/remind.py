@@ -1,6 +1,7 @@
 """Stage 2, reminding: bring back what stage 1 took from the siblings, without the pre-training data.
 
-Retain images are aligned to the BatchNorm statistics of the original model (`align`), then adapters are trained
+Retain images are aligned to the BatchNorm statistics of the original model (`align`; a ViT has a substitute: the
+statistics of its LayerNorm inputs on the calibration images, target left out). Then adapters are trained
 on them with the contrastive loss, held to the original model by distillation, and averaged over steps:
 
     theta_ema = a theta_ema + (1 - a) theta
@@ -24,14 +25,15 @@ import torch.nn.functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from .align import align
+from .align import Statistics, align, gathered
 from .classless import abstract_images, noise_images
 from .clips import Clip, class_head, stage
 from .distill import class_distillation, feature_distillation, hinge, on_device
+from .evaluate import TARGET
 from .fisher import choose_layers
 from .forget import index_batches
 from .lora import adapt, adaptable, merge
-from .memory import Backward, compiled
+from .memory import Backward, Fitting, compiled
 from .recipe import Recipe
 from .subgroups import Splits
 
@@ -46,12 +48,23 @@ class Pool:
 
     @classmethod
     def of(cls, original: Clip, images: torch.Tensor, labels=None, batch: int = 250) -> Pool:
+        def run(size: int) -> torch.Tensor:
+            return torch.cat([original.embed_tensor(x) for x in images.split(size)])
+
         with torch.no_grad():
-            teacher = torch.cat([original.embed_tensor(x) for x in images.split(batch)])
+            teacher = Fitting("teacher", min(batch, len(images)))(run)
         return cls(images, teacher, None if labels is None else torch.as_tensor(labels, device=images.device))
 
     def draw(self, index: torch.Tensor) -> Pool:
         return Pool(self.images[index], self.teacher[index], None if self.labels is None else self.labels[index])
+
+
+def alignment_goal(original: Clip, sets: Splits) -> Statistics | None:
+    """None, BatchNorm's own statistics, or those gathered on what is to be kept of D_m, where there is no BatchNorm."""
+    if any(isinstance(m, torch.nn.BatchNorm2d) for m in original.model.visual.modules()):
+        return None
+    kept = [part.images for name, part in sets.calibration.items() if name != TARGET]
+    return gathered(original, (x for images in kept for x in original.batches(images, 100, "statistics")))
 
 
 def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generator) -> tuple[dict[str, Pool], dict]:
@@ -72,7 +85,8 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
     if recipe.contrastive_on == "raw" or not recipe.align_steps:
         found["retain"] = seen(retain, sets.retain.labels)
     if recipe.align_steps:
-        aligned = align(original, retain, recipe.align_steps, recipe.align_lr, recipe.align_bound)
+        goal = alignment_goal(original, sets)
+        aligned = align(original, retain, recipe.align_steps, recipe.align_lr, recipe.align_bound, goal=goal)
         record["align"] = aligned.losses.to_dict("records")
         found["aligned"] = Pool.of(original, aligned.images, sets.retain.labels)
     if recipe.guard_weight:
@@ -81,7 +95,7 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
     if recipe.n_noise:
         noise = noise_images(original, recipe.n_noise, generator)
         if recipe.align_steps:
-            noise = align(original, noise, recipe.align_steps, recipe.align_lr, bound=float("inf")).images
+            noise = align(original, noise, recipe.align_steps, recipe.align_lr, float("inf"), goal=goal).images
         classless.append(noise)
     if recipe.n_abstract:
         classless.append(abstract_images(original, retain, recipe.n_abstract, generator))
@@ -130,8 +144,8 @@ def remind(forgotten: Clip, original: Clip, sets: Splits, recipe: Recipe, head: 
     """Stage 2: a new model in which the siblings are back and the target is not.
 
     head (C, D): class embeddings; from the sets' prompts by default.
-    The record gains `align` (loss per BN layer before and after) and `remind` (loss terms by step).
-    Raises ModelError where the recipe aligns and the model has no BatchNorm.
+    The record gains `align` (loss per layer before and after) and `remind` (loss terms by step).
+    Raises ModelError where the recipe aligns and the model has neither BatchNorm nor LayerNorm.
     """
     head = class_head(original, sets, head)
     generator = torch.Generator().manual_seed(recipe.seed + 1)
