@@ -197,14 +197,12 @@ def vit(clip: Clip, out: Path = RESULTS / "vit.csv", load: Callable[..., Splits]
         sets = load(target, 0, kind, clip)
         models, columns = unlearn(clip, sets, Recipe.default(**changes), keep=True), some(sets.validation)
         before = accuracies(clip, columns)
-        found = [{"model": "original", **before}]
-        for model in models[1:]:
-            after = accuracies(model, columns)
-            found.append({"model": model.name, **after, "score": score(after, before)})
-            found[-1]["seconds"] = model.record["seconds"]
-        found[-1]["alpha"] = models[-1].record["alpha"]
-        found = [{("target_acc" if k == "target" else k): v for k, v in row.items()} for row in found]
-        rows.add(*({**names, **pd.Series(row).round(3).to_dict(), **versions(clip.device)} for row in found))
+        for model in models:
+            found = {**(accuracies(model, columns) if model is not clip else before)}
+            found |= {"score": score(found, before), "seconds": model.record.get("seconds", 0.0)}
+            found = {("target_acc" if name == "target" else name): round(value, 3) for name, value in found.items()}
+            alpha = {"alpha": model.record.get("alpha")}
+            rows.add({**names, "model": model.name, **found, **alpha, **versions(clip.device)})
     return rows.table
 
 

@@ -1,10 +1,16 @@
 """What does not fit is done in parts, with the same result; what cannot be compiled is run as it is."""
 
+import contextlib
+import importlib
 import logging
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from forgetkit import Recipe, forget, remind
 from forgetkit.align import align
@@ -159,3 +165,51 @@ def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, caplog):
 def test_to_the_cpu_nothing_is_copied():
     x = torch.ones(3)
     assert to_device(x, torch.device("cpu")) is x
+
+
+class Watch(TorchDispatchMode):
+    """Notes every copy from the host that a step waits for. The other way, the meta device has nothing to give."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits, self.on = [], False
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if self.on:
+            here = [t.device.type for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor) and t.numel() > 1]
+            to = kwargs.get("device")
+            copied = to is not None and torch.device(to).type == "meta" and "cpu" in here
+            if (copied and not kwargs.get("non_blocking")) or {"cpu", "meta"} <= set(here):
+                self.waits.append(str(function))
+        return function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("stage", ["forget", "remind"])
+def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
+    """On the meta device, where reading a value raises, from the end of the first step to the end of the last."""
+    on_meta = replace(resnet, model=resnet.model.to("meta"))
+    layers = adaptable(on_meta.model.visual)[-2:]
+    module = importlib.import_module(f"forgetkit.{stage}")
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(module, "choose_layers", lambda *_: (layers, pd.DataFrame()))
+    monkeypatch.setattr(module, "float", lambda value: 0.0, raising=False)  # what the record holds in the end
+    recipe = Recipe.default(**{**QUICK, "align_steps": 0, "n_noise": 0, "n_abstract": 40, "forget_spare": None})
+    watch, steps = Watch(), []
+
+    def after(*_):
+        steps.append(1)
+        watch.on = len(steps) < 3
+
+    hooks = [register_optimizer_step_post_hook(after)]
+    hooks.append(register_optimizer_step_pre_hook(lambda *_: setattr(watch, "on", False)))
+    head = torch.randn(4, 16, device="meta")
+    try:
+        with watch:
+            forget(on_meta, colours, recipe, head) if stage == "forget" else remind(
+                on_meta.copy(layers=layers), on_meta, colours, recipe, head
+            )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(steps) == 3 and not watch.waits
