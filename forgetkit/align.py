@@ -12,10 +12,9 @@ layers, gathered once on calibration images (`gathered`). They remember no pre-t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-from collections.abc import Iterable
 
 import pandas as pd
 import torch
@@ -88,7 +87,7 @@ def remembered(clip: Clip) -> Statistics:
 
 @torch.no_grad()
 def gathered(clip: Clip, batches: Iterable[torch.Tensor]) -> Statistics:
-    """The statistics that preprocessed images (B, 3, S, S), in batches, have in this model: `align`'s goal for a ViT."""
+    """The statistics that preprocessed images have in this model: `align`'s goal for a ViT. batches: (B, 3, S, S)."""
     layers = norm_layers(clip.model.visual)
     found, images = [], []
     for x in batches:

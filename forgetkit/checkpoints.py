@@ -67,7 +67,9 @@ def read_checkpoint(file: Path) -> Checkpoint:
     own = [name for name in OPENAI_KEYS if state.pop(name, None) is not None]
     if not any(name.startswith("visual.") for name in state):
         names = ", ".join(list(state)[:3]) or "no tensors"
-        raise ModelError(f"{file} holds no CLIP with an image tower `visual` (but {names}): give a whole CLIP's weights.")
+        raise ModelError(
+            f"{file} holds no CLIP with an image tower `visual` (but {names}): give a whole CLIP's weights."
+        )
     changed = list(state) != list(inner)
     if len(own) == len(OPENAI_KEYS):
         return Checkpoint(state, True, "it holds the keys of OpenAI's release", changed=changed)

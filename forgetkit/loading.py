@@ -94,7 +94,7 @@ def _from_file(name: str, file: Path, device: torch.device, settings: dict, quic
 
 
 def _activation(name: str, said: bool | None, known: bool | None, weights: str, evidence: str) -> bool:
-    """Is it QuickGELU? From what the user says (by `quick_gelu=` or the model's name) and what is known of the weights."""
+    """Is it QuickGELU? From what the user says, by `quick_gelu=` or the model's name, and what the weights say."""
     if said is None and (open_clip.get_model_config(name).get("quick_gelu") or not _twin(name)):
         said = bool(open_clip.get_model_config(name).get("quick_gelu"))  # a name that leaves no choice
     if said is None and known is None:
@@ -131,7 +131,9 @@ def _create(name: str, pretrained: str | None, device: torch.device, settings: d
             model = open_clip.create_model(name, pretrained, require_pretrained=needs_weights, **settings)
             tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:
-            message = f"{what} cannot be loaded ({reason_of(error)})." if reachable else _offline(name, pretrained, what)
+            message = (
+                f"{what} cannot be loaded ({reason_of(error)})." if reachable else _offline(name, pretrained, what)
+            )
             raise ModelError(message) from error
     model = model.float().eval().to(device).to(memory_format=torch.channels_last)
     return Clip(model=model, tokenizer=tokenizer, name="original")
@@ -149,8 +151,8 @@ def _needs_hub(name: str, pretrained: str | None) -> bool:
 def _offline(name: str, pretrained: str | None, what: str) -> str:
     file = f"load_clip({name!r}, pretrained='path/to/file')" if pretrained else "load_clip('local-dir:path/to/folder')"
     return (
-        f"{what} cannot be fetched, as the hub cannot be reached, and something of it is not in the cache: connect (HTTPS_PROXY, "
-        "HF_ENDPOINT) and try again; or load it once on a connected machine and copy its cache "
+        f"{what} cannot be fetched, as the hub cannot be reached, and something of it is not in the cache: connect "
+        "(HTTPS_PROXY, HF_ENDPOINT) and try again; or load it once on a connected machine and copy its cache "
         f"({huggingface_hub.constants.HF_HUB_CACHE}) here; or bring the files here and {file}."
     )
 

@@ -41,7 +41,7 @@ class Fitting:
         self.what, self.size, self.consequence = what, size, consequence
 
     def __call__(self, run: Callable[[int], Result]) -> Result:
-        """run(size), and again with half of it while the memory is too small; not even one image raises torch's error."""
+        """run(size), and again with half of it while the memory is too small; torch's error where one image is."""
         while True:
             try:
                 return run(self.size)

@@ -1,4 +1,4 @@
-"""Studies beside benchmark: `python -m forgetkit.studies front | sensitivity | probe | cost | vit | gpu`; rows: `docs/results`.
+"""Studies beside the benchmark, `python -m forgetkit.studies STUDY`; the rows are `docs/results/STUDY.csv`.
 
 front:       what a method keeps against what it forgets, along the path from the original to its result
 sensitivity: the default recipe with one value changed at a time, and with fewer images

@@ -112,8 +112,8 @@ def flops(run: Callable[[int], object], images: int) -> float:
 
 
 def matmul_speed(device: torch.device) -> float:
-    """Operations a second of a large square matrix product in the precision that the stages compute in: the best of 5."""
-    n = 8192 if device.type == "cuda" else 1024
+    """Operations a second of a large matrix product in the precision that the stages compute in, the best of 5."""
+    n = 8192 if device.type == "cuda" else 2048
     dtype = torch.bfloat16 if autocast(device)._enabled else torch.float32
     a = torch.randn(n, n, device=device, dtype=dtype)
 
@@ -121,7 +121,7 @@ def matmul_speed(device: torch.device) -> float:
         for _ in range(steps):
             a @ a
 
-    return max(images_per_second(run, 2 * n**3, 2, 12) for _ in range(5))
+    return max(images_per_second(run, 2 * n**3, 1, 6) for _ in range(5))
 
 
 def throughput(
@@ -129,9 +129,9 @@ def throughput(
 ) -> pd.DataFrame:  # fmt: skip
     """One row a model and stage; what is there already is not measured again.
 
-    images_s, plain_images_s: the stage and the plain step; ratio: the one over the other. gflop: 1e9 operations an image;
-    floor_images_s: what they would allow at `peak_tflops`; floor_share: percent of it that is reached. peak_mb: the most
-    memory held (of the process, on a CPU). batch: 256 on a GPU, 8 on a CPU unless named, a multiple of 4.
+    images_s, plain_images_s: the stage and the plain step; ratio: the one over the other. gflop: 1e9 operations an
+    image; floor_images_s: what they would allow at `peak_tflops`; floor_share: percent of it that is reached.
+    peak_mb: the most memory held (of the process, on a CPU). batch: a multiple of 4; 256 on a GPU, else 8.
     """
     where = pick_device(device)
     batch = batch or (256 if where.type == "cuda" else 8)
@@ -139,17 +139,16 @@ def throughput(
     rows = Rows(out, ["model", "batch", "stage", "device"])
     found = versions(where)
     todo = [m for m in models if (m, batch, "restore", found["device"]) not in rows]
-    peak = matmul_speed(where) if todo else 0.0
     for name in tqdm(todo, unit="model"):
         clip = load_clip(name, device=where)
         runs = stage_steps(clip, noise_sets(batch, clip.image_size), batch)
-        plain = None
+        plain, peak, measured = None, matmul_speed(where), []
         for stage, run in tqdm(runs.items(), desc=name, leave=False):
             with peak_memory(where) as memory:
                 speed = images_per_second(run, batch, few, many)
             plain = plain or speed
             work = flops(run, batch)
-            rows.add(
+            measured.append(
                 {
                     "model": name, "batch": batch, "stage": stage, "images_s": round(speed, 2),
                     "plain_images_s": round(plain, 2), "ratio": round(speed / plain, 3), "gflop": round(work / 1e9, 2),
@@ -157,4 +156,5 @@ def throughput(
                     "peak_tflops": round(peak / 1e12, 3), "peak_mb": round(memory["MB"]), **found,
                 }
             )  # fmt: skip
+        rows.add(*measured)  # a model at a time: its rows belong to one run
     return rows.table

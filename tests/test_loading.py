@@ -194,7 +194,9 @@ def test_folder_and_hub_bring_their_own_settings(tmp_path, monkeypatch, offline)
 def test_without_a_network_three_ways_out_at_once(offline):
     start = time.perf_counter()
     for name, pretrained in (("RN50", "openai"), ("hf-hub:owner/model", None)):
-        with pytest.raises(ModelError, match="try again; or load it once on a connected machine .*; or bring the files"):
+        with pytest.raises(
+            ModelError, match="try again; or load it once on a connected machine .*; or bring the files"
+        ):
             load_clip(name, pretrained=pretrained)
     assert time.perf_counter() - start < 10, "the hub's client by itself goes on trying for most of a minute"
     assert not huggingface_hub.constants.HF_HUB_OFFLINE, "left as it was"
