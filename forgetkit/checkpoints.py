@@ -27,6 +27,7 @@ from .clips import ModelError, reason_of
 
 log = logging.getLogger(__name__)
 OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI keeps among the weights
+BY_NAME = "its name says so"  # where nothing else does; too weak to contradict anything
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
 
@@ -125,7 +126,7 @@ def _known(file: Path) -> tuple[bool | None, str, dict]:
                 preprocess = {k: cfg[k] for k in PREPROCESS_KEYS if k in cfg}
                 return bool(cfg.get("quick_gelu", False)), f"it is {model!r}, {tag!r}, by its hash", preprocess
     if any(word in file.name.lower().replace("_", "") for word in ("quickgelu", "openai")):
-        return True, "its name says so", {}
+        return True, BY_NAME, {}
     return None, "", {}
 
 

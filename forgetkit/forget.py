@@ -26,7 +26,7 @@ from .subgroups import Splits
 log = logging.getLogger(__name__)
 
 
-def index_batches(n: int, batch: int, generator: torch.Generator, device: torch.device):
+def index_batches(n: int, batch: int, generator: torch.Generator, device: torch.device = torch.device("cpu")):
     """Endless shuffled batches of indices 0..n-1, each (min(batch, n),) long; on the device, an order at a time."""
     batch = min(batch, n)
     while True:

@@ -16,7 +16,7 @@ import torch
 from open_clip.pretrained import get_pretrained_cfg, is_pretrained_cfg
 from safetensors.torch import save_file
 
-from .checkpoints import PREPROCESS_KEYS, check_shape, read_checkpoint
+from .checkpoints import BY_NAME, PREPROCESS_KEYS, check_shape, read_checkpoint
 from .clips import Clip, ModelError, pick_device, reason_of
 
 MINI_DIR = Path(__file__).parent / "mini"
@@ -52,8 +52,8 @@ def load_clip(
         name, pretrained = "mini-clip", pretrained or MINI_WEIGHTS
     device = pick_device(device)
     if name.startswith(SCHEMES):
-        if pretrained:
-            raise ModelError(f"{name!r} brings its own weights: leave out pretrained={str(pretrained)!r}.")
+        if pretrained or quick_gelu is not None:
+            raise ModelError(f"{name!r} brings its own weights and activation: leave out pretrained and quick_gelu.")
         return _create(name, None, device, settings, f"The model {name!r}")
     name = name.replace("/", "-")
     if name not in open_clip.list_models():
@@ -63,6 +63,8 @@ def load_clip(
         return _create(name, None, device, settings, f"The model {name!r}")
     if Path(pretrained).is_file():
         return _from_file(name, Path(pretrained), device, settings, quick_gelu)
+    if Path(pretrained).is_dir():
+        raise ModelError(f"{pretrained} is a folder: load_clip('local-dir:{pretrained}'), or name a file in it.")
     if not is_pretrained_cfg(name, str(pretrained)):
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise ModelError(
@@ -102,12 +104,15 @@ def _activation(name: str, said: bool | None, known: bool | None, weights: str, 
             f"{weights} does not say whether its model was trained with QuickGELU, as OpenAI's were, and the wrong "
             f"choice embeds texts wrongly in silence: load it as '{name}-quickgelu', or with quick_gelu=False."
         )
-    if None not in (said, known) and said != known:
+    if None not in (said, known) and said != known and evidence != BY_NAME:
         words = {True: "QuickGELU", False: "GELU"}
-        remedy = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if known else ''}"
+        other = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if known else ''}"
+        remedy = (
+            f"load it as {other!r}" if other in open_clip.list_models() else "choose a model whose activation it is"
+        )
         raise ModelError(
-            f"{weights} was trained with {words[known]}{f' ({evidence})' if evidence else ''}, but {words[said]} is "
-            f"asked for: load it as {remedy!r}, without quick_gelu."
+            f"{weights} was trained with {words[known]} ({evidence}), but {words[said]} is asked for: {remedy}, "
+            "without quick_gelu."
         )
     return known if said is None else said
 

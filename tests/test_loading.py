@@ -130,6 +130,14 @@ def test_a_contradiction_names_its_remedy(tmp_path):
         load_clip("tiny-quickgelu", pretrained=gelu, device="cpu")
     with pytest.raises(ModelError, match="trained with QuickGELU .*load it as 'RN50-quickgelu'"):
         load_clip("RN50", pretrained="openai", quick_gelu=False)
+    quick = archive("tiny-quickgelu", tmp_path / "quick.pt", "script")
+    with pytest.raises(ModelError, match="trained with QuickGELU .*load it as 'tiny-quickgelu'"):
+        load_clip("tiny", pretrained=quick, device="cpu", quick_gelu=False)
+    named = tmp_path / "not-from-openai.pt"
+    torch.save(make("tiny-deep").state_dict(), named)
+    assert activations(load_clip("tiny-deep", named, "cpu")) == {torch.nn.GELU}, "a file's name contradicts nothing"
+    with pytest.raises(ModelError, match="is a folder: load_clip..local-dir:"):
+        load_clip("tiny", pretrained=tmp_path)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
