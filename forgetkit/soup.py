@@ -56,7 +56,7 @@ def path(
 
 
 def sweep(unlearned: Clip, original: Clip, sets: Splits, alphas: Sequence[float], head: torch.Tensor) -> pd.DataFrame:
-    """The path on the calibration set D_m, which no other stage reads."""
+    """The path on the calibration set D_m, which no other stage reads (but for the goal of a ViT's alignment)."""
     return path(unlearned, original, sets.calibration, alphas, head)
 
 

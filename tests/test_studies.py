@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from forgetkit import Recipe, figures, report, studies
+from forgetkit import Recipe, cache, figures, report, studies
 from forgetkit.benchmark import relative, shared
 
 KEPT = ["retain", "other"]
@@ -97,6 +97,27 @@ def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tm
     assert table["model"].tolist() == 4 * ["forget", "remind", "restore"]
     studies.sensitivity(mini, tmp_path / "rows.csv", load)
     assert len(seen) == 4, "what is there is not computed again"
+
+
+def test_a_vit_is_studied_with_and_without_alignment(vit, colours, tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path)
+    few = dict(k=2, forget_steps=2, forget_stop=None, remind_steps=2, n_noise=4, n_abstract=4, alphas=(1.0,))
+    real = Recipe.default
+    monkeypatch.setattr(studies.Recipe, "default", lambda **changes: real(**{**few, **changes}))
+    table = studies.vit(vit, tmp_path / "vit.csv", lambda *_: colours)
+    assert table["alignment"].tolist() == 4 * ["layernorm"] + 4 * ["none"]
+    assert table["model"].tolist() == 2 * ["random", "forget", "remind", "restore"]
+    assert table[table["model"] == "forget"]["seconds"].nunique() == 1, "the first stage is the same for both"
+    assert table[table["model"] == "remind"]["seconds"].nunique() == 2
+    monkeypatch.setattr(studies, "unlearn", lambda *_, **__: pytest.fail("computed again"))
+    assert len(studies.vit(vit, tmp_path / "vit.csv", lambda *_: colours)) == 8
+
+
+def test_a_vit_without_weights_is_told(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        studies.main(["vit", "--weights", str(tmp_path / "none.safetensors")])
+    assert "train it with the command" in capsys.readouterr().err
 
 
 def test_speed_is_that_of_the_steps_alone():
