@@ -72,7 +72,7 @@ def stages(results: Path) -> str:
         for method, model in names.items():
             found = runs[runs["method"] == method]
             line = {"recipe": recipe, "after": model, **found[ACCURACIES].mean()}
-            lines.append(line | {"Score": found["score"].mean(), "seconds so far": found["seconds"].mean()})
+            lines.append(line | {"Score": found["score"].mean()})
     return markdown(pd.DataFrame(lines))
 
 

@@ -51,7 +51,6 @@ def test_no_target_above_two_percent(rows):
     assert (rows.loc[rows["method"] == "default", "target_acc"] <= 2).all()
 
 
-@pytest.mark.xfail(strict=True, reason="emoji keeps 96.6 % of the original: docs/benchmark.md")
 def test_every_kept_column_is_at_least_97_percent(rows):
     found = relative(rows)
     kept = ["retain", "other", "fashion", "quickdraw", "emoji"]
