@@ -46,6 +46,11 @@ def wnids() -> tuple[str, ...]:
     return tuple(ImageNetInfo().label_names())
 
 
+def class_names() -> dict[str, str]:
+    """open_clip's name of every class, by wnid."""
+    return dict(zip(wnids(), open_clip.IMAGENET_CLASSNAMES))
+
+
 @lru_cache(maxsize=1)
 def families() -> dict[str, tuple[str, ...]]:
     """The wnids of every node that comes with the package, by its name ("monkey", "turtle"), smallest node first."""
@@ -110,7 +115,7 @@ def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
         raise DataError(f"{base} holds no image in class folders such as train/{wnids()[0]}.")
     if unknown := sorted((set(train) | set(val)) - set(present)):
         raise DataError(f"{unknown[0]} in {base} is no class of ImageNet-1K: remove it, or move it elsewhere.")
-    names = dict(zip(wnids(), open_clip.IMAGENET_CLASSNAMES)) | _own_names(folder / "classnames.txt")
+    names = class_names() | _own_names(folder / "classnames.txt")
     bearers = Counter(names.values())
     unique = {w: names[w] if bearers[names[w]] == 1 else f"{names[w]} ({w})" for w in present}
     return ImageNet(folder, train, val, unique)

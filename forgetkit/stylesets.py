@@ -15,7 +15,7 @@ import numpy as np
 
 from . import kinds
 from .clips import Clip
-from .data import IMAGE_SUFFIXES, PARTS, DataError, ImageSet
+from .data import IMAGE_SUFFIXES, PARTS, DataError, ImageSet, load_parts
 from .lazy import files_for
 from .subgroups import Splits, Subgroup, split
 
@@ -48,6 +48,15 @@ def embedded() -> StyleSet:
     """The tutorial's own: seven classes as photos, sketches and icons."""
     parts, groups = kinds.styles()
     return StyleSet("styles", parts, {p: np.asarray([g.rpartition(" ")[2] for g in groups[p]]) for p in PARTS})
+
+
+def embedded_columns() -> dict[str, dict[str, ImageSet]]:
+    """The tutorial's zero-shot sets by column and part; of the sketches, those of the other 338 classes."""
+    found = {name: load_parts(name) for name in kinds.ZERO_SHOT}
+    drawn = found["quickdraw"]
+    ours = [drawn["test"].class_index(name) for name in kinds.ICONS]
+    found["quickdraw"] = {part: images.take(~np.isin(images.labels, ours)) for part, images in drawn.items()}
+    return found
 
 
 def load(folder: str | Path, clip: Clip, seed: int = 0) -> StyleSet:
