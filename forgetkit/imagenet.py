@@ -70,6 +70,11 @@ class ImageNet:
     val: dict[str, list[str]]
     names: dict[str, str]  # by wnid, in the order of the classes; a name that two classes bear is followed by its wnid
 
+    def class_of(self, files: Sequence[str]) -> np.ndarray:
+        """(N,) the class name of every file, whatever its label in a set."""
+        of = {f: self.names[w] for found in (self.train, self.val) for w, listed in found.items() for f in listed}
+        return np.asarray([of[file] for file in files])
+
     def resolve(self, what: str) -> tuple[str, ...]:
         """The wnids that are here of a wnid, a class name or a node; raises DataError with what there is instead."""
         if what in self.names:

@@ -109,6 +109,8 @@ OTHER = {
     "03_reminding": dict(target="truck"),
     "04_restoring": dict(kind="cluster", target="dog 1"),
     "05_evaluation": dict(target="ship"),
+    "06_imagenet_rn50": dict(target="ship"),
+    "07_styles": dict(target="sketches"),
 }
 
 
