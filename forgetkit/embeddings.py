@@ -76,7 +76,9 @@ def stamps_of(images: ImageFiles) -> list[tuple[str, int, int]]:
         try:
             status = os.stat(file)
         except OSError as error:
-            raise DataError(f"{file} cannot be found any more ({error.strerror}): put it back, or run again.") from error
+            raise DataError(
+                f"{file} cannot be found any more ({error.strerror}): put it back, or run again."
+            ) from error
         if not status.st_size:
             raise DataError(f"{file} is empty: fetch it again, or remove it and run again.")
         found.append((os.path.abspath(file), status.st_size, status.st_mtime_ns))

@@ -86,12 +86,16 @@ def load(folder: str | Path, clip: Clip, seed: int = 0) -> StyleSet:
             for part, chosen in _divide(files, listed, folder, [seed, styles.index(style), label]).items():
                 rows[part] += [(file, label, plain(style.name)) for file in chosen]
     if empty := [part for part in PARTS if not rows[part]]:
-        raise DataError(f"{folder} has too few images: nothing is left for {empty[0]}. Ten of a class and style will do.")
+        raise DataError(
+            f"{folder} has too few images: nothing is left for {empty[0]}. Ten of a class and style will do."
+        )
     parts, of = {}, {}
     for part, found in rows.items():
         files, labels, names = zip(*found)
         images = files_for(clip, files)
-        parts[part] = ImageSet(folder.name, images, np.asarray(labels, np.int64), tuple(classes), PROMPTS, {"part": part})
+        parts[part] = ImageSet(
+            folder.name, images, np.asarray(labels, np.int64), tuple(classes), PROMPTS, {"part": part}
+        )
         of[part] = np.asarray(names)
     return StyleSet(folder.name, parts, of)
 
@@ -125,7 +129,11 @@ def _divide(files: Sequence[Path], listed: set[str] | None, folder: Path, seed: 
 
 
 def sets(
-    data: StyleSet, target: str, zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None, seed: int = 0, **sizes: int
+    data: StyleSet,
+    target: str,
+    zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None,
+    seed: int = 0,
+    **sizes: int,
 ) -> Splits:
     """The sets to forget a style of a class ("dog sketch"), or a whole style ("sketch").
 

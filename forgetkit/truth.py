@@ -1,10 +1,10 @@
 """The ground truth of ImageNet's flat validation folder, in the forms that go round.
 
-| a line is                           | for example                                       | whose                             |
-|-------------------------------------|---------------------------------------------------|-----------------------------------|
-| name, wnid (and more, which is left)| `ILSVRC2012_val_00000001,n01751748 111 108 ...`   | Kaggle's `LOC_val_solution.csv`   |
-| a wnid; line i for image number i   | `n01751748`                                       | TensorFlow's list of synsets      |
-| ILSVRC2012_ID, 1 to 1000; the same  | `490`                                             | devkit                            |
+| a line is                                     | for example                              | whose                 |
+|-----------------------------------------------|------------------------------------------|-----------------------|
+| name, wnid (and boxes, which are left)        | `ILSVRC2012_val_00000001,n01751748 111 ` | Kaggle's solution.csv |
+| a wnid; line i is image number i              | `n01751748`                              | TensorFlow's list     |
+| ILSVRC2012_ID, 1 to 1000; line i is image i   | `490`                                    | the devkit's          |
 
 The devkit's ids are in an order of its own, neither alphabetical nor that of the class indices: `meta.mat` (or the
 later devkits' `map_clsloc.txt`) beside the file says which wnid each is. A name with a bare number (Caffe's `val.txt`)
@@ -61,7 +61,9 @@ def ground_truth(files: Sequence[str], val: Path, folder: Path, named: str | Pat
     try:
         return [of[key(file)] for file in files]
     except KeyError as error:
-        raise DataError(f"{path} says nothing of image {error.args[0]!r}: it belongs to another set of images.") from None
+        raise DataError(
+            f"{path} says nothing of image {error.args[0]!r}: it belongs to another set of images."
+        ) from None
 
 
 def _number(file: str) -> int:
@@ -90,7 +92,7 @@ def devkit_order(path: Path) -> dict[int, str]:
         return {int(number): wnid for wnid, number, *_ in rows}
     if not mat.exists():
         raise DataError(
-            f"{path} holds ids in the devkit's own order: put the devkit's meta.mat beside it, which says whose they are."
+            f"{path} has ids in the devkit's own order: put the devkit's meta.mat beside it, which says what they are."
         )
     try:
         from scipy.io import loadmat

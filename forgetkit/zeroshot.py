@@ -25,7 +25,12 @@ from .data import IMAGE_SUFFIXES, ImageSet
 from .lazy import files_for
 
 PHOTO = ("a photo of a {}.", "a photo of the {}.")
-BLURRED = ("a blurry photo of a {}.", "a low contrast photo of a {}.", "a good photo of a {}.", "a photo of a small {}.")
+BLURRED = (
+    "a blurry photo of a {}.",
+    "a low contrast photo of a {}.",
+    "a good photo of a {}.",
+    "a photo of a small {}.",
+)
 
 
 def _cifar100(root: Path, clip: Clip) -> ImageSet:
@@ -35,7 +40,9 @@ def _cifar100(root: Path, clip: Clip) -> ImageSet:
 
 def _stl10(root: Path, clip: Clip) -> ImageSet:
     found = torchvision.datasets.STL10(root, split="test", download=False)
-    return ImageSet("stl10", found.data.transpose(0, 2, 3, 1), found.labels.astype(np.int64), _names(found.classes), PHOTO)
+    return ImageSet(
+        "stl10", found.data.transpose(0, 2, 3, 1), found.labels.astype(np.int64), _names(found.classes), PHOTO
+    )
 
 
 def _food101(root: Path, clip: Clip) -> ImageSet:

@@ -44,9 +44,9 @@ def flat(root: Path, numbers: dict[int, str]) -> Path:
     """A flat validation folder of the images of these numbers, beside a train folder."""
     (root / "val").mkdir(parents=True)
     for number, wnid in numbers.items():
-        Image.new("RGB", (40, 40), tuple(int(c) for c in np.random.default_rng(int(wnid[1:])).integers(0, 256, 3))).save(
-            root / "val" / f"ILSVRC2012_val_{number:08d}.JPEG"
-        )
+        Image.new(
+            "RGB", (40, 40), tuple(int(c) for c in np.random.default_rng(int(wnid[1:])).integers(0, 256, 3))
+        ).save(root / "val" / f"ILSVRC2012_val_{number:08d}.JPEG")
         write(root / "train", wnid, 4)
     return root
 
@@ -151,7 +151,10 @@ DEVKIT = {490: "n01751748", 361: "n09193705", 171: "n02105855"}
 
 def truth_file(root: Path, form: str) -> None:
     if form == "kaggle":
-        rows = ["ImageId,PredictionString", *(f"ILSVRC2012_val_{i:08d},{w} 111 108 9 8 {w} 1 2 3 4" for i, w in REAL.items())]
+        rows = [
+            "ImageId,PredictionString",
+            *(f"ILSVRC2012_val_{i:08d},{w} 111 108 9 8 {w} 1 2 3 4" for i, w in REAL.items()),
+        ]
         (root / "LOC_val_solution.csv").write_text("\n".join(rows[:1] + rows[:0:-1]))  # in any order
     elif form == "names":
         (root / "val.txt").write_text("".join(f"ILSVRC2012_val_{i:08d}.JPEG {w}\n" for i, w in REAL.items()))
@@ -165,7 +168,9 @@ def truth_file(root: Path, form: str) -> None:
             (devkit / "map_clsloc.txt").write_text("".join(f"{w} {i} some_name\n" for i, w in DEVKIT.items()))
         elif form == "devkit, mat":
             io = pytest.importorskip("scipy.io")
-            rows = [(i, w, "words", "gloss", 0) for i, w in DEVKIT.items()] + [(1001, "n00015388", "animal", "a node", 2)]
+            rows = [(i, w, "words", "gloss", 0) for i, w in DEVKIT.items()] + [
+                (1001, "n00015388", "animal", "a node", 2)
+            ]
             kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"), ("num_children", "O")]
             io.savemat(devkit / "meta.mat", {"synsets": np.array(rows, kinds)})
 
@@ -236,7 +241,9 @@ def test_a_node_or_chosen_siblings(folder):
 
 def test_what_is_not_there_is_told_with_what_is(folder):
     data = imagenet.load(folder)
-    with pytest.raises(DataError, match="no class or family 'marmosett'. Did you mean marmoset.*Choose one of: sea snake"):
+    with pytest.raises(
+        DataError, match="no class or family 'marmosett'. Did you mean marmoset.*Choose one of: sea snake"
+    ):
         imagenet.subgroup(data, "marmosett")
     with pytest.raises(DataError, match="no class or family 'turtle'"):
         imagenet.subgroup(data, "marmoset", "turtle")
@@ -266,7 +273,9 @@ def test_the_sets_are_disjoint_lazy_and_labelled(folder, mini):
     files = [set(part.images.files) for part in (*sets.validation.values(), *sets.test.values())]
     assert sum(map(len, files)) == len(set.union(*files))
     assert all("val" in Path(f).parts for part in sets.test.values() for f in part.images.files)
-    pixels = [image.tobytes() for part in (sets.forget, sets.retain, *sets.calibration.values()) for image in part.images]
+    pixels = [
+        image.tobytes() for part in (sets.forget, sets.retain, *sets.calibration.values()) for image in part.images
+    ]
     assert len(set(pixels)) == len(pixels)
 
 
@@ -284,7 +293,9 @@ def test_a_class_is_divided_alike_whichever_others_are_there(folder, tmp_path, m
 
 
 def test_coarse_labels_are_the_familys_name(folder, mini):
-    sets = imagenet.sets(imagenet.load(folder), "marmoset", mini, kind="coarse", templates="one", n_forget=9, n_retain=9)
+    sets = imagenet.sets(
+        imagenet.load(folder), "marmoset", mini, kind="coarse", templates="one", n_forget=9, n_retain=9
+    )
     assert sets.classes == ("sea snake", "monkey", "soup bowl") and sets.prompts == ("a photo of a {}.",)
     assert set(sets.forget.labels) == set(sets.retain.labels) == {1} and sets.subgroup.target == "marmoset"
     with pytest.raises(DataError, match="Coarse labels are a family's name"):

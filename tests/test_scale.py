@@ -51,4 +51,6 @@ def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(tmp_path, monkeypatch):
     assert "forget 'dog art painting', keep dog cartoon, dog photo, dog sketch" in out
     table = pd.read_csv(tmp_path / "table.csv")
     assert np.isfinite(table[["target", "retain", "other"]]).all(axis=None)
-    assert {"styles", "before", "map", "curves", "soup", "cover", "maps", "predictions"} <= {f.stem for f in tmp_path.glob("*.png")}
+    assert {"styles", "before", "map", "curves", "soup", "cover", "maps", "predictions"} <= {
+        f.stem for f in tmp_path.glob("*.png")
+    }

@@ -44,7 +44,9 @@ def test_layouts_give_plain_names_and_disjoint_parts(tmp_path, mini, layout):
     files = [f for part in data.parts.values() for f in part.images.files]
     assert len(files) == len(set(files)) == 12 * len(styles) * len(classes)
     for part in PARTS:
-        pairs = {f"{Path(f).parts[-2]} {Path(f).parts[-3]}".replace("_", " ").lower() for f in data.parts[part].images.files}
+        pairs = {
+            f"{Path(f).parts[-2]} {Path(f).parts[-3]}".replace("_", " ").lower() for f in data.parts[part].images.files
+        }
         assert pairs == set(data.pairs(part)), "every style of every class stands in every part"
     for file, pair in zip(data.parts["test"].images.files, data.pairs("test")):
         assert pair == f"{Path(file).parts[-2]} {Path(file).parts[-3]}".replace("_", " ").lower()
@@ -53,7 +55,11 @@ def test_layouts_give_plain_names_and_disjoint_parts(tmp_path, mini, layout):
 def test_domainnets_lists_say_what_is_test(tmp_path, mini):
     root = generate(tmp_path, "DomainNet")
     for style in LAYOUTS["DomainNet"][0]:
-        lines = [f"{style}/{name}/{i:03d}.png {label}" for label, name in enumerate(("aircraft_carrier", "zebra")) for i in (3, 7)]
+        lines = [
+            f"{style}/{name}/{i:03d}.png {label}"
+            for label, name in enumerate(("aircraft_carrier", "zebra"))
+            for i in (3, 7)
+        ]
         (root / f"{style}_test.txt").write_text("\n".join(lines) + "\n")
     data = stylesets.load(root, mini)
     assert {Path(f).stem for f in data.parts["test"].images.files} == {"003", "007"}

@@ -39,6 +39,8 @@ def style_grid(cells: Mapping[tuple[str, str], ImageSet], per_cell: int = 4, see
 def style_accuracies(tables: Mapping[str, pd.DataFrame], targets: Mapping[str, list[str]]) -> Figure:
     """A panel a model: accuracy in percent of every class (row) in every style (column); target cells framed.
 
+    Cells without images are grey.
+
     targets: by class, the styles that are to be forgotten
     """
     height, width = next(iter(tables.values())).shape
@@ -53,8 +55,11 @@ def style_accuracies(tables: Mapping[str, pd.DataFrame], targets: Mapping[str, l
         for y, name in enumerate(table.index):
             for x, style in enumerate(table.columns):
                 if style in targets.get(name, ()):
-                    axis.add_patch(Rectangle((x, y), 1, 1, fill=False, edgecolor=COLOURS["target"], lw=2.5, clip_on=False))
-        axis.set(title=model, xlabel="", ylabel="")
+                    axis.add_patch(
+                        Rectangle((x, y), 1, 1, fill=False, edgecolor=COLOURS["target"], lw=2.5, clip_on=False)
+                    )
+        axis.set(title=model, xlabel="", ylabel="", facecolor="#dddddd")  # no images: grey
+        axis.grid(visible=False)
         axis.tick_params(axis="x", rotation=25)
         axis.tick_params(axis="y", rotation=0)
     figure.tight_layout()
