@@ -40,7 +40,7 @@ def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = Non
     found = []
     for start in range(0, len(images), SHARD):
         part = images.select(slice(start, start + SHARD))
-        stamps = repr((stamps_of(part), part.size, part.interpolation, part.border))
+        stamps = repr((stamps_of(part), part.how))
         key = hashlib.sha256((weights + stamps).encode()).hexdigest()
         label = f"{progress} ({start // SHARD + 1}/{-(-len(images) // SHARD)})" if len(images) > SHARD else progress
         found.append(_kept(folder, f"images-{key[:24]}", lambda: clip.embed(part, progress=label)))

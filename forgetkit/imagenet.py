@@ -14,7 +14,7 @@ import csv
 import difflib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -202,6 +202,24 @@ def parts_of(files: Sequence[str], n_test: int, seed: int) -> dict[str, list[str
     }
 
 
+def _divide(data: ImageNet, groups: Mapping[str, str], n_other: int, seed: int) -> dict[str, list[tuple[str, str]]]:
+    """(file, wnid) of every image by part; of classes outside the groups, few but in the test, and there n_other."""
+    found = {part: [] for part in PARTS}
+    few = max(5, OTHERS // max(1, len(data.names) - len(groups)))
+    for wnid in data.names:
+        train, val = data.train.get(wnid, []), data.val.get(wnid, [])
+        pool = train or val
+        parts = parts_of(pool, 0 if train and val else max(1, len(pool) // 4), seed=int(wnid[1:]))
+        if train and val:
+            parts["test"] = val
+        for part, files in parts.items():
+            found[part] += [(f, wnid) for f in (files if wnid in groups or part == "test" else files[:few])]
+    other = [i for i, (_, wnid) in enumerate(found["test"]) if wnid not in groups]
+    gone = set(np.random.default_rng(seed).permutation(other)[n_other:].tolist())
+    found["test"] = [row for i, row in enumerate(found["test"]) if i not in gone]
+    return found
+
+
 def sets(
     data: ImageNet, target: str, clip: Clip, family: str | Sequence[str] = "", kind: str = "fine",
     templates: str = "all", n_other: int = 50_000, seed: int = 0, **sizes: int,
@@ -226,23 +244,14 @@ def sets(
     labels = list(dict.fromkeys(own.values()))  # unique, where two classes may bear one name in a prompt
     classes = tuple(map(prompted, labels))
 
-    rows = {part: [] for part in PARTS}
-    few = max(5, OTHERS // max(1, len(data.names) - len(groups)))
-    for wnid in data.names:
-        pool, held = data.train.get(wnid) or data.val[wnid], data.val.get(wnid, []) if data.train.get(wnid) else []
-        found = parts_of(pool, 0 if held else max(1, len(pool) // 4), seed=int(wnid[1:]))
-        found["test"] = held or found["test"]
-        for part, files in found.items():
-            kept = files if wnid in groups or part == "test" else files[:few]
-            rows[part] += [(file, labels.index(own[wnid]), groups.get(wnid, "other")) for file in kept]
     parts, of = {}, {}
-    for part, found in rows.items():
-        other = [i for i, row in enumerate(found) if row[2] == "other"]
-        gone = set(np.random.default_rng(seed).permutation(other)[n_other:].tolist())
-        files, numbers, names = zip(*[row for i, row in enumerate(found) if i not in gone])
-        images = files_for(clip, files)
+    for part, rows in _divide(data, groups, n_other, seed).items():
+        if not rows:
+            raise DataError(f"{data.folder.name} has too few images: none is left for {part}. Twenty a class will do.")
+        files, found = zip(*rows)
+        numbers = np.asarray([labels.index(own[wnid]) for wnid in found], np.int64)
         parts[part] = ImageSet(
-            "imagenet", images, np.asarray(numbers, np.int64), classes, TEMPLATES[templates], {"part": part}
+            "imagenet", files_for(clip, files), numbers, classes, TEMPLATES[templates], {"part": part}
         )
-        of[part] = np.asarray(names)
+        of[part] = np.asarray([groups.get(wnid, "other") for wnid in found])
     return split(parts, chosen, groups=of, seed=seed, **sizes)

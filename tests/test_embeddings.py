@@ -60,8 +60,7 @@ def test_other_weights_sizes_and_interpolation_are_other_embeddings(mini, images
         next(other.model.visual.parameters()).add_(0.1)
     seen.clear()
     embeddings.embed(other, images, folder=tmp_path)
-    images.border = 1
-    embeddings.embed(mini, images, folder=tmp_path)
+    embeddings.embed(mini, files_for(mini, images.files, border=1), folder=tmp_path)
     assert seen == [5, 5]
 
 

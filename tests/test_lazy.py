@@ -21,17 +21,19 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_pixels_are_those_of_open_clips_transform(folder, interpolation):
+@pytest.mark.parametrize("mode, size", [("shortest", 64), ("longest", 64), ("squash", 64), ("squash", (32, 64))])
+def test_pixels_are_those_of_open_clips_transform(folder, interpolation, mode, size):
     files = sorted(folder.iterdir())
-    transform = open_clip.image_transform(64, False, (0, 0, 0), (1, 1, 1), interpolation=interpolation)
+    transform = open_clip.image_transform(size, False, (0, 0, 0), (1, 1, 1), mode, interpolation)
     expected = torch.stack([transform(Image.open(f)) for f in files])
-    found = torch.as_tensor(ImageFiles(files, 64, interpolation)[:]).permute(0, 3, 1, 2)
-    assert torch.equal(found.float() / 255, expected)
+    images = ImageFiles(files, size, interpolation, mode)
+    found = torch.as_tensor(images[:]).permute(0, 3, 1, 2)
+    assert torch.equal(found.float() / 255, expected) and images.shape == (6, *expected.shape[2:], 3)
 
 
 def test_a_model_sees_files_as_it_sees_their_pixels(folder, mini):
     images = files_for(mini, sorted(folder.iterdir()))
-    assert images.shape == (6, 64, 64, 3) and images.interpolation == "bilinear"
+    assert images.how == (64, 64, "bilinear", "shortest", 0)
     assert torch.equal(mini.embed(images, batch=4), mini.embed(images.read(), batch=4))
 
 

@@ -62,7 +62,8 @@ def before_after(
     """Real test images, `width` inches each, with what the original and the unlearned model call them.
 
     heads: class embeddings (C, D) by column, where they are made already
-    Images are drawn at random among those that the original model gets right, so that what is lost is seen.
+    Images are drawn at random among those that the original model gets right, so that what is lost is seen; where
+    there are none, the row is empty.
     """
     rng = np.random.default_rng(seed)
     figure, axes = plt.subplots(
@@ -73,7 +74,7 @@ def before_after(
         head = heads[name] if heads else original.head(part.classes, part.prompts)
         before, p0 = _guess(original, part.images, head)
         right = np.flatnonzero(before == part.labels)[:per_column]
-        after, p1 = _guess(unlearned, part.images[right], head)
+        after, p1 = _guess(unlearned, part.images[right], head) if len(right) else ([], [])
         for axis in line:
             axis.axis("off")
         for axis, i, now, p in zip(line, right, after, p1):
