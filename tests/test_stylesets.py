@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgetkit import Subgroup, stylesets
+from forgetkit import Subgroup, kinds, stylesets
 from forgetkit.data import PARTS, DataError
 from forgetkit.lazy import ImageFiles
 
@@ -100,6 +100,16 @@ def test_what_is_missing_is_told(pacs, tmp_path, mini):
     generate(tmp_path / "few", "PACS", n=1)
     with pytest.raises(DataError, match="too few images: nothing is left for calibration"):
         stylesets.load(tmp_path / "few", mini)
+
+
+def test_clusters_of_files_embed_each_once(pacs, mini, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path))
+    data = stylesets.load(pacs, mini)
+    groups = kinds.clusters(mini, data.parts, "dog", 2)
+    assert set(groups["train"]) == {"dog 0", "dog 1", "elephant"}
+    monkeypatch.setattr(type(mini), "embed", lambda *args, **kwargs: pytest.fail("embedded again"))
+    again = kinds.clusters(mini, data.parts, "dog", 2)
+    assert all(np.array_equal(again[part], groups[part]) for part in PARTS)
 
 
 @pytest.mark.slow
