@@ -37,6 +37,7 @@ TEMPLATES = {
     "one": ("a photo of a {}.",),
 }
 BASES = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # where `train` and `val` may stand
+CALIBRATION = 2000  # images of siblings in D_m, which is read into memory, at most; 100 of each where they are few
 OTHERS = 500  # images a part, evenly over the classes that are neither target nor sibling, outside the test
 
 
@@ -230,7 +231,8 @@ def sets(
     kind:      "fine", every class under its own name, or "coarse", target and siblings under the family's
     templates: "all" 80 of open_clip's, the 7 "simple" ones, or "one"
     n_other:   at most so many images of the other classes are evaluated
-    sizes:     `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`
+    sizes:     `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`; of many siblings, fewer
+               than 100 each calibrate
 
     Forget, retain, calibration and validation images are of `train`, test images of `val`; where one of the two is
     missing, the other is divided. Which image goes where depends on its class's files alone. Raises DataError.
@@ -254,4 +256,5 @@ def sets(
             "imagenet", files_for(clip, files), numbers, classes, TEMPLATES[templates], {"part": part}
         )
         of[part] = np.asarray([groups.get(wnid, "other") for wnid in found])
+    sizes.setdefault("n_calibration", min(100, -(-CALIBRATION // len(chosen.siblings))))
     return split(parts, chosen, groups=of, seed=seed, **sizes)

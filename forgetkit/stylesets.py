@@ -153,6 +153,8 @@ def sets(
         family = data.parts["train"].classes[data.parts["train"].labels[first]]
         same = np.asarray(data.parts["train"].classes)[data.parts["train"].labels] == family
         siblings = [s for s in dict.fromkeys(of["train"][same].tolist()) if s != wanted]
+    beside = {p: np.isin(of[p], [wanted, *siblings]) for p in PARTS}
+    of = {p: np.where(beside[p], of[p], [f"other {s}" for s in data.styles[p]]) for p in PARTS}  # to calibrate on few
     here = {"n_forget": (of["train"] == wanted).sum(), "n_retain": np.isin(of["train"], siblings).sum()}
     sizes = {**sizes, **{name: min(sizes.get(name, 400), int(n)) for name, n in here.items()}}
     return split(

@@ -312,6 +312,12 @@ def test_train_or_val_alone_is_divided(folder, tmp_path, mini):
         assert not set(sets.test["target"].images.files) & set(sets.validation["target"].images.files)
 
 
+def test_of_many_siblings_few_images_each_calibrate(folder, mini, monkeypatch):
+    monkeypatch.setattr(imagenet, "CALIBRATION", 4)
+    sets = imagenet.sets(imagenet.load(folder), "marmoset", mini, n_forget=5, n_retain=8)
+    assert len(sets.calibration["retain"]) == 4 and len(sets.calibration["target"]) == 6
+
+
 def test_few_images_of_other_classes_are_evaluated_where_asked(folder, mini):
     sets = imagenet.sets(imagenet.load(folder), "marmoset", mini, n_other=2, n_forget=5, n_retain=8)
     assert len(sets.test["other"]) == 2 and len(sets.test["retain"]) == 6

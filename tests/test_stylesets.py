@@ -82,6 +82,11 @@ def test_one_style_of_a_class_keeps_its_other_styles(pacs, mini):
     assert {Path(f).parts[-2] for f in sets.test["other"].images.files} == {"elephant"}
 
 
+def test_other_classes_calibrate_by_style_not_by_class(pacs, mini):
+    sets = stylesets.sets(stylesets.load(pacs, mini), "dog sketch", n_calibration=1)
+    assert len(sets.calibration["other"]) == 4, "of many classes the calibration set would not fit into memory"
+
+
 def test_a_whole_style_keeps_the_other_styles(pacs, mini):
     sets = stylesets.sets(stylesets.load(pacs, mini), "sketch", n_forget=10, n_retain=12)
     assert sets.subgroup == Subgroup("sketch", ("art painting", "cartoon", "photo"), "style")
