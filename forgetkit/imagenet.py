@@ -243,15 +243,15 @@ def sets(
     if kind == "coarse" and not chosen.family:
         raise DataError("Coarse labels are a family's name: give as family one node that has the target below it.")
     own = {w: chosen.family if kind == "coarse" and w in groups else name for w, name in data.names.items()}
-    labels = list(dict.fromkeys(own.values()))  # unique, where two classes may bear one name in a prompt
-    classes = tuple(map(prompted, labels))
+    unique = dict.fromkeys(own.values())  # where two classes may bear one name in a prompt
+    classes, place = tuple(map(prompted, unique)), {name: i for i, name in enumerate(unique)}
 
     parts, of = {}, {}
     for part, rows in _divide(data, groups, n_other, seed).items():
         if not rows:
             raise DataError(f"{data.folder.name} has too few images: none is left for {part}. Twenty a class will do.")
         files, found = zip(*rows)
-        numbers = np.asarray([labels.index(own[wnid]) for wnid in found], np.int64)
+        numbers = np.asarray([place[own[wnid]] for wnid in found], np.int64)
         parts[part] = ImageSet(
             "imagenet", files_for(clip, files), numbers, classes, TEMPLATES[templates], {"part": part}
         )
