@@ -45,7 +45,7 @@ def ground_truth(files: Sequence[str], val: Path, folder: Path, named: str | Pat
     rows = [re.split(r"[,;\s]+", line.strip()) for line in path.read_text().splitlines() if line.strip()]
     if all(len(row) == 1 for row in rows):
         of = _by_number([row[0] for row in rows], path)
-        key = lambda file: _number(file)
+        key = _number
     else:
         if not any(WNID.fullmatch(token) for token in rows[0]):
             rows = rows[1:]  # a heading
