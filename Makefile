@@ -26,6 +26,7 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.benchmark run
 	$(BIN)/python -m forgetkit.studies front
 	$(BIN)/python -m forgetkit.studies sensitivity
+	$(BIN)/python -m forgetkit.studies soup
 	$(BIN)/python -m forgetkit.studies probe
 	$(BIN)/python -m forgetkit.studies cost
 	$(BIN)/python -m forgetkit.report

@@ -3,9 +3,10 @@
 After *Targeted Forgetting of Image Subgroups in CLIP Models* (Zhang et al., CVPR 2025, arXiv 2506.03117).
 """
 
-from .clips import Clip, load_clip
+from .clips import Clip
 from .evaluate import accuracies, evaluate, score
 from .forget import forget
+from .loading import load_clip
 from .recipe import Recipe
 from .remind import remind
 from .soup import restore

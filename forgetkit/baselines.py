@@ -48,10 +48,10 @@ class Images:
     def __init__(self, clip: Clip, part, batch: int, generator: torch.Generator):
         self.x = clip.preprocess(part.images)
         self.labels = torch.as_tensor(part.labels, device=clip.device)
-        self.batches = index_batches(len(self.x), batch, generator)
+        self.batches = index_batches(len(self.x), batch, generator, clip.device)
 
     def __next__(self) -> tuple[torch.Tensor, torch.Tensor]:
-        index = next(self.batches).to(self.x.device)
+        index = next(self.batches)
         return self.x[index], self.labels[index]
 
 
@@ -183,10 +183,10 @@ def emmn(
     own = torch.tensor(target, device=clip.device)
     bad_labels, good_labels = own.repeat(n)[:n], others.repeat(-(-n // len(others)))[:n]
     bad, good = noise(bad_labels, -1), noise(good_labels, 1)
-    batches = index_batches(n, batch, generator)
+    batches = index_batches(n, batch, generator, clip.device)
 
     def loss(student):
-        index = next(batches).to(clip.device)
+        index = next(batches)
         return _cross_entropy(student, bad[index], bad_labels[index], head) + _cross_entropy(
             student, good[index], good_labels[index], head
         )

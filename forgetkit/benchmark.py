@@ -21,11 +21,12 @@ import torch
 from tqdm import tqdm
 
 from .baselines import BASELINES
-from .clips import Clip, load_clip
+from .clips import Clip
 from .compare import kept
 from .data import CIFAR10
 from .evaluate import accuracies, score
 from .kinds import tutorial_sets
+from .loading import load_clip
 from .pipeline import unlearn
 from .recipe import Recipe
 from .rows import Rows, versions

@@ -27,9 +27,9 @@ from .subgroups import Splits
 
 # What each stage is made of: a change to one of these modules makes its kept results stale.
 CODE = {
-    "forget": ("clips", "distill", "evaluate", "fisher", "forget", "lora"),
-    "remind": ("align", "classless", "clips", "distill", "fisher", "forget", "lora", "remind"),
-    "restore": ("clips", "evaluate", "soup"),
+    "forget": ("clips", "distill", "evaluate", "fisher", "forget", "lora", "memory"),
+    "remind": ("align", "classless", "clips", "distill", "fisher", "forget", "lora", "memory", "remind"),
+    "restore": ("clips", "evaluate", "memory", "soup"),
 }
 KEPT = 60  # stages; the ones not used for longest go first
 log = logging.getLogger(__name__)
@@ -63,9 +63,9 @@ def key(stage: str, *inputs) -> str:
     for part in inputs:
         if isinstance(part, Clip):
             digest.update(describe(part.device).encode())
-            digest.update(repr(part.model.visual.preprocess_cfg).encode())
+            digest.update(repr((part.model, part.model.visual.preprocess_cfg)).encode())  # also the activation
             digest.update(repr(part.record.get("layers")).encode())
-            for name, tensor in part.model.state_dict().items():
+            for name, tensor in sorted(part.model.state_dict().items()):  # a merged adapter changes their order
                 _add(digest, name, tensor)
         elif isinstance(part, Splits):
             for images in (part.forget, part.retain, *part.calibration.values()):

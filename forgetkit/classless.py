@@ -15,8 +15,8 @@ from .clips import Clip
 
 def noise_images(clip: Clip, n: int, generator: torch.Generator) -> torch.Tensor:
     """Random images of many scales, from blobs to grain: (n, 3, S, S) preprocessed, to be aligned before use."""
-    size = clip.image_size
-    x = torch.zeros(n, 3, size, size)
+    size = clip.image_shape
+    x = torch.zeros(n, 3, *size)
     for cells in (4, 8, 16, 32):
         coarse = torch.randn(n, 3, cells, cells, generator=generator)
         x += F.interpolate(coarse, size, mode="bilinear") / 2

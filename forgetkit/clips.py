@@ -1,4 +1,4 @@
-"""CLIP models: load one, prepare images for it, embed images and class names.
+"""CLIP models: prepare images for one, embed images and class names (`checkpoints` loads them).
 
 A `Clip` is an `open_clip` model with the tokenizer and preprocessing that belong to it. The stages take one
 and return a new one; nothing changes a model in place.
@@ -12,7 +12,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -22,13 +21,16 @@ from torchvision.transforms.v2 import functional as transforms
 from tqdm.auto import tqdm
 
 from .lazy import ImageFiles
-
-MINI_DIR = Path(__file__).parent / "mini"
-MINI_WEIGHTS = MINI_DIR / "mini-clip.safetensors"
+from .memory import Fitting, to_device
 
 
 class ModelError(RuntimeError):
     """The model cannot be loaded or used here; the message says what to do."""
+
+
+def reason_of(error: Exception, length: int = 200) -> str:
+    """An error's message in a line, to be quoted in another's."""
+    return " ".join(str(error).split())[:length] or type(error).__name__
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -77,9 +79,15 @@ class Clip:
         return next(self.model.parameters()).device
 
     @property
-    def image_size(self) -> int:
+    def image_shape(self) -> tuple[int, int]:
+        """(H, W) of the images that the tower takes."""
         size = self.model.visual.image_size
-        return size if isinstance(size, int) else size[0]
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    @property
+    def image_size(self) -> int:
+        """The longer side of `image_shape`: the size at which a folder of images is best read."""
+        return max(self.image_shape)
 
     @property
     def scale(self) -> torch.Tensor:
@@ -91,12 +99,24 @@ class Clip:
         return replace(self, model=copy.deepcopy(self.model), name=name or self.name, record={**self.record, **record})
 
     def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """(N, H, W, 3) uint8 to (N, 3, S, S) float on the model's device: resize, centre crop, normalise."""
-        cfg = self.model.visual.preprocess_cfg
-        x = torch.as_tensor(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2).float() / 255
+        """(N, H, W, 3) uint8 to (N, 3, S, S) float on the model's device: resize, crop, normalise.
+
+        As open_clip's own transform for evaluation, in each of its three ways: the `shortest` side brought to S and the
+        centre cut out; the `longest`, and the rest filled with black; or both (`squash`).
+        """
+        cfg, (height, width) = self.model.visual.preprocess_cfg, self.image_shape
+        x = to_device(torch.as_tensor(np.ascontiguousarray(images)), self.device).permute(0, 3, 1, 2).float() / 255
+        way, (h, w) = cfg.get("resize_mode", "shortest"), x.shape[2:]
+        if way == "squash":
+            size = [height, width]
+        elif way == "shortest" and height == width:
+            size = [height]
+        else:
+            zoom = (min if way == "longest" else max)(height / h, width / w)
+            size = [round(h * zoom), round(w * zoom)]
         mode = transforms.InterpolationMode(cfg["interpolation"])
-        x = transforms.resize(x, [self.image_size], interpolation=mode, antialias=True).clamp(0, 1)
-        x = transforms.center_crop(x, [self.image_size, self.image_size])
+        x = transforms.resize(x, size, interpolation=mode, antialias=True).clamp(0, 1)
+        x = transforms.center_crop(x, [height, width])
         x = transforms.normalize(x, list(cfg["mean"]), list(cfg["std"]))
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -147,42 +167,11 @@ class Clip:
     @torch.no_grad()
     def embed(self, images: np.ndarray, batch: int = 250, progress: str = "embed") -> torch.Tensor:
         """Unit image embeddings (N, D) float32 of (N, H, W, 3) uint8 images."""
-        return torch.cat([self.embed_tensor(x) for x in self.batches(images, batch, progress)])
 
+        def run(size: int) -> torch.Tensor:
+            return torch.cat([self.embed_tensor(x) for x in self.batches(images, size, progress)])
 
-def register_mini() -> None:
-    """Make `mini-clip` known to open_clip."""
-    if "mini-clip" not in open_clip.list_models():
-        open_clip.add_model_config(MINI_DIR / "mini-clip.json")
-
-
-def load_clip(name: str = "mini", pretrained: str | None = None, device: str | torch.device = "auto") -> Clip:
-    """Load the embedded mini-CLIP (`mini`), or any `open_clip` model by name and `pretrained` tag or file.
-
-    Without `pretrained`, any other model starts from random weights, as in open_clip.
-    Raises ModelError: unknown name, weights that cannot be found, read, or do not fit the architecture.
-    """
-    register_mini()
-    kwargs = {}
-    if name == "mini":
-        name, pretrained = "mini-clip", pretrained or str(MINI_WEIGHTS)
-        kwargs["force_preprocess_cfg"] = {"interpolation": "bilinear"}
-    known = open_clip.list_models()
-    if name not in known and ":" not in name:
-        raise ModelError(f"open_clip has no model {name!r}. Use 'mini', or one of open_clip.list_models().")
-    if pretrained and not Path(pretrained).exists() and pretrained not in open_clip.list_pretrained_tags_by_model(name):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise ModelError(f"No weights {pretrained!r} for {name!r}: give an existing file or an open_clip tag ({tags}).")
-    try:
-        model = open_clip.create_model(name, pretrained=pretrained, device=pick_device(device), **kwargs)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"The weights {pretrained!r} cannot be loaded into {name!r} ({reason[:200]}). "
-            "If it is a file, it may be truncated or belong to another architecture: fetch it again or name its model."
-        ) from error
-    model = model.eval().to(memory_format=torch.channels_last)
-    return Clip(model=model, tokenizer=open_clip.get_tokenizer(name), name="original")
+        return Fitting(progress, min(batch, len(images)))(run)
 
 
 def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
@@ -190,18 +179,18 @@ def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
     found = {n: m for n, m in model.visual.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
     if not found:
         raise ModelError(
-            "This image tower has no BatchNorm layers (a ViT has none), so there are no statistics to align to. "
-            "Use a ResNet CLIP such as 'mini' or 'RN50', or a recipe with align_steps=0."
+            "This image tower has no BatchNorm layers (a ViT has none), so there are no statistics to align to: hand "
+            "`align` the goal that `forgetkit.align.gathered` makes of calibration images, as stage 2 does."
         )
     return found
 
 
 def check_images(clip: Clip, x: torch.Tensor) -> None:
     """Raise ModelError unless x is (N, 3, S, S) with S the model's image size."""
-    s = clip.image_size
-    if x.ndim != 4 or tuple(x.shape[1:]) != (3, s, s):
+    h, w = clip.image_shape
+    if x.ndim != 4 or tuple(x.shape[1:]) != (3, h, w):
         raise ModelError(
-            f"{clip.name} takes images of shape (N, 3, {s}, {s}), got {tuple(x.shape)}: use clip.preprocess."
+            f"{clip.name} takes images of shape (N, 3, {h}, {w}), got {tuple(x.shape)}: use clip.preprocess."
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -71,3 +72,24 @@ def kept(rows: pd.DataFrame, original: pd.DataFrame) -> pd.DataFrame:
     """
     accuracy = original.reindex(rows["subgroup"]).set_index(rows.index)
     return rows.assign(**{name: 100 * rows[name] / accuracy[name] for name in original.columns})
+
+
+def front(path: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """A path from the original as `target` (what is left) and `kept` (mean of the rest), in percent of the original's.
+
+    path: accuracies by `alpha`, of the target in `target_acc`; alpha 0 is the original. As in the Score, what a column
+    gains over the original does not count.
+    """
+    path = path.sort_values("alpha")
+    ratio = 100 * path[["target_acc", *columns]] / path[["target_acc", *columns]].iloc[0]
+    return pd.DataFrame({"target": ratio["target_acc"], "kept": ratio[[*columns]].clip(upper=100).mean(axis=1)})
+
+
+def kept_at(curve: pd.DataFrame, level: float) -> float:
+    """What a `front` keeps where its target first falls to `level`, between two points in proportion; NaN if never."""
+    below = np.flatnonzero(curve["target"] <= level)
+    if not len(below):
+        return np.nan
+    i = below[0]
+    ends = curve.iloc[max(i - 1, 0) : i + 1].sort_values("target")
+    return float(np.interp(level, ends["target"], ends["kept"]))

@@ -6,8 +6,16 @@ samples and unseen pre-trained data"; its exact form is not known. The forms bel
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
+
+
+@functools.lru_cache(maxsize=64)
+def on_device(index: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """The indices as a tensor on the device, copied there once: a list as an index is copied, and waited for, anew."""
+    return torch.tensor(index, device=device)
 
 
 def class_distillation(
@@ -18,7 +26,7 @@ def class_distillation(
     student, teacher (N, D) unit embeddings; head (C, D) unit class embeddings; scale: inverse temperature.
     With the target's text removed, the teacher says what an image is *other than* the target.
     """
-    keep = [c for c in range(len(head)) if c not in set(without)]
+    keep = on_device(tuple(c for c in range(len(head)) if c not in set(without)), head.device)
     s = F.log_softmax(scale * student @ head[keep].T, dim=-1)
     t = F.log_softmax(scale * teacher @ head[keep].T, dim=-1)
     return F.kl_div(s, t, reduction="batchmean", log_target=True)

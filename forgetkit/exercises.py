@@ -329,13 +329,12 @@ def _(upper_bound):
 
 @exercise("04.3")
 def _(choose):
-    rows = [(0.0, 60.0, 83.0), (0.4, 9.0, 97.0), (0.6, 1.0, 96.0), (0.8, 0.0, 96.0), (1.0, 0.0, 95.0)]
-    assert choose(rows, 100) == 0.4, "with every alpha allowed, the best Score wins."
-    assert choose(rows, 5) != 0.6, "two alphas have the same Score: take the larger, further from the original."
-    assert choose(rows, 5) == 0.8, "first keep what is within the limit, then take the best Score of these."
-    assert choose([(0.5, 9.0, 99.0), (1.0, 3.0, 90.0)], 0) == 1.0, (
-        "nothing is within the limit: the lowest target wins."
-    )
+    rows = [(0.0, 60.0), (0.4, 0.0), (0.6, 9.0), (0.8, 1.0), (1.0, 0.0)]
+    assert choose(rows, 100) == 0.0, "with every alpha allowed, go back all the way: to the original."
+    assert choose(rows, 5) != 0.4, "0.4 is within the limit by luck: past it, at 0.6, the target is back."
+    assert choose(rows, 5) == 0.8, "from the largest alpha walk down while the target is within the limit."
+    assert choose(rows[::-1], 5) == 0.8, "the rows may come in any order: sort them by alpha."
+    assert choose([(0.5, 9.0), (1.0, 3.0)], 0) == 1.0, "nothing is within the limit: the lowest target wins."
 
 
 @exercise("04.4")

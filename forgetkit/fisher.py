@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from .clips import Clip
 from .data import ImageSet
 from .lora import adaptable
+from .memory import Fitting
 from .recipe import Recipe
 from .subgroups import Splits
 
@@ -36,12 +37,16 @@ def squared_gradients(
     pooled = {f"{n}.{p}_proj.weight" for n, m in modules.items() if isinstance(m, AttentionPool2d) for p in "qkvc"}
     factored = [n for n in names if n in pooled or _plain_conv(layers[n])]
     others = [n for n in names if n not in factored]
-    rows = []
-    for i in tqdm(range(0, len(x), chunk), desc="Fisher", leave=False, delay=1):
-        part = x[i : i + chunk], text[i : i + chunk]
-        found = {**_from_factors(tower, *part, factored), **_of_others(tower, *part, others)}
-        rows.append(torch.stack([found[n] for n in names], 1))
-    return torch.cat(rows)
+
+    def run(size: int) -> torch.Tensor:
+        rows = []
+        for i in tqdm(range(0, len(x), size), desc="Fisher", leave=False, delay=1):
+            part = x[i : i + size], text[i : i + size]
+            found = {**_from_factors(tower, *part, factored), **_of_others(tower, *part, others)}
+            rows.append(torch.stack([found[n] for n in names], 1))
+        return torch.cat(rows)
+
+    return Fitting("Fisher", min(chunk, len(x)))(run)
 
 
 def _plain_conv(module: torch.nn.Module | None) -> bool:

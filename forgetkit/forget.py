@@ -19,17 +19,18 @@ from .distill import hinge
 from .evaluate import predict
 from .fisher import choose_layers
 from .lora import adapt, merge
+from .memory import Backward, compiled, to_device
 from .recipe import Recipe
 from .subgroups import Splits
 
 log = logging.getLogger(__name__)
 
 
-def index_batches(n: int, batch: int, generator: torch.Generator):
-    """Endless shuffled batches of indices 0..n-1, each (min(batch, n),) long."""
+def index_batches(n: int, batch: int, generator: torch.Generator, device: torch.device = torch.device("cpu")):
+    """Endless shuffled batches of indices 0..n-1, each (min(batch, n),) long; on the device, an order at a time."""
     batch = min(batch, n)
     while True:
-        order = torch.randperm(n, generator=generator)
+        order = to_device(torch.randperm(n, generator=generator), device)
         yield from order[: n - n % batch].split(batch)
 
 
@@ -50,7 +51,14 @@ def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None =
     optimizer = torch.optim.AdamW(params, lr=recipe.forget_lr, weight_decay=0.0)
     x = clip.preprocess(sets.forget.images)
     labels = torch.as_tensor(sets.forget.labels, device=clip.device)
-    batches = index_batches(len(x), recipe.forget_batch, generator)
+    batches = index_batches(len(x), recipe.forget_batch, generator, clip.device)
+    embed = compiled(unlearned.embed_tensor, recipe.compile)
+    backward = Backward("forget", optimizer, embed, recipe.micro_batch or recipe.forget_batch)
+
+    def loss_of(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if recipe.forget_loss == "similarity":
+            return (z * head[labels]).sum(1).mean()
+        return hinge(z, labels, head, clip.scale, recipe.guard_margin)
 
     def recognised() -> dict[str, float]:
         """Percent of D_f and D_r still called by their own class, where a rule asks for it."""
@@ -71,16 +79,10 @@ def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None =
                 break
             if "retain" in found and found["retain"] < recipe.forget_spare / 100 * history[0]["retain"]:
                 break
-        index = next(batches).to(clip.device)
-        z = unlearned.embed_tensor(x[index])
-        if recipe.forget_loss == "similarity":
-            loss = (z * head[labels[index]]).sum(1).mean()
-        else:
-            loss = hinge(z, labels[index], head, clip.scale, recipe.guard_margin)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        index = next(batches)
+        loss = backward(x[index], lambda z: loss_of(z, labels[index]))
         optimizer.step()
-        history.append({"step": step + 1, "loss": loss.detach()})
+        history.append({"step": step + 1, "loss": loss})
     merge(unlearned.model.visual)
     unlearned.record["forget"] = [{k: float(v) for k, v in row.items()} for row in history]
     return unlearned

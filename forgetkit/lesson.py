@@ -16,9 +16,10 @@ from IPython.display import Markdown
 from PIL import Image
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from .clips import Clip, describe, pick_device, register_mini
+from .clips import Clip, describe, pick_device
 from .data import DataError
 from .kinds import KINDS, targets
+from .loading import register_mini
 from .recipe import Recipe
 
 _started = time.perf_counter()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from .align import norm_layers
 from .cache import cached
-from .clips import Clip, batch_norms
+from .clips import Clip
 from .forget import forget
 from .recipe import Recipe
 from .remind import remind
@@ -11,15 +14,20 @@ from .soup import restore
 from .subgroups import Splits
 
 
-def unlearn(clip: Clip, sets: Splits, recipe: Recipe, keep: bool = False) -> list[Clip]:
+def unlearn(
+    clip: Clip, sets: Splits, recipe: Recipe, keep: bool = False, folder: str | Path | None = None
+) -> list[Clip]:
     """Forget, remind, restore: the models [original, forget, remind, restore], in this order.
 
-    keep: read the stages that were computed before from the cache, and keep the others there.
+    keep:   read the stages that were computed before, and keep the others as soon as each is done, so that a run that
+            died goes on after its last finished stage
+    folder: where they are kept (and that they are); `stages` in the data cache unless named
     """
     if recipe.align_steps:
-        batch_norms(clip.model)  # told now, not after stage 1
+        norm_layers(clip.model.visual)  # told now, not after stage 1
     head = clip.head(sets.classes, sets.prompts)
-    first, second, third = [cached(stage) if keep else stage for stage in (forget, remind, restore)]
+    keep, folder = keep or folder is not None, Path(folder) if folder else None
+    first, second, third = [cached(stage, folder) if keep else stage for stage in (forget, remind, restore)]
     forgotten = first(clip, sets, recipe, head)
     reminded = second(forgotten, clip, sets, recipe, head)
     restored = third(reminded, clip, sets, recipe, head)

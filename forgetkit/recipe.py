@@ -53,13 +53,18 @@ class Recipe:
     rename_weight: float = 1.0  # class distillation on D_f with the target's text removed: what else is it?
     ema_decay: float = 0.95  # averages over some 20 steps
 
+    # The machine: no influence on the result but rounding
+    micro_batch: int | None = None  # images whose activations are kept at once; None: a whole batch where it fits
+    compile: bool = False  # torch.compile the trained tower: a minute to compile, worth it for thousands of steps
+
     # Stage 3: restore
     alphas: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(21))
-    soup_target_limit: float | None = 1.5  # percent of targets that may be recognised; None: whatever scores best
+    soup_target_limit: float | None = 2.0  # percent of targets that may be recognised; None: whatever scores best
 
     def __post_init__(self):
-        for name in ("k", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch"):
-            if getattr(self, name) < 1:
+        counts = ("k", "fisher_samples", "forget_steps", "forget_batch", "forget_check", "remind_batch", "micro_batch")
+        for name in counts:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"Recipe: {name} must be at least 1, got {getattr(self, name)}.")
         if not 0 < self.last <= 1:
             raise ValueError(f"Recipe: last must be a share of the layers in (0, 1], got {self.last}.")

@@ -1,6 +1,7 @@
 """Stage 2, reminding: bring back what stage 1 took from the siblings, without the pre-training data.
 
-Retain images are aligned to the BatchNorm statistics of the original model (`align`), then adapters are trained
+Retain images are aligned to the BatchNorm statistics of the original model (`align`; a ViT has a substitute: the
+statistics of its LayerNorm inputs on the calibration images, target left out). Then adapters are trained
 on them with the contrastive loss, held to the original model by distillation, and averaged over steps:
 
     theta_ema = a theta_ema + (1 - a) theta
@@ -16,20 +17,23 @@ distils on raw and aligned ones.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from .align import align
+from .align import Statistics, align, gathered
 from .classless import abstract_images, noise_images
 from .clips import Clip, class_head, stage
-from .distill import class_distillation, feature_distillation, hinge
+from .distill import class_distillation, feature_distillation, hinge, on_device
+from .evaluate import TARGET
 from .fisher import choose_layers
 from .forget import index_batches
 from .lora import adapt, adaptable, merge
+from .memory import Backward, Fitting, compiled
 from .recipe import Recipe
 from .subgroups import Splits
 
@@ -44,13 +48,23 @@ class Pool:
 
     @classmethod
     def of(cls, original: Clip, images: torch.Tensor, labels=None, batch: int = 250) -> Pool:
+        def run(size: int) -> torch.Tensor:
+            return torch.cat([original.embed_tensor(x) for x in images.split(size)])
+
         with torch.no_grad():
-            teacher = torch.cat([original.embed_tensor(x) for x in images.split(batch)])
+            teacher = Fitting("teacher", min(batch, len(images)))(run)
         return cls(images, teacher, None if labels is None else torch.as_tensor(labels, device=images.device))
 
     def draw(self, index: torch.Tensor) -> Pool:
-        index = index.to(self.images.device)
         return Pool(self.images[index], self.teacher[index], None if self.labels is None else self.labels[index])
+
+
+def alignment_goal(original: Clip, sets: Splits) -> Statistics | None:
+    """None, BatchNorm's own statistics, or those gathered on what is to be kept of D_m, where there is no BatchNorm."""
+    if any(isinstance(m, torch.nn.BatchNorm2d) for m in original.model.visual.modules()):
+        return None
+    kept = [part.images for name, part in sets.calibration.items() if name != TARGET]
+    return gathered(original, (x for images in kept for x in original.batches(images, 100, "statistics")))
 
 
 def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generator) -> tuple[dict[str, Pool], dict]:
@@ -71,7 +85,8 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
     if recipe.contrastive_on == "raw" or not recipe.align_steps:
         found["retain"] = seen(retain, sets.retain.labels)
     if recipe.align_steps:
-        aligned = align(original, retain, recipe.align_steps, recipe.align_lr, recipe.align_bound)
+        goal = alignment_goal(original, sets)
+        aligned = align(original, retain, recipe.align_steps, recipe.align_lr, recipe.align_bound, goal=goal)
         record["align"] = aligned.losses.to_dict("records")
         found["aligned"] = Pool.of(original, aligned.images, sets.retain.labels)
     if recipe.guard_weight:
@@ -80,7 +95,7 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
     if recipe.n_noise:
         noise = noise_images(original, recipe.n_noise, generator)
         if recipe.align_steps:
-            noise = align(original, noise, recipe.align_steps, recipe.align_lr, bound=float("inf")).images
+            noise = align(original, noise, recipe.align_steps, recipe.align_lr, float("inf"), goal=goal).images
         classless.append(noise)
     if recipe.n_abstract:
         classless.append(abstract_images(original, retain, recipe.n_abstract, generator))
@@ -115,9 +130,13 @@ def reminding_terms(
     if recipe.feature_weight:
         held = [name for name in ("retain", "aligned", "classless") if name in drawn]
         student, teacher = (torch.cat(rows) for rows in zip(*[(z[n], drawn[n].teacher) for n in held]))
-        free = head[without] if without else None
+        free = head[on_device(tuple(without), head.device)] if without else None
         terms["feature"] = recipe.feature_weight * feature_distillation(student, teacher, free)
     return terms
+
+
+def trained(tower: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [p for p in tower.parameters() if p.requires_grad]
 
 
 @stage
@@ -125,8 +144,8 @@ def remind(forgotten: Clip, original: Clip, sets: Splits, recipe: Recipe, head: 
     """Stage 2: a new model in which the siblings are back and the target is not.
 
     head (C, D): class embeddings; from the sets' prompts by default.
-    The record gains `align` (loss per BN layer before and after) and `remind` (loss terms by step).
-    Raises ModelError where the recipe aligns and the model has no BatchNorm.
+    The record gains `align` (loss per layer before and after) and `remind` (loss terms by step).
+    Raises ModelError where the recipe aligns and the model has neither BatchNorm nor LayerNorm.
     """
     head = class_head(original, sets, head)
     generator = torch.Generator().manual_seed(recipe.seed + 1)
@@ -143,21 +162,32 @@ def remind(forgotten: Clip, original: Clip, sets: Splits, recipe: Recipe, head: 
     params = adapt(tower, layers, recipe.rank, recipe.alpha, generator)
     optimizer = torch.optim.AdamW(params, lr=recipe.remind_lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, recipe.remind_lr_end, recipe.remind_steps)
-    averaged = AveragedModel(tower, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
-    batches = {name: index_batches(len(pool.images), recipe.remind_batch, generator) for name, pool in found.items()}
+    average, averaged = get_ema_multi_avg_fn(recipe.ema_decay), tower
+    batches = {
+        name: index_batches(len(pool.images), recipe.remind_batch, generator, original.device)
+        for name, pool in found.items()
+    }
+    embed = compiled(student.embed_tensor, recipe.compile)
+    backward = Backward("remind", optimizer, embed, recipe.micro_batch or len(found) * recipe.remind_batch)
 
     history = []
     for step in tqdm(range(recipe.remind_steps), desc="remind", leave=False):
         drawn = {name: pool.draw(next(batches[name])) for name, pool in found.items()}
-        z = student.embed_tensor(torch.cat([pool.images for pool in drawn.values()]))
-        z = dict(zip(drawn, z.split([len(pool.images) for pool in drawn.values()])))
-        terms = reminding_terms(z, drawn, head, original.scale, target, own, recipe)
-        optimizer.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
+        terms = {}
+
+        def loss_of(z: torch.Tensor) -> torch.Tensor:
+            z = dict(zip(drawn, z.split([len(pool.images) for pool in drawn.values()])))
+            terms.update(reminding_terms(z, drawn, head, original.scale, target, own, recipe))
+            return sum(terms.values())
+
+        backward(torch.cat([pool.images for pool in drawn.values()]), loss_of)
         optimizer.step()
         schedule.step()
-        averaged.update_parameters(tower)
+        if step == 0:
+            averaged = copy.deepcopy(tower)
+        else:
+            average(trained(averaged), trained(tower), step)
         history.append({"step": step + 1, **{name: term.detach() for name, term in terms.items()}})
-    student.model.visual = merge(averaged.module)
+    student.model.visual = merge(averaged)
     student.record["remind"] = [{name: float(value) for name, value in row.items()} for row in history]
     return student

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 
 from . import figures
 from .benchmark import ABLATIONS, best_setting, relative, shared, whole
+from .compare import front as along
+from .compare import kept_at
 from .recipe import Recipe
 from .studies import SIZES
 
@@ -114,12 +116,36 @@ def ablation(results: Path) -> str:
     return markdown(pd.DataFrame(lines.values()))
 
 
+def soup(results: Path) -> str:
+    """One line a subgroup: target accuracy and Score along the soup's path on validation images, and what was chosen."""
+    rows = pd.read_csv(results / "soup.csv").query("alpha >= 0.6")
+    lines = []
+    for target, found in rows.groupby("target", sort=False):
+        line = {"target": target}
+        for row in found.itertuples():
+            line[f"α {row.alpha:g}"] = f"{row.target_acc:.1f} / {row.score:.1f}"
+        lines.append(line | {"chosen": f"{found['chosen'].iloc[0]:g}", "of images": found["calibration_target"].iloc[0]})
+    return markdown(pd.DataFrame(lines))
+
+
 def probe(results: Path) -> str:
     """One line a cluster: what a linear probe on the original's embeddings confuses."""
     rows = pd.read_csv(results / "probe.csv")
     names = {"target": "cluster", "images": "validation images", "target_wrong": "target confused (%)"}
     names["siblings_wrong"] = "siblings confused (%)"
     return markdown(rows[[*names]].rename(columns=names))
+
+
+def front(results: Path, level: float = 10.0) -> str:
+    """One line a method: what its path from the original keeps where `level` percent of the target are left."""
+    rows = pd.read_csv(results / "front.csv")
+    columns = [c for c in ACCURACIES if c != "target"]
+    lines = {}
+    for (method, target), path in rows.groupby(["method", "target"], sort=False):
+        lines.setdefault(method, {"method": method})[target] = kept_at(along(path, columns), level)
+    table = pd.DataFrame(lines.values())
+    means = table.drop(columns="method").mean(axis=1, skipna=False)
+    return markdown(table.assign(mean=means).sort_values("mean", ascending=False, na_position="last"))
 
 
 def settings(results: Path) -> str:
@@ -155,8 +181,14 @@ def speed(results: Path) -> str:
 
 TABLES = {
     "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
-    "settings": settings, "probe": probe, "cost": cost, "speed": speed,
+    "settings": settings, "soup": soup, "probe": probe, "front": front, "cost": cost, "speed": speed,
 }  # fmt: skip
+
+
+def _chosen(rows: pd.DataFrame) -> dict[str, float]:
+    """The soup's coefficient that the default recipe chose, most often, by itself in the rows of a sensitivity study."""
+    free = rows[(rows["model"] == "restore") & (rows["knob"] != "alphas")]
+    return {"alphas": float(free["alpha"].mode().max())}
 
 
 def pictures(results: Path) -> dict[str, Figure]:
@@ -165,7 +197,7 @@ def pictures(results: Path) -> dict[str, Figure]:
     made = {
         "benchmark": lambda rows: figures.score_strips(_compared(results)),
         "front": figures.fronts,
-        "sensitivity": lambda rows: figures.sensitivity(rows, asdict(Recipe.default()) | SIZES),
+        "sensitivity": lambda rows: figures.sensitivity(rows, asdict(Recipe.default()) | SIZES | _chosen(rows)),
     }
     files = {name: results / f"{name}.csv" for name in made}
     return {name: draw(pd.read_csv(files[name])) for name, draw in made.items() if files[name].exists()}

@@ -56,24 +56,27 @@ def path(
 
 
 def sweep(unlearned: Clip, original: Clip, sets: Splits, alphas: Sequence[float], head: torch.Tensor) -> pd.DataFrame:
-    """The path on the calibration set D_m, which no other stage reads."""
+    """The path on the calibration set D_m, which no other stage reads (but for the goal of a ViT's alignment)."""
     return path(unlearned, original, sets.calibration, alphas, head)
 
 
 def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int) -> float:
-    """The alpha with the best calibration Score, among those that surely keep the target within the limit (percent).
+    """The alpha that restores most while the target surely stays within the limit (percent): the smallest such.
 
-    The limit keeps the soup from leaning back to the original until the target returns. Of n_target calibration images
-    of the target, hits recognised mean an accuracy of at most about (hits + 3) / n_target (the rule of three, 95 %):
-    that is what must be within the limit, so that few images prove nothing. Where no alpha meets it, the lowest target
-    accuracy decides instead of the Score. Ties go to the larger alpha.
+    Past it, every larger alpha is within the limit, too. The calibration set has no image of the sets that nobody
+    shows, so its Score cannot tell how much of them a smaller alpha brings back. Of n_target calibration images of the
+    target, hits recognised mean an accuracy of at most about (hits + 3) / n_target (the rule of three, 95 %): that is
+    what must be within the limit, so that few images prove nothing. Where no alpha meets it, the lowest target accuracy
+    decides. Without a limit it is the best calibration Score. Ties go to the larger alpha.
     """
-    allowed = table if target_limit is None else table[table["target"] + 300 / n_target <= target_limit]
-    if allowed.empty:
-        return float(table.loc[table["target"] == table["target"].min(), "alpha"].max())
-    rated = allowed["score"].fillna(0)  # NaN where the original knew nothing of the target
-    best = allowed[rated == rated.max()]
-    return float(best["alpha"].max())
+    table = table.sort_values("alpha", ascending=False)
+    if target_limit is None:
+        rated = table["score"].fillna(0)  # NaN where the original knew nothing of the target
+        return float(table["alpha"][rated.idxmax()])
+    within = (table["target"] + 300 / n_target <= target_limit).cummin()
+    if not within.any():
+        return float(table["alpha"][table["target"].idxmin()])
+    return float(table.loc[within, "alpha"].min())
 
 
 @stage

@@ -1,24 +1,25 @@
-"""Studies beside benchmark: `python -m forgetkit.studies front | sensitivity | probe | cost`; rows: `docs/results`.
+"""Studies beside the benchmark, `python -m forgetkit.studies STUDY`; the rows are `docs/results/STUDY.csv`.
 
 front:       what a method keeps against what it forgets, along the path from the original to its result
 sensitivity: the default recipe with one value changed at a time, and with fewer images
+soup:        the path of the default recipe's soup on validation images, beside the alpha that calibration chose
 probe:       how far the original's own embedding tells a cluster from its siblings: what forgetting one can hope for
 cost:        seconds and peak memory of every method, and the speed of the stages' steps against a plain training step
+vit:         alignment without BatchNorm, to the statistics of LayerNorm inputs, and none, on a small ViT
+gpu:         the speed of every stage on the paper's models, weights random (`throughput`)
 
-The first three read validation images only. What is there already is not computed again.
+All but `cost` and `gpu` read validation images only. What is there already is not computed again.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -27,17 +28,19 @@ from .align import align
 from .baselines import BASELINES
 from .benchmark import RESULTS, peak_memory, recipe_of, unlearned
 from .cache import cached
-from .clips import Clip, autocast, load_clip
+from .clips import Clip
 from .data import ImageSet
 from .evaluate import accuracies, score
 from .forget import forget
 from .kinds import tutorial_sets
+from .loading import load_clip
 from .pipeline import unlearn
 from .recipe import Recipe
 from .remind import remind
 from .rows import Rows, versions
 from .soup import path
 from .subgroups import Splits
+from .throughput import MODELS, images_per_second, plain_steps, throughput
 
 # Validation images of targets that the methods were tuned on: nothing here spends a test image.
 STUDIED = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
@@ -52,6 +55,7 @@ KNOBS = {
     "feature_weight": (20.0, 200.0, 1000.0),
     "n_forget": (10, 50, 200, 500),
     "n_retain": (10, 50, 200, 500),
+    "alphas": (0.25, 0.5, 0.75, 0.9, 1.0),  # the soup at this one coefficient, instead of choosing
 }
 SIZES = {"n_forget": 400, "n_retain": 400}
 
@@ -90,7 +94,8 @@ def sensitivity(
             if tuple(names.values()) in rows:
                 continue
             sets = load(target, 0, kind, clip, **{**SIZES, **({knob: value} if knob in SIZES else {})})
-            recipe = Recipe.default(**({} if knob in SIZES else {knob: value}))
+            changed = {knob: (value,) if knob == "alphas" else value}
+            recipe = Recipe.default(**({} if knob in SIZES else changed))
             models, columns = unlearn(clip, sets, recipe, keep=True), some(sets.validation)
             before = accuracies(clip, columns)
             for model in models[1:]:
@@ -98,6 +103,26 @@ def sensitivity(
                 kept = {**found, "score": score(found, before), "alpha": models[-1].record["alpha"]}
                 kept = {("target_acc" if name == "target" else name): round(v, 3) for name, v in kept.items()}
                 rows.add({**names, "model": model.name, **kept, **versions(clip.device)})
+    return rows.table
+
+
+# A class that was hard, besides; and a style, where three calibration images prove nothing.
+SOUPED = (*STUDIED[:2], ("class", "airplane"), ("style", "bird sketches"), STUDIED[2])
+
+
+def soups(clip: Clip, out: Path = RESULTS / "soup.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
+    """The soups between the original and `default` after stage 2, and which of them stage 3 chooses."""
+    rows = Rows(out, ["kind", "target", "seed", "alpha"])
+    alphas = (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+    for kind, target in tqdm(SOUPED, unit="subgroup"):
+        if (kind, target, 0, alphas[-1]) in rows:
+            continue
+        sets = load(target, 0, kind, clip)
+        *_, reminded, restored = unlearn(clip, sets, Recipe.default(), keep=True)
+        table = path(reminded, clip, sets.validation, alphas, None).rename(columns={"target": "target_acc"}).round(3)
+        names = {"kind": kind, "target": target, "seed": 0}
+        chosen = {"chosen": restored.record["alpha"], "calibration_target": len(sets.calibration["target"])}
+        rows.add(*({**names, **row, **chosen, **versions(clip.device)} for row in table.to_dict("records")))
     return rows.table
 
 
@@ -137,39 +162,6 @@ def probe(clip: Clip, out: Path = RESULTS / "probe.csv", load: Callable[..., Spl
 
 # --------------------------------------------------------------------------------------------------
 # Cost
-
-
-def images_per_second(run: Callable[[int], object], images: int, few: int = 5, many: int = 25) -> float:
-    """Speed of a loop `run(steps)` over `images` images a step, without what it does before and after its steps."""
-    run(few)
-    seconds = {}
-    for steps in (few, many):
-        start = time.perf_counter()
-        run(steps)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds[steps] = time.perf_counter() - start
-    return images * (many - few) / (seconds[many] - seconds[few])
-
-
-def plain_steps(clip: Clip, sets: Splits, batch: int) -> Callable[[int], None]:
-    """An ordinary open_clip training step of the same model: both towers, contrastive loss, AdamW."""
-    model = clip.copy().model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    x = clip.preprocess(sets.retain.images)
-    texts = [sets.prompts[0].format(sets.classes[label]) for label in sets.retain.labels]
-    tokens, loss_of = clip.tokenizer(texts).to(clip.device), open_clip.ClipLoss()
-
-    def run(steps: int) -> None:
-        for step in range(steps):
-            index = torch.arange(step * batch, (step + 1) * batch) % len(x)
-            with autocast(clip.device):
-                loss = loss_of(*model(x[index], tokens[index]))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-
-    return run
 
 
 def step_speeds(clip: Clip, sets: Splits) -> dict[str, float]:
@@ -212,16 +204,55 @@ def cost(clip: Clip, out: Path = RESULTS / "cost.csv", load: Callable[..., Split
     return rows.table
 
 
-STUDIES = {"front": front, "sensitivity": sensitivity, "probe": probe, "cost": cost}
+# --------------------------------------------------------------------------------------------------
+# Larger models
+
+
+def vit(clip: Clip, out: Path = RESULTS / "vit.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
+    """The default recipe on a ViT, aligned to the statistics of its LayerNorm inputs and not aligned at all."""
+    rows = Rows(out, ["alignment", "kind", "target", "seed", "model"])
+    for (kind, target), (alignment, changes) in itertools.product(
+        STUDIED, {"layernorm": {}, "none": {"align_steps": 0}}.items()
+    ):
+        names = {"alignment": alignment, "kind": kind, "target": target, "seed": 0}
+        if (*names.values(), "restore") in rows:
+            continue
+        sets = load(target, 0, kind, clip)
+        models, columns = unlearn(clip, sets, Recipe.default(**changes), keep=True), some(sets.validation)
+        before = accuracies(clip, columns)
+        for model in models:
+            found = {**(accuracies(model, columns) if model is not clip else before)}
+            found |= {"score": score(found, before), "seconds": model.record.get("seconds", 0.0)}
+            found = {("target_acc" if name == "target" else name): round(value, 3) for name, value in found.items()}
+            alpha = {"alpha": model.record.get("alpha")}
+            rows.add({**names, "model": model.name, **found, **alpha, **versions(clip.device)})
+    return rows.table
+
+
+STUDIES = {
+    "front": front, "sensitivity": sensitivity, "soup": soups, "probe": probe, "cost": cost, "vit": vit,
+}  # fmt: skip
+VIT_WEIGHTS = Path("runs/pretrain-vit/mini-vit.safetensors")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m forgetkit.studies", description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=list(STUDIES))
+    parser.add_argument("study", choices=[*STUDIES, "gpu"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="docs/results/STUDY.csv, unless named")
+    parser.add_argument("--weights", type=Path, default=VIT_WEIGHTS, help=f"vit: of mini-vit ({VIT_WEIGHTS})")
+    parser.add_argument("--models", nargs="+", default=MODELS, help=f"gpu: open_clip's names ({' '.join(MODELS)})")
+    parser.add_argument("--batch", type=int, help="gpu: images a step (256; 8 on a CPU)")
     args = parser.parse_args(argv)
-    STUDIES[args.study](load_clip("mini", device=args.device), args.out or RESULTS / f"{args.study}.csv")
+    out = args.out or RESULTS / f"{args.study}.csv"
+    if args.study == "gpu":
+        throughput(args.models, args.batch, args.device, out)
+    elif args.study == "vit":
+        if not args.weights.exists():
+            parser.error(f"there is no {args.weights}: train it with the command in forgetkit/mini/README.md.")
+        vit(load_clip("mini-vit", args.weights, args.device), out)
+    else:
+        STUDIES[args.study](load_clip("mini", device=args.device), out)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Alignment to the BatchNorm statistics."""
+"""Alignment to the BatchNorm statistics, and, where there are none, to those of LayerNorm inputs."""
 
 import pytest
 import torch
 
-from forgetkit.align import align, alignment_losses, statistics
+from forgetkit.align import align, alignment_losses, gathered, norm_layers, remembered, statistics
 from forgetkit.clips import ModelError, batch_norms
 from forgetkit.kinds import tutorial_sets
 
@@ -43,7 +43,42 @@ def test_statistics_are_those_of_the_layer_inputs(resnet):
 def test_loss_is_zero_at_the_running_statistics(resnet):
     layers = batch_norms(resnet.model)
     seen = {n: (bn.running_mean, (bn.running_var + bn.eps).sqrt()) for n, bn in layers.items()}
-    assert all(loss.item() == 0 for loss in alignment_losses(seen, layers).values())
+    assert all(loss.item() == 0 for loss in alignment_losses(seen, remembered(resnet)).values())
+
+
+def test_statistics_of_layernorm_inputs_are_those_of_all_tokens(vit):
+    tower, x = vit.model.visual, torch.randn(8, 3, 32, 32)
+    inputs = {}
+    layers = norm_layers(tower)
+    assert "ln_pre" in layers and len(layers) == 6, "two a block, one before, one after"
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(lambda _, args, name=name: inputs.update({name: args[0].detach()}))
+    with statistics(tower, layers) as seen, torch.no_grad():
+        tower(x)
+    assert inputs["ln_pre"].shape == (8, 5, 64)
+    for name, value in inputs.items():
+        tokens = value.reshape(-1, 64)
+        torch.testing.assert_close(seen[name][0], tokens.mean(0), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(seen[name][1], (tokens.var(0) + layers[name].eps).sqrt(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tower", ["vit", "resnet"])
+def test_what_is_gathered_in_batches_is_what_one_batch_has(tower, request):
+    """To the n - 1 of each batch's variance."""
+    clip = request.getfixturevalue(tower)
+    x = torch.randn(30, 3, clip.image_size, clip.image_size)
+    whole, parts = gathered(clip, [x]), gathered(clip, x.split(16))
+    for name in whole:
+        for a, b in zip(whole[name], parts[name]):
+            torch.testing.assert_close(a, b, atol=1e-3, rtol=0.02)
+
+
+def test_a_vit_is_aligned_to_what_other_images_have(vit, colours):
+    goal = gathered(vit, vit.batches(colours.calibration["other"].images, 16))
+    x = vit.preprocess(colours.retain.images)
+    aligned = align(vit, x, steps=20, bound=2.0, goal=goal)
+    assert len(aligned.losses) == 6 and aligned.curve[-1] < 0.8 * aligned.curve[0]
+    assert sum(alignment_losses(goal, goal).values()) == 0
 
 
 def test_stays_within_bound_and_a_valid_image(mini, colours):
@@ -64,7 +99,7 @@ def test_changes_nothing_in_the_model(mini, colours):
 
 
 def test_model_without_batchnorm_and_wrong_size_are_told(vit, mini):
-    with pytest.raises(ModelError, match="no BatchNorm"):
+    with pytest.raises(ModelError, match="no BatchNorm.*`forgetkit.align.gathered`"):
         align(vit, torch.zeros(2, 3, 32, 32))
     with pytest.raises(ModelError, match=r"\(N, 3, 64, 64\)"):
         align(mini, torch.zeros(2, 3, 32, 32))

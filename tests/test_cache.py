@@ -5,9 +5,11 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from open_clip.transformer import QuickGELU
 
 from forgetkit import Recipe, forget, remind, restore
 from forgetkit.cache import cached, key
+from forgetkit.lora import adapt, merge
 
 QUICK = dict(k=2, rank=2, fisher_samples=4, forget_steps=2, forget_stop=None, remind_steps=2, align_steps=1,
              n_noise=4, n_abstract=4, remind_batch=8, forget_batch=8, alphas=(0.0, 1.0))  # fmt: skip
@@ -77,6 +79,21 @@ def test_the_key_depends_on_weights_images_recipe_and_head(mini, colours, protot
     assert key("forget", mini, colours, Recipe.default(rank=3), prototypes) != base
     assert key("forget", mini, colours, recipe, prototypes + 1) != base
     assert key("forget", mini, colours, Recipe.default(ema_decay=0.5), prototypes) == base, "stage 1 does not read it"
+
+
+def test_the_key_depends_on_the_activation_and_not_on_the_order_of_weights(vit, colours):
+    head = torch.zeros(4, 16)
+    base = key("forget", vit, colours, Recipe.default(), head)
+    other = vit.copy()
+    for block in other.model.visual.transformer.resblocks:
+        block.mlp.gelu = QuickGELU()
+    assert key("forget", other, colours, Recipe.default(), head) != base, "the weights are the same"
+    moved = vit.copy()
+    fc = moved.model.visual.transformer.resblocks[0].mlp.c_fc
+    adapt(moved.model.visual, ["transformer.resblocks.0.mlp.c_fc.weight"], 1, 1.0)
+    merge(moved.model.visual)
+    assert list(fc.state_dict()) == ["bias", "weight"], "or the rest says nothing"
+    assert key("forget", moved, colours, Recipe.default(), head) == base
 
 
 @pytest.mark.parametrize("stage", ["forget", "remind", "restore"])

@@ -1,5 +1,6 @@
 """What changed between two models: against plain counts."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -54,3 +55,11 @@ def test_kept_is_percent_of_the_own_original():
     original = pd.DataFrame({"target": [50.0, 40.0]}, index=["cat", "dog"])
     found = compare.kept(rows, original)["target"]
     assert found[3] == 10 and found[7] == 25 and pd.isna(found[9])
+
+
+def test_a_front_is_read_where_the_target_has_fallen_to_a_level():
+    path = pd.DataFrame({"alpha": [0.0, 0.5, 1.0], "target_acc": [80, 40, 0], "retain": [50, 60, 40], "other": [50, 45, 40]})
+    curve = compare.front(path.sample(frac=1, random_state=0), ["retain", "other"])
+    assert curve["target"].tolist() == [100, 50, 0] and curve["kept"].tolist() == [100, 95, 80]
+    assert compare.kept_at(curve, 25) == pytest.approx(87.5)
+    assert compare.kept_at(curve, 100) == 100 and np.isnan(compare.kept_at(curve.iloc[:2], 25))

@@ -4,12 +4,14 @@ import subprocess
 import sys
 
 import numpy as np
+import open_clip
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from forgetkit import load_clip
 from forgetkit.data import ImageSet
 from forgetkit.mini import pretrain
 from forgetkit.mini.evaluate import FLOORS, zero_shot
@@ -91,6 +93,18 @@ def test_interrupted_pretraining_resumes_to_the_same_weights(tiny_sets, tmp_path
             assert "run again to go on" in str(stop)
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
     assert (tmp_path / "parts/pretraining.json").exists()
+
+
+def test_a_small_vit_is_trained_in_the_same_way(tiny_sets, tmp_path):
+    config = pretrain.Pretraining(model="mini-vit", images_seen=48, batch=16, warmup=1, lr=1e-3)
+    file = pretrain.pretrain(config, tmp_path, torch.device("cpu"))
+    assert file.name == "mini-vit.safetensors"
+    clip = load_clip("mini-vit", pretrained=file, device="cpu")
+    assert isinstance(clip.model.visual, open_clip.transformer.VisionTransformer) and clip.image_size == 64
+    assert clip.model.visual.preprocess_cfg["interpolation"] == "bilinear"
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in clip.model.modules())
+    random = load_clip("mini-vit", device="cpu")
+    assert not torch.equal(clip.model.visual.proj, random.model.visual.proj)
 
 
 def test_checkpoint_of_other_settings_or_damaged_is_told(tiny_sets, tmp_path):

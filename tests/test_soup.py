@@ -50,17 +50,27 @@ TABLE = pd.DataFrame(
 )
 
 
-def test_alpha_keeps_the_target_forgotten():
+def test_alpha_restores_as_much_as_the_target_allows():
     assert choose_alpha(TABLE, target_limit=1.5, n_target=1000) == 0.8
+    assert choose_alpha(TABLE, target_limit=7, n_target=1000) == 0.5
+    assert choose_alpha(TABLE.sample(frac=1, random_state=0), target_limit=1.5, n_target=1000) == 0.8
+
+
+def test_without_a_limit_the_score_decides():
     assert choose_alpha(TABLE, target_limit=None, n_target=1000) == 0.5
 
 
 def test_few_target_images_prove_nothing():
     """None of 3 recognised may still mean every image elsewhere: then the soup stays at the unlearned end."""
-    none = TABLE.assign(target=0.0)
+    none = TABLE.assign(target=[80.0, 0.0, 0.0, 0.0])
     assert choose_alpha(none, target_limit=1.5, n_target=3) == 1.0
     assert choose_alpha(none, target_limit=1.5, n_target=199) == 1.0
     assert choose_alpha(none, target_limit=1.5, n_target=200) == 0.5
+
+
+def test_a_lucky_alpha_below_a_bad_one_does_not_count():
+    lucky = TABLE.assign(target=[80.0, 0.0, 9.0, 0.0])
+    assert choose_alpha(lucky, target_limit=1.5, n_target=1000) == 1.0
 
 
 def test_alpha_without_any_admissible_takes_the_lowest_target():
@@ -68,4 +78,5 @@ def test_alpha_without_any_admissible_takes_the_lowest_target():
 
 
 def test_ties_go_to_the_unlearned_end():
-    assert choose_alpha(pd.DataFrame({"alpha": [0.5, 0.9], "target": [0, 0], "score": [9.0, 9.0]}), 1.0, 1000) == 0.9
+    same = pd.DataFrame({"alpha": [0.5, 0.9], "target": [8, 8], "score": [9.0, 9.0]})
+    assert choose_alpha(same, None, 1000) == choose_alpha(same, 1.0, 1000) == 0.9

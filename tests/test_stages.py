@@ -1,11 +1,16 @@
 """The three stages on synthetic colours, with a head made of images: fast, and no data needed."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from forgetkit import Recipe, accuracies, forget, remind, restore
+from forgetkit import Recipe, accuracies, forget, pipeline, remind, restore
+from forgetkit.align import norm_layers
 from forgetkit.clips import ModelError, batch_norms
 from forgetkit.lora import adaptable
 from forgetkit.pipeline import unlearn
@@ -96,9 +101,17 @@ def test_text_is_the_default_head(mini, colours):
     assert all(torch.equal(v, b.model.state_dict()[k]) for k, v in a.model.state_dict().items())
 
 
-def test_paper_recipe_runs_and_a_vit_needs_no_alignment(vit, colours):
-    recipe = Recipe.paper(**{**SMALL, "align_steps": 0, "k": 3}, forget_stop=None, forget_steps=3, alphas=(0.0, 1.0))
-    assert [m.name for m in unlearn(vit, colours, recipe)][1:] == ["forget", "remind", "restore"]
+@pytest.mark.parametrize("tower", ["vit", "resnet"])
+@pytest.mark.parametrize("align_steps", [0, 3])
+def test_both_recipes_run_on_both_kinds_of_tower(tower, align_steps, colours, request):
+    clip = request.getfixturevalue(tower)
+    few = {**SMALL, "align_steps": align_steps, "k": 3, "forget_stop": None, "forget_steps": 3, "alphas": (0.0, 1.0)}
+    for recipe in (Recipe.paper(**few), Recipe.default(**few, n_noise=8, n_abstract=8)):
+        models = unlearn(clip, colours, recipe)
+        assert [m.name for m in models][1:] == ["forget", "remind", "restore"]
+        rows = models[2].record.get("align", [])
+        assert len(rows) == (len(norm_layers(clip.model.visual)) if align_steps else 0)
+        assert all(torch.isfinite(p).all() for m in models for p in m.model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -126,7 +139,75 @@ def test_unknown_recipe_and_wrong_head_are_told(mini, colours):
         forget(mini, colours, GUARDED, torch.zeros(3, 128))
 
 
-def test_model_without_batchnorm_is_told_before_anything_is_computed(vit, colours, monkeypatch):
+def test_model_without_norm_layers_is_told_before_anything_is_computed(vit, colours, monkeypatch):
     monkeypatch.setattr("forgetkit.pipeline.forget", lambda *_: pytest.fail("stage 1 had started"))
-    with pytest.raises(ModelError, match="no BatchNorm"):
-        unlearn(vit, colours, GUARDED)
+    clip = vit.copy()
+    clip.model.visual.apply(lambda m: [setattr(m, n, torch.nn.Identity()) for n in ("ln_1", "ln_2") if hasattr(m, n)])
+    clip.model.visual.ln_pre = clip.model.visual.ln_post = torch.nn.Identity()
+    with pytest.raises(ModelError, match="neither BatchNorm nor LayerNorm.*align_steps=0"):
+        unlearn(clip, colours, GUARDED)
+
+
+def counted(monkeypatch) -> list[str]:
+    """The names of the stages that `unlearn` computes from now on."""
+    computed = []
+    for stage in (pipeline.forget, pipeline.remind, pipeline.restore):
+
+        def counting(*args, stage=stage):
+            computed.append(stage.__name__)
+            return stage(*args)
+
+        counting.__name__ = stage.__name__
+        monkeypatch.setattr(pipeline, stage.__name__, counting)
+    return computed
+
+
+RESUMED = {**SMALL, "forget_stop": None, "forget_steps": 2, "remind_steps": 2, "n_noise": 4, "n_abstract": 4,
+           "alphas": (0.0, 1.0)}  # fmt: skip
+
+
+def test_a_run_that_died_goes_on_after_its_last_finished_stage(resnet, colours, tmp_path, monkeypatch):
+    recipe, computed = Recipe.default(**RESUMED), counted(monkeypatch)
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    dies.__name__ = "remind"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipeline, "remind", dies)
+        unlearn(resnet, colours, recipe, folder=tmp_path)
+    unlearn(resnet, colours, recipe, folder=tmp_path)
+    assert computed == ["forget", "remind", "restore"], "the first stage once only"
+    unlearn(resnet, colours, recipe, folder=str(tmp_path))
+    assert computed == ["forget", "remind", "restore"], "all three are kept now"
+
+
+DYING = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from conftest import coloured_set, random_clip
+from forgetkit import Recipe, Subgroup, pipeline, split
+from forgetkit.data import PARTS
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+killed.__name__ = "remind"
+pipeline.remind = killed
+clip = random_clip(dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None))
+parts = {{part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}}
+sets = split(parts, Subgroup("red", ("green", "blue")), n_forget=30, n_retain=30, n_calibration=10)
+pipeline.unlearn(clip, sets, Recipe.default(**{recipe!r}), folder={folder!r})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+def test_a_killed_process_leaves_what_it_finished(resnet, colours, tmp_path, monkeypatch):
+    code = DYING.format(tests=str(Path(__file__).parent), recipe=RESUMED, folder=str(tmp_path))
+    dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    assert [entry.name.split("-")[0] for entry in tmp_path.iterdir()] == ["forget"]
+    computed = counted(monkeypatch)
+    unlearn(resnet, colours, Recipe.default(**RESUMED), folder=tmp_path)
+    assert computed == ["remind", "restore"]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from forgetkit import Recipe, figures, report, studies
+from forgetkit import Recipe, cache, figures, report, studies
 from forgetkit.benchmark import relative, shared
 
 KEPT = ["retain", "other"]
@@ -60,10 +60,28 @@ def test_a_probe_tells_colours_apart_and_not_a_set_from_itself(mini, colours, tm
     assert table["target_wrong"].tolist() == [pytest.approx(apart["target_wrong"], abs=0.001)] and len(table) == 1
 
 
+def test_soups_are_measured_on_validation_images_and_chosen_on_calibration(monkeypatch, mini, colours, tmp_path):
+    monkeypatch.setattr(studies, "SOUPED", (("class", "red"),))
+    stages = lambda clip, sets, recipe, keep: [clip, clip, clip.copy("remind"), clip.copy("restore", alpha=0.85)]
+    monkeypatch.setattr(studies, "unlearn", stages)
+    measured = []
+    look = lambda unlearned, original, columns, alphas, head: measured.append((unlearned.name, columns)) or pd.DataFrame(
+        {"alpha": alphas, "target": 1.0, "score": 90.0}
+    )
+    monkeypatch.setattr(studies, "path", look)
+    table = studies.soups(mini, tmp_path / "soup.csv", lambda *_: colours)
+    assert measured == [("remind", colours.validation)] and table["alpha"].tolist()[0] == 0
+    assert set(table["chosen"]) == {0.85} and set(table["calibration_target"]) == {len(colours.calibration["target"])}
+    text = report.soup(tmp_path)
+    assert "| red | 1.0 / 90.0 |" in text and "0.85" in text
+    studies.soups(mini, tmp_path / "soup.csv", lambda *_: colours)
+    assert len(measured) == 1, "what is there is not computed again"
+
+
 def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tmp_path):
     seen = []
     monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
-    monkeypatch.setattr(studies, "KNOBS", {"k": (4, 8), "n_forget": (10,)})
+    monkeypatch.setattr(studies, "KNOBS", {"k": (4, 8), "n_forget": (10,), "alphas": (0.5,)})
 
     def stages(clip, sets, recipe, keep):
         seen.append(recipe)
@@ -73,11 +91,33 @@ def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tm
     sizes = []
     load = lambda target, seed, kind, clip, **given: sizes.append(given) or colours
     table = studies.sensitivity(mini, tmp_path / "rows.csv", load)
-    assert [r.k for r in seen] == [4, 8, 4] and seen[2] == Recipe.default()
-    assert [s["n_forget"] for s in sizes] == [400, 400, 10] and {s["n_retain"] for s in sizes} == {400}
-    assert table["model"].tolist() == 3 * ["forget", "remind", "restore"]
+    assert [r.k for r in seen] == [4, 8, 4, 4] and seen[2] == Recipe.default()
+    assert seen[3] == Recipe.default(alphas=(0.5,))
+    assert [s["n_forget"] for s in sizes] == [400, 400, 10, 400] and {s["n_retain"] for s in sizes} == {400}
+    assert table["model"].tolist() == 4 * ["forget", "remind", "restore"]
     studies.sensitivity(mini, tmp_path / "rows.csv", load)
-    assert len(seen) == 3, "what is there is not computed again"
+    assert len(seen) == 4, "what is there is not computed again"
+
+
+def test_a_vit_is_studied_with_and_without_alignment(vit, colours, tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path)
+    few = dict(k=2, forget_steps=2, forget_stop=None, remind_steps=2, n_noise=4, n_abstract=4, alphas=(1.0,))
+    real = Recipe.default
+    monkeypatch.setattr(studies.Recipe, "default", lambda **changes: real(**{**few, **changes}))
+    table = studies.vit(vit, tmp_path / "vit.csv", lambda *_: colours)
+    assert table["alignment"].tolist() == 4 * ["layernorm"] + 4 * ["none"]
+    assert table["model"].tolist() == 2 * ["random", "forget", "remind", "restore"]
+    assert table[table["model"] == "forget"]["seconds"].nunique() == 1, "the first stage is the same for both"
+    assert table[table["model"] == "remind"]["seconds"].nunique() == 2
+    monkeypatch.setattr(studies, "unlearn", lambda *_, **__: pytest.fail("computed again"))
+    assert len(studies.vit(vit, tmp_path / "vit.csv", lambda *_: colours)) == 8
+
+
+def test_a_vit_without_weights_is_told(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        studies.main(["vit", "--weights", str(tmp_path / "none.safetensors")])
+    assert "train it with the command" in capsys.readouterr().err
 
 
 def test_speed_is_that_of_the_steps_alone():
@@ -147,6 +187,17 @@ def test_strips_show_every_run_and_the_mean():
     assert {98.0, 99.0, 70.0, 98.5} <= {round(float(p), 3) for p in points}
     assert [t.get_text() for t in figure.axes[0].texts] == ["98.5", "70.0"], "best first"
     plt.close(figure)
+
+
+def test_the_same_rows_give_the_same_picture():
+    rows = [{"method": m, "kind": "class", "subgroup": "red", "score": 90.0 + i} for m in ("ga", "lip") for i in range(5)]
+    pictures = []
+    for _ in range(2):
+        figure = figures.score_strips(pd.DataFrame(rows))
+        figure.canvas.draw()
+        pictures.append(np.asarray(figure.canvas.buffer_rgba()))
+        plt.close(figure)
+    assert np.array_equal(*pictures)
 
 
 def test_fronts_start_at_everything_kept():

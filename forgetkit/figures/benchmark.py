@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from ..compare import front
 from .base import COLOURS
 
 OURS = ("default", "paper")  # drawn larger
@@ -23,6 +25,17 @@ def _look(i: int, method: str) -> dict:
     return {"color": colour, "marker": MARKERS[i % len(MARKERS)], "ls": LINES[i % len(LINES)]}
 
 
+@contextmanager
+def _same_jitter():
+    """seaborn draws its jitter from NumPy's global generator: the same rows shall give the same picture."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
 def score_strips(rows: pd.DataFrame) -> Figure:
     """Score of every run by method, best mean first, a panel a kind of subgroup; a bar marks the mean.
 
@@ -34,10 +47,11 @@ def score_strips(rows: pd.DataFrame) -> Figure:
     colours = {m: COLOURS["restore"] if m in OURS else "#999999" for m in order}
     for axis, kind in zip(axes[0], kinds):
         found = rows[rows["kind"] == kind]
-        sns.stripplot(
-            found, x="score", y="method", order=order, hue="method", palette=colours, jitter=0.25, size=4,
-            edgecolor="black", linewidth=0.3, legend=False, ax=axis,
-        )  # fmt: skip
+        with _same_jitter():
+            sns.stripplot(
+                found, x="score", y="method", order=order, hue="method", palette=colours, jitter=0.25, size=4,
+                edgecolor="black", linewidth=0.3, legend=False, ax=axis,
+            )  # fmt: skip
         mean = found.groupby("method")["score"].mean().reindex(order)
         axis.scatter(mean, range(len(order)), marker="|", s=180, color="black", lw=1.6, zorder=5)
         for y, value in enumerate(mean):
@@ -62,15 +76,14 @@ def fronts(rows: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(targets), figsize=(3.4 * len(targets) + 1.2, 3.4), sharey=True, squeeze=False)
     for axis, target in zip(axes[0], targets):
         for i, method in reversed(list(enumerate(methods))):
-            curve = rows[(rows["target"] == target) & (rows["method"] == method)].sort_values("alpha")
-            kept = (100 * curve[columns] / curve[columns].iloc[0]).clip(upper=100).mean(axis=1)
-            forgotten = 100 * curve["target_acc"] / curve["target_acc"].iloc[0]
+            curve = front(rows[(rows["target"] == target) & (rows["method"] == method)], columns)
             ours = method in OURS
             axis.plot(
-                forgotten, kept, **_look(i, method), label=method, ms=5 if ours else 4, lw=1.8 if ours else 0.9,
+                curve["target"], curve["kept"], **_look(i, method), label=method, ms=5 if ours else 4, lw=1.8 if ours else 0.9,
                 markeredgecolor="black", markeredgewidth=0.3, zorder=3 if ours else 2,
             )  # fmt: skip
-        axis.set(title=target, xlabel="target (% of original)", xlim=(-4, 104), ylim=(55, 101.5))
+        axis.set(title=target, xlabel="target (% of original)", xlim=(-4, 104))
+    axes[0, 0].set_ylim(top=101.5)
     axes[0, 0].set_ylabel("kept, mean of the rest (% of original)")
     handles, labels = axes[0, -1].get_legend_handles_labels()
     axes[0, -1].legend(handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from forgetkit.clips import Clip, load_clip
+from forgetkit.clips import Clip
 from forgetkit.data import SETS, load
 from forgetkit.evaluate import accuracies
+from forgetkit.loading import load_clip
 
 # What the embedded model must reach on test data, top-1 in percent (a test keeps it so).
 FLOORS = {"cifar10": 82.0, "fashion": 85.0, "quickdraw": 35.0, "emoji": 25.0}

@@ -1,5 +1,7 @@
 """Pre-train mini-CLIP from scratch: `python -m forgetkit.mini.pretrain --out runs/pretrain`.
 
+`--model mini-vit --lr 1e-3 --out runs/pretrain-vit` trains a small ViT in the same way, to study what has no BatchNorm.
+
 A small `open_clip` CLIP learns from the *training* parts of CIFAR-10 (photos), Fashion-MNIST (product
 photos), QuickDraw (sketches) and Noto emoji (icons); the Twemoji style is never shown. Every image is
 captioned on the fly from its class name and a template. The loss is CLIP's, with one change: several images
@@ -29,7 +31,8 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from forgetkit import data
-from forgetkit.clips import autocast, describe, pick_device, register_mini
+from forgetkit.clips import Clip, autocast, describe, pick_device
+from forgetkit.loading import register_mini
 
 # What a caption may say: templates of a style, and templates true of every style.
 TEMPLATES = {
@@ -48,6 +51,7 @@ COARSE = {
 
 @dataclass(frozen=True)
 class Pretraining:
+    model: str = "mini-clip"  # or "mini-vit"
     images_seen: int = 3_600_000  # about an hour on two cores; each CIFAR-10 image is then seen 36 times
     batch: int = 384
     lr: float = 2e-3
@@ -165,16 +169,16 @@ def batch_captions(sources, drawn):
 
 
 def pretrain(config: Pretraining, out: Path, device: torch.device, minutes: float = math.inf) -> Path:
-    """Train, checkpoint into `out`, and write `mini-clip.safetensors` (half precision) when done."""
+    """Train, checkpoint into `out`, and write MODEL.safetensors (half precision) when done."""
     out.mkdir(parents=True, exist_ok=True)
     register_mini()
     torch.manual_seed(config.seed)
-    model = open_clip.create_model("mini-clip").to(device, memory_format=torch.channels_last).train()
+    model = open_clip.create_model(config.model).to(device, memory_format=torch.channels_last).train()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = config.bn_momentum
-    tokenizer = open_clip.get_tokenizer("mini-clip")
-    size = model.visual.image_size
+    tokenizer = open_clip.get_tokenizer(config.model)
+    size = Clip(model, tokenizer, config.model).image_size
 
     decay = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
     plain = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
@@ -250,7 +254,7 @@ def pretrain(config: Pretraining, out: Path, device: torch.device, minutes: floa
             running = 0.0
         if (step + 1) % 500 == 0 or step + 1 == steps:
             save(step + 1)
-            export(model, out / "mini-clip.safetensors")
+            export(model, out / f"{config.model}.safetensors")
         if time.time() - began > 60 * minutes:
             save(step + 1)
             raise SystemExit(f"stopped after {minutes:g} minutes at step {step + 1} of {steps}; run again to go on.")
@@ -266,7 +270,7 @@ def pretrain(config: Pretraining, out: Path, device: torch.device, minutes: floa
         "loss": history,
     }
     (out / "pretraining.json").write_text(json.dumps(record))
-    return out / "mini-clip.safetensors"
+    return out / f"{config.model}.safetensors"
 
 
 def export(model: torch.nn.Module, path: Path) -> None:
@@ -279,14 +283,15 @@ def export(model: torch.nn.Module, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/pretrain"))
+    parser.add_argument("--model", default=Pretraining.model, choices=("mini-clip", "mini-vit"))
+    parser.add_argument("--lr", type=float, default=Pretraining.lr)
     parser.add_argument("--images", type=int, default=Pretraining.images_seen, help="images seen in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, to be resumed later")
     args = parser.parse_args()
-    path = pretrain(
-        Pretraining(images_seen=args.images, seed=args.seed), args.out, pick_device(args.device), args.minutes
-    )
+    config = Pretraining(model=args.model, images_seen=args.images, lr=args.lr, seed=args.seed)
+    path = pretrain(config, args.out, pick_device(args.device), args.minutes)
     print(f"weights in {path}; copy them to forgetkit/mini/ to make them the embedded model")
 
 

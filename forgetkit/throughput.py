@@ -1,0 +1,160 @@
+"""How fast the stages run on models of the paper's size, weights random: `python -m forgetkit.studies gpu`.
+
+Each stage's step stands against a plain open_clip training step of the same model, the same number of images, in the
+same run; and against its floor, which is what its arithmetic alone would take at the speed of the best matrix product.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from .align import align, gathered
+from .benchmark import RESULTS, peak_memory
+from .clips import Clip, autocast, pick_device
+from .data import PARTS, ImageSet
+from .fisher import squared_gradients
+from .forget import forget
+from .loading import load_clip
+from .lora import adaptable
+from .recipe import Recipe
+from .remind import remind
+from .rows import Rows, versions
+from .subgroups import Splits, Subgroup, split
+
+MODELS = ("RN50", "RN101", "ViT-B-16")
+
+
+def images_per_second(run: Callable[[int], object], images: int, few: int = 5, many: int = 25) -> float:
+    """Speed of a loop `run(steps)` over `images` images a step, without what it does before and after its steps."""
+    run(few)
+    seconds = {}
+    for steps in (few, many):
+        start = time.perf_counter()
+        run(steps)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds[steps] = time.perf_counter() - start
+    return images * (many - few) / (seconds[many] - seconds[few])
+
+
+def plain_steps(clip: Clip, sets: Splits, batch: int) -> Callable[[int], None]:
+    """An ordinary open_clip training step of the same model: both towers, contrastive loss, AdamW."""
+    model = clip.copy().model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    x = clip.preprocess(sets.retain.images)
+    texts = [sets.prompts[0].format(sets.classes[label]) for label in sets.retain.labels]
+    tokens, loss_of = clip.tokenizer(texts).to(clip.device), open_clip.ClipLoss()
+
+    def run(steps: int) -> None:
+        for step in range(steps):
+            index = torch.arange(step * batch, (step + 1) * batch, device=clip.device) % len(x)
+            with autocast(clip.device):
+                loss = loss_of(*model(x[index], tokens[index]))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return run
+
+
+def noise_sets(n: int, size: int, seed: int = 0) -> Splits:
+    """n noise images to forget and n to retain, of the model's own size: speed does not depend on what they show."""
+    rng = np.random.default_rng(seed)
+
+    def part(images: int) -> ImageSet:
+        labels = np.arange(3 * images) % 3
+        pixels = rng.integers(0, 255, (3 * images, size, size, 3), np.uint8)
+        return ImageSet("noise", pixels, labels, ("cat", "dog", "cup"))
+
+    parts = {name: part(n if name == "train" else 2) for name in PARTS}
+    few = dict(n_calibration=2, n_calibration_target=2)
+    return split(parts, Subgroup("cat", ("dog",)), n_forget=n, n_retain=n, **few)
+
+
+def stage_steps(clip: Clip, sets: Splits, batch: int) -> dict[str, Callable[[int], object]]:
+    """{what: run(steps)} of every stage, `batch` images a step; `plain` is the training step they stand against."""
+    head = clip.head(sets.classes, sets.prompts)
+    few = dict(
+        forget_stop=None, forget_spare=None, fisher_samples=1, forget_batch=batch, align_steps=1, remind_mirrored=False,
+        remind_batch=batch // 4, n_noise=batch // 4, n_abstract=batch // 4,
+    )  # fmt: skip
+    x, text = clip.preprocess(sets.retain.images[:batch]), head[torch.as_tensor(sets.retain.labels[:batch])]
+    names, tower = adaptable(clip.model.visual), clip.model.visual
+    forgotten = clip.copy("forget", layers=names[-4:])
+    goal = gathered(clip, [x])
+    return {
+        "plain": plain_steps(clip, sets, batch),
+        "Fisher": lambda steps: [squared_gradients(tower, x, text, names) for _ in range(steps)],
+        "forget": lambda steps: forget(clip, sets, Recipe.default(**few, forget_steps=steps), head),
+        "align": lambda steps: align(clip, x, steps, batch=batch, goal=goal),
+        "remind": lambda steps: remind(forgotten, clip, sets, Recipe.default(**few, remind_steps=steps), head),
+        "restore": lambda steps: [clip.embed(sets.retain.images[:batch]) for _ in range(steps)],
+    }
+
+
+def flops(run: Callable[[int], object], images: int) -> float:
+    """Floating-point operations an image of a step costs, as torch counts them: products and convolutions."""
+    counts = []
+    for steps in (1, 2):
+        with FlopCounterMode(display=False) as counter:
+            run(steps)
+        counts.append(counter.get_total_flops())
+    return (counts[1] - counts[0]) / images
+
+
+def matmul_speed(device: torch.device) -> float:
+    """Operations a second of a large matrix product in the precision that the stages compute in, the best of 5."""
+    n = 8192 if device.type == "cuda" else 2048
+    dtype = torch.bfloat16 if autocast(device)._enabled else torch.float32
+    a = torch.randn(n, n, device=device, dtype=dtype)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            a @ a
+
+    return max(images_per_second(run, 2 * n**3, 1, 6) for _ in range(5))
+
+
+def throughput(
+    models: Sequence[str] = MODELS, batch: int | None = None, device: str = "auto", out: Path = RESULTS / "gpu.csv",
+) -> pd.DataFrame:  # fmt: skip
+    """One row a model and stage; what is there already is not measured again.
+
+    images_s, plain_images_s: the stage and the plain step; ratio: the one over the other. gflop: 1e9 operations an
+    image; floor_images_s: what they would allow at `peak_tflops`; floor_share: percent of it that is reached.
+    peak_mb: the most memory held (of the process, on a CPU). batch: a multiple of 4; 256 on a GPU, else 8.
+    """
+    where = pick_device(device)
+    batch = batch or (256 if where.type == "cuda" else 8)
+    few, many = (5, 25) if where.type == "cuda" else (1, 3)
+    rows = Rows(out, ["model", "batch", "stage", "device"])
+    found = versions(where)
+    todo = [m for m in models if (m, batch, "restore", found["device"]) not in rows]
+    for name in tqdm(todo, unit="model"):
+        clip = load_clip(name, device=where)
+        runs = stage_steps(clip, noise_sets(batch, clip.image_size), batch)
+        plain, peak, measured = None, matmul_speed(where), []
+        for stage, run in tqdm(runs.items(), desc=name, leave=False):
+            with peak_memory(where) as memory:
+                speed = images_per_second(run, batch, few, many)
+            plain = plain or speed
+            work = flops(run, batch)
+            measured.append(
+                {
+                    "model": name, "batch": batch, "stage": stage, "images_s": round(speed, 2),
+                    "plain_images_s": round(plain, 2), "ratio": round(speed / plain, 3), "gflop": round(work / 1e9, 2),
+                    "floor_images_s": round(peak / work, 1), "floor_share": round(100 * speed * work / peak, 1),
+                    "peak_tflops": round(peak / 1e12, 3), "peak_mb": round(memory["MB"]), **found,
+                }
+            )  # fmt: skip
+        rows.add(*measured)  # a model at a time: its rows belong to one run
+    return rows.table

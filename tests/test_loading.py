@@ -1,0 +1,277 @@
+"""Loading: every kind of file, the right activation, and one sentence for whatever does not fit."""
+
+import hashlib
+import json
+import logging
+import time
+
+import huggingface_hub
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip.transformer import QuickGELU
+from safetensors.torch import save_file
+
+from forgetkit import checkpoints, load_clip
+from forgetkit.checkpoints import published, shape_in, shape_of
+from forgetkit.clips import ModelError
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
+TEXT = dict(context_length=8, vocab_size=49408, width=64, heads=1, layers=1)
+RESNET = dict(image_size=32, layers=[1, 1, 1, 1], width=8, head_width=64, patch_size=None)
+MODELS = {
+    "tiny": dict(embed_dim=16, vision_cfg=RESNET, text_cfg=TEXT),
+    "tiny-quickgelu": dict(embed_dim=16, quick_gelu=True, vision_cfg=RESNET, text_cfg=TEXT),
+    "tiny-deep": dict(embed_dim=16, vision_cfg={**RESNET, "layers": [1, 1, 2, 1]}, text_cfg=TEXT),
+    "tiny-wide": dict(embed_dim=24, vision_cfg=RESNET, text_cfg=TEXT),
+    "tiny-vit": dict(embed_dim=16, vision_cfg=dict(image_size=32, layers=1, width=64, patch_size=16), text_cfg=TEXT),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("configs")
+    for name, config in MODELS.items():
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No hub, and nothing in any cache."""
+
+    def unreachable(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "get_session", unreachable)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def make(name: str, seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return open_clip.create_model(name).eval()
+
+
+def activations(clip) -> set:
+    return {type(m) for m in clip.model.modules() if isinstance(m, torch.nn.GELU | QuickGELU)}
+
+
+def archive(name: str, file, how: str):
+    """A TorchScript archive as OpenAI's: the same names, three numbers among them, half precision."""
+    model = make(name)
+    for key, value in (("input_resolution", 32), ("context_length", 8), ("vocab_size", 49408)):
+        if hasattr(model, key):
+            delattr(model, key)
+        model.register_buffer(key, torch.tensor(value))
+    inputs = torch.zeros(1, 3, 32, 32), torch.zeros(1, 8, dtype=torch.long)
+    scripted = torch.jit.script(model) if how == "script" else torch.jit.trace(model, inputs)
+    torch.jit.save(scripted.half(), file)
+    return file
+
+
+@pytest.mark.parametrize("how", ["script", "trace"])
+@pytest.mark.parametrize("name, expected", [("tiny-quickgelu", QuickGELU), ("tiny", torch.nn.GELU)])
+def test_torchscript_archive_is_converted_and_its_code_tells_the_activation(how, name, expected, tmp_path, caplog):
+    file = archive(name, tmp_path / "RN50.pt", how)
+    with caplog.at_level(logging.WARNING):
+        clip = load_clip("tiny", pretrained=file, device="cpu")
+    assert "TorchScript archive" in caplog.text
+    assert activations(clip) == {expected}
+    assert {p.dtype for p in clip.model.parameters()} == {torch.float32}
+    text, x = clip.tokenizer(["a cat"]), torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(clip.model.encode_text(text), make(name).encode_text(text), atol=2e-3, rtol=0.02)
+        torch.testing.assert_close(clip.model.encode_image(x), make(name).encode_image(x), atol=2e-3, rtol=0.02)
+
+
+def test_bare_weights_do_not_tell_the_activation_and_the_user_must(tmp_path):
+    file, model = tmp_path / "weights.pt", make("tiny-quickgelu")
+    torch.save(model.state_dict(), file)
+    with pytest.raises(ModelError, match="'tiny-quickgelu', or with quick_gelu=False"):
+        load_clip("tiny", pretrained=file, device="cpu")
+    named = load_clip("tiny-quickgelu", pretrained=str(file), device="cpu")
+    said = load_clip("tiny", pretrained=file, device="cpu", quick_gelu=True)
+    other = load_clip("tiny", pretrained=file, device="cpu", quick_gelu=False)
+    text = named.tokenizer(["a cat"])
+    with torch.no_grad():
+        right = model.encode_text(text)
+        assert torch.equal(named.model.encode_text(text), right) and torch.equal(said.model.encode_text(text), right)
+        assert not torch.allclose(other.model.encode_text(text), right, atol=1e-4), "the trap: it loads, and is wrong"
+
+
+def test_what_is_known_of_a_file_decides(tmp_path, monkeypatch):
+    state = make("tiny-quickgelu").state_dict()
+    numbers = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(8), "vocab_size": torch.tensor(9)}
+    torch.save({**state, **numbers}, tmp_path / "a.pt")
+    assert activations(load_clip("tiny", tmp_path / "a.pt", "cpu")) == {QuickGELU}
+    torch.save(state, tmp_path / "rn50-quickgelu-mine.pt")
+    assert activations(load_clip("tiny", tmp_path / "rn50-quickgelu-mine.pt", "cpu")) == {QuickGELU}
+    torch.save(state, tmp_path / "b.pt")
+    known = {hashlib.sha256((tmp_path / "b.pt").read_bytes()).hexdigest()[:8]: ("RN50", "openai")}
+    monkeypatch.setattr(checkpoints, "published", lambda: known)
+    assert activations(load_clip("tiny", tmp_path / "b.pt", "cpu")) == {QuickGELU}
+    config = {"model_cfg": {**MODELS["tiny"], "quick_gelu": False}, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}
+    save_file(state, tmp_path / "c.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    clip = load_clip("tiny", tmp_path / "c.safetensors", "cpu")
+    assert activations(clip) == {torch.nn.GELU} and clip.model.visual.preprocess_cfg["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_hashes_of_published_weights_are_found():
+    assert published()["afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"][1] == "openai"
+    assert len(published()) > 15
+
+
+def test_a_contradiction_names_its_remedy(tmp_path):
+    gelu = archive("tiny", tmp_path / "gelu.pt", "script")
+    with pytest.raises(ModelError, match="trained with GELU .*load it as 'tiny', without quick_gelu"):
+        load_clip("tiny-quickgelu", pretrained=gelu, device="cpu")
+    with pytest.raises(ModelError, match="trained with QuickGELU .*load it as 'RN50-quickgelu'"):
+        load_clip("RN50", pretrained="openai", quick_gelu=False)
+    quick = archive("tiny-quickgelu", tmp_path / "quick.pt", "script")
+    with pytest.raises(ModelError, match="trained with QuickGELU .*load it as 'tiny-quickgelu'"):
+        load_clip("tiny", pretrained=quick, device="cpu", quick_gelu=False)
+    named = tmp_path / "not-from-openai.pt"
+    torch.save(make("tiny-deep").state_dict(), named)
+    assert activations(load_clip("tiny-deep", named, "cpu")) == {torch.nn.GELU}, "a file's name contradicts nothing"
+    with pytest.raises(ModelError, match="is a folder: load_clip..local-dir:"):
+        load_clip("tiny", pretrained=tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_training_checkpoint(prefix, tmp_path):
+    state = make("tiny").state_dict()
+    torch.save(
+        {"epoch": 3, "name": "run", "optimizer": {}, "state_dict": {prefix + k: v for k, v in state.items()}},
+        tmp_path / "epoch_3.pt",
+    )
+    clip = load_clip("tiny", tmp_path / "epoch_3.pt", "cpu", quick_gelu=False)
+    assert all(torch.equal(v, state[k]) for k, v in clip.model.state_dict().items())
+
+
+def test_half_precision_becomes_float32(tmp_path):
+    save_file({k: v.half().contiguous() for k, v in make("tiny").state_dict().items()}, tmp_path / "half.safetensors")
+    clip = load_clip("tiny", tmp_path / "half.safetensors", "cpu", quick_gelu=False)
+    assert {t.dtype for t in clip.model.state_dict().values()} <= {torch.float32, torch.int64}
+
+
+def test_a_tag_switches_quickgelu_on(tmp_path, monkeypatch, offline, recwarn):
+    """open_clip alone would load these weights into the name's GELU, with a warning."""
+    torch.save(make("tiny-quickgelu").state_dict(), tmp_path / "tag.pt")
+    cfg = {"file": str(tmp_path / "tag.pt"), "quick_gelu": True, "mean": (0.5,) * 3, "resize_mode": "squash"}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"openai": cfg, "web": {**cfg, "quick_gelu": False}})
+    clip = load_clip("tiny", pretrained="openai", device="cpu")
+    assert activations(clip) == {QuickGELU} and not [w for w in recwarn if "QuickGELU" in str(w.message)]
+    assert clip.model.visual.preprocess_cfg["resize_mode"] == "squash"
+    assert activations(load_clip("tiny", pretrained="web", device="cpu")) == {torch.nn.GELU}
+
+
+def test_preprocessing_of_a_file_is_that_of_its_models_tags(tmp_path, monkeypatch):
+    torch.save(make("tiny-deep").state_dict(), tmp_path / "weights.pt")
+    tag = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bilinear", "resize_mode": "squash"}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-deep", {"a": tag, "b": dict(tag)})
+    cfg = load_clip("tiny-deep", tmp_path / "weights.pt", "cpu").model.visual.preprocess_cfg
+    assert cfg == {**cfg, **tag, "size": 32}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED["tiny-deep"], "b", {**tag, "resize_mode": "shortest"})
+    cfg = load_clip("tiny-deep", tmp_path / "weights.pt", "cpu").model.visual.preprocess_cfg
+    assert cfg["resize_mode"] == "shortest" and cfg["interpolation"] == "bicubic", "they differ: open_clip's default"
+
+
+def test_folder_and_hub_bring_their_own_settings(tmp_path, monkeypatch, offline):
+    config = {"model_cfg": MODELS["tiny-quickgelu"], "preprocess_cfg": {"interpolation": "bilinear", "std": [1, 1, 1]}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load_clip(f"local-dir:{tmp_path}", device="cpu")  # open_clip alone would go on with random weights
+    save_file(make("tiny-quickgelu").state_dict(), tmp_path / "open_clip_model.safetensors")
+    fetch = lambda _, filename=None, **__: str(tmp_path / (filename or "open_clip_model.safetensors"))
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
+    for name in (f"local-dir:{tmp_path}", "hf-hub:owner/model"):
+        clip = load_clip(name, device="cpu")
+        assert activations(clip) == {QuickGELU} and clip.image_size == 32
+        assert clip.model.visual.preprocess_cfg["interpolation"] == "bilinear"
+        assert torch.equal(clip.model.visual.conv1.weight, make("tiny-quickgelu").visual.conv1.weight)
+        assert clip.tokenizer(["a cat"]).shape == (1, 8)
+    with pytest.raises(ModelError, match="brings its own weights"):
+        load_clip(name, pretrained="openai")
+    with pytest.raises(ModelError, match="not found"):
+        load_clip("local-dir:nowhere")
+
+
+def test_without_a_network_three_ways_out_at_once(offline):
+    start = time.perf_counter()
+    for name, pretrained in (("RN50", "openai"), ("hf-hub:owner/model", None)):
+        with pytest.raises(
+            ModelError, match="try again; or load it once on a connected machine .*; or bring the files"
+        ):
+            load_clip(name, pretrained=pretrained)
+    assert time.perf_counter() - start < 10, "the hub's client by itself goes on trying for most of a minute"
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE, "left as it was"
+
+
+def test_a_file_that_openais_own_package_fetched_is_used(offline, tmp_path, monkeypatch):
+    folder = tmp_path / ".cache/clip"
+    folder.mkdir(parents=True)
+    archive("tiny-quickgelu", folder / "TINY.pt", "script")
+    cfg = {"url": "https://somewhere/TINY.pt", "quick_gelu": True}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"openai": cfg})
+    assert activations(load_clip("tiny", pretrained="openai", device="cpu")) == {QuickGELU}
+
+
+def test_another_image_size(tmp_path):
+    torch.save(make("tiny-vit").state_dict(), tmp_path / "vit.pt")
+    clip = load_clip("tiny-vit", tmp_path / "vit.pt", "cpu", image_size=64)
+    assert clip.image_shape == (64, 64) and clip.embed(np.zeros((2, 20, 30, 3), np.uint8)).shape == (2, 16)
+    torch.save(make("tiny-deep").state_dict(), tmp_path / "resnet.pt")
+    with pytest.raises(ModelError, match="tiny-deep"):
+        load_clip("tiny-deep", tmp_path / "resnet.pt", "cpu", image_size=64)
+
+
+def test_shapes_tell_the_architecture():
+    for name in MODELS:
+        assert shape_of(make(name).state_dict()) == shape_in(open_clip.get_model_config(name))
+    assert shape_in(open_clip.get_model_config("ViT-B-16-SigLIP")) is None, "timm's tower: strict loading decides"
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        ("tiny-deep", r"not 'tiny'.s: image layers \(1, 1, 2, 1\), not \(1, 1, 1, 1\).*have the shape of 'tiny-deep'"),
+        ("tiny-wide", "embed_dim 24, not 16.*'tiny-wide'"),
+        ("tiny-vit", "image width 64, not 8.*'tiny-vit'"),
+        ("mini-clip", "image width 24, not 8.*'mini-clip'"),
+    ],
+)
+def test_weights_of_another_model_name_it(model, message, tmp_path):
+    load_clip("mini", device="cpu")  # registers mini-clip
+    torch.save(make(model).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match=message):
+        load_clip("tiny", pretrained=tmp_path / "weights.pt")
+
+
+class Whole:
+    """Something that must not be unpickled."""
+
+
+def test_bad_files_have_their_sentence(tmp_path):
+    state = make("tiny").state_dict()
+    torch.save(state, tmp_path / "whole.pt")
+    save_file(state, tmp_path / "whole.safetensors")
+    for name in ("whole.pt", "whole.safetensors"):
+        half = tmp_path / name.replace("whole", "half")
+        half.write_bytes((tmp_path / name).read_bytes()[:100_000])
+        with pytest.raises(ModelError, match=f"{half.name} is truncated or no checkpoint"):
+            load_clip("tiny", pretrained=half)
+    (tmp_path / "page.pt").write_text("<!DOCTYPE html> 404")
+    with pytest.raises(ModelError, match="truncated or no checkpoint"):
+        load_clip("tiny", pretrained=tmp_path / "page.pt")
+    torch.save({"model": Whole()}, tmp_path / "object.pt")
+    with pytest.raises(ModelError, match="not executed here"):
+        load_clip("tiny", pretrained=tmp_path / "object.pt")
+    torch.save({k.removeprefix("visual."): v for k, v in state.items() if "visual" in k}, tmp_path / "tower.pt")
+    with pytest.raises(ModelError, match="give a whole CLIP's weights"):
+        load_clip("tiny", pretrained=tmp_path / "tower.pt")
+    torch.save({k: v for k, v in state.items() if k != "logit_scale"}, tmp_path / "less.pt")
+    with pytest.raises(ModelError, match="Missing key"):
+        load_clip("tiny", pretrained=tmp_path / "less.pt", quick_gelu=False)

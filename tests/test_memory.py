@@ -1,0 +1,215 @@
+"""What does not fit is done in parts, with the same result; what cannot be compiled is run as it is."""
+
+import contextlib
+import importlib
+import logging
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from forgetkit import Recipe, forget, remind
+from forgetkit.align import align
+from forgetkit.clips import Clip
+from forgetkit.distill import hinge
+from forgetkit.fisher import squared_gradients
+from forgetkit.lora import adapt, adaptable
+from forgetkit.memory import Backward, Fitting, accumulate, compiled, to_device
+
+QUICK = dict(k=2, rank=2, fisher_samples=8, forget_steps=3, forget_stop=None, remind_steps=3, align_steps=1,
+             n_noise=4, n_abstract=4, remind_batch=8, forget_batch=8)  # fmt: skip
+
+
+def full():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """A device that holds at most 9 images' activations, and 20 without."""
+    real, asked = Clip.embed_tensor, []
+
+    def embed_tensor(self, x):
+        asked.append(len(x))
+        if len(x) > (9 if torch.is_grad_enabled() else 20):
+            full()
+        return real(self, x)
+
+    monkeypatch.setattr(Clip, "embed_tensor", embed_tensor)
+    return asked
+
+
+def test_parts_have_the_gradient_of_the_whole(mini, prototypes):
+    """Also for a loss that compares the images of a batch with each other, where a mean over parts would be wrong."""
+    x, labels = torch.randn(10, 3, 64, 64), torch.arange(10) % 4
+    tower = mini.copy()
+    params = adapt(tower.model.visual, adaptable(tower.model.visual, 0.3), rank=0, alpha=1.0)
+
+    def loss_of(z):
+        return hinge(z, labels, prototypes, mini.scale, 2.0) + (z @ z.T).square().mean()
+
+    found = {}
+    for size in (10, 4, 1):
+        for p in params:
+            p.grad = None
+        loss = accumulate(tower.embed_tensor, x, loss_of, size)
+        found[size] = [loss, *(p.grad.clone() for p in params)]
+    for size in (4, 1):
+        for a, b in zip(found[10], found[size]):
+            assert (a - b).norm() < 0.02 * a.norm(), "the same to the rounding of bfloat16"
+
+
+def test_a_full_memory_halves_the_batch_with_a_note(caplog):
+    tried = []
+
+    def run(size):
+        tried.append(size)
+        if size > 5:
+            full()
+        return size
+
+    fitting = Fitting("remind", 40)
+    with caplog.at_level(logging.WARNING):
+        assert fitting(run) == 5 and fitting(run) == 5
+    assert tried == [40, 20, 10, 5, 5], "once found, the size stays"
+    assert "remind: 40 images at once are too many for the memory; going on with 20" in caplog.text
+
+
+def test_an_image_that_does_not_fit_and_other_errors_are_told():
+    def run(size):
+        full()
+
+    with pytest.raises(torch.OutOfMemoryError) as told:
+        Fitting("align", 4)(run)
+    assert "Not even one image fits" in told.value.__notes__[0]
+    with pytest.raises(RuntimeError, match="shapes"):
+        Fitting("align", 4)(lambda size: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+
+
+def test_what_a_failed_attempt_left_does_not_count():
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer, calls = torch.optim.SGD([weight], lr=1.0), []
+
+    def embed(x):
+        calls.append(len(x))
+        if len(calls) == 4:  # the second part's backward, after the first part's has left a gradient
+            full()
+        return x * weight
+
+    backward = Backward("forget", optimizer, embed, 2)
+    assert backward(torch.ones(4, 1), lambda z: z.sum()) == 4
+    assert weight.grad.item() == 4 and backward.fitting.size == 1
+
+
+@pytest.mark.parametrize("stage", ["forget", "remind"])
+def test_a_stage_goes_on_where_the_batch_does_not_fit(stage, mini, colours, prototypes, small_memory, caplog):
+    recipe = Recipe.default(**{**QUICK, "forget_batch": 16})
+    with caplog.at_level(logging.WARNING):
+        found = forget(mini, colours, recipe, prototypes)
+        if stage == "remind":
+            found = remind(found, mini, colours, recipe, prototypes)
+    assert f"{stage}: " in caplog.text and max(small_memory) > 9
+    small_memory.clear()
+    asked = replace(recipe, micro_batch=8)  # said beforehand, it does not come to that
+    again = forget(mini, colours, asked, prototypes)
+    if stage == "remind":
+        again = remind(again, mini, colours, asked, prototypes)
+    before, a, b = mini.model.state_dict(), found.model.state_dict(), again.model.state_dict()
+    moved = [k for k in a if not torch.equal(a[k], before[k])]
+    assert moved
+    for k in moved:
+        assert (a[k] - b[k]).norm() < 0.05 * (a[k] - before[k]).norm(), k
+
+
+def test_embedding_alignment_and_fisher_halve_too(mini, colours, small_memory, monkeypatch, caplog):
+    images = colours.retain.images
+    with caplog.at_level(logging.WARNING):
+        assert mini.embed(images).shape == (30, 128)
+        real = mini.model.visual.forward
+
+        def forward(x):
+            if len(x) > 9:
+                full()
+            return real(x)
+
+        monkeypatch.setattr(mini.model.visual, "forward", forward)
+        x = mini.preprocess(images)
+        aligned = align(mini, x, steps=1)
+        names = adaptable(mini.model.visual, 0.1)
+        rows = squared_gradients(mini.model.visual, x, torch.randn(30, 128), names)
+    assert aligned.images.shape == x.shape and rows.shape == (30, len(names))
+    assert all(f"{what}: 30 images" in caplog.text for what in ("embed", "align", "Fisher"))
+    assert "statistics are then those of fewer images" in caplog.text
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, caplog):
+    def broken(function):
+        def run(x):
+            raise RuntimeError("no C++ compiler")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", broken)
+    run = compiled(lambda x: x + 1, wanted=True)
+    with caplog.at_level(logging.WARNING):
+        assert run(torch.zeros(1)) == 1 and run(torch.zeros(1)) == 1
+    assert caplog.text.count("no C++ compiler") == 1
+    same = lambda x: x
+    assert compiled(same, wanted=False) is same
+
+
+def test_to_the_cpu_nothing_is_copied():
+    x = torch.ones(3)
+    assert to_device(x, torch.device("cpu")) is x
+
+
+class Watch(TorchDispatchMode):
+    """Notes every copy from the host that a step waits for. The other way, the meta device has nothing to give."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits, self.on = [], False
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if self.on:
+            here = [t.device.type for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor) and t.numel() > 1]
+            to = kwargs.get("device")
+            copied = to is not None and torch.device(to).type == "meta" and "cpu" in here
+            if (copied and not kwargs.get("non_blocking")) or {"cpu", "meta"} <= set(here):
+                self.waits.append(str(function))
+        return function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("stage", ["forget", "remind"])
+def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
+    """On the meta device, where reading a value raises, from the end of the first step to the end of the last."""
+    on_meta = replace(resnet, model=resnet.model.to("meta"))
+    layers = adaptable(on_meta.model.visual)[-2:]
+    module = importlib.import_module(f"forgetkit.{stage}")
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(module, "choose_layers", lambda *_: (layers, pd.DataFrame()))
+    monkeypatch.setattr(module, "float", lambda value: 0.0, raising=False)  # what the record holds in the end
+    recipe = Recipe.default(**{**QUICK, "align_steps": 0, "n_noise": 0, "n_abstract": 40, "forget_spare": None})
+    watch, steps = Watch(), []
+
+    def after(*_):
+        steps.append(1)
+        watch.on = len(steps) < 3
+
+    hooks = [register_optimizer_step_post_hook(after)]
+    hooks.append(register_optimizer_step_pre_hook(lambda *_: setattr(watch, "on", False)))
+    head = torch.randn(4, 16, device="meta")
+    try:
+        with watch:
+            forget(on_meta, colours, recipe, head) if stage == "forget" else remind(
+                on_meta.copy(layers=layers), on_meta, colours, recipe, head
+            )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(steps) == 3 and not watch.waits
