@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as transforms
 from tqdm.auto import tqdm
 
+from .lazy import ImageFiles
 from .memory import Fitting, to_device
 
 
@@ -152,14 +153,16 @@ class Clip:
             z = self.model.encode_image(x)
         return F.normalize(z.float(), dim=-1)
 
-    def batches(self, images: np.ndarray, batch: int, progress: str = "embed") -> Iterator[torch.Tensor]:
+    def batches(self, images: np.ndarray | ImageFiles, batch: int, progress: str = "embed") -> Iterator[torch.Tensor]:
         """Preprocessed batches of a uint8 image array, in order; one or two of them show no bar.
 
         In a notebook a bar is a dozen messages even while hidden, and a reader that lags behind loses some.
         """
         starts = range(0, len(images), batch)
-        for i in tqdm(starts, desc=progress, leave=False, delay=1, disable=len(starts) < 3):
-            yield self.preprocess(images[i : i + batch])
+        files = isinstance(images, ImageFiles)
+        parts = images.batches(batch) if files else (images[i : i + batch] for i in starts)
+        for part in tqdm(parts, desc=progress, total=len(starts), leave=False, delay=1, disable=len(starts) < 3):
+            yield self.preprocess(part)
 
     @torch.no_grad()
     def embed(self, images: np.ndarray, batch: int = 250, progress: str = "embed") -> torch.Tensor:

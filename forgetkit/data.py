@@ -30,6 +30,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 from tqdm.auto import tqdm
 
+from forgetkit.lazy import ImageFiles
 from forgetkit.sources import CIFAR10, EMOJI_CATEGORIES, FASHION, SETS, DataError, fetch, on_white, read
 
 __all__ = [
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 class ImageSet:
     """Images with their labels, class names and prompt templates.
 
-    images:  (N, H, W, 3) uint8, RGB, 0..255
+    images:  (N, H, W, 3) uint8, RGB, 0..255; or as many in files, read when they are used (`lazy.ImageFiles`)
     labels:  (N,) int64, indices into `classes`
     classes: C class names, lower case, as they stand in a prompt
     prompts: templates with one `{}`; a class is embedded as the mean over them
@@ -56,7 +57,7 @@ class ImageSet:
     """
 
     name: str
-    images: np.ndarray
+    images: np.ndarray | ImageFiles
     labels: np.ndarray
     classes: tuple[str, ...]
     prompts: tuple[str, ...] = ("a photo of a {}.",)
@@ -75,14 +76,19 @@ class ImageSet:
         return len(self.images)
 
     def take(self, index: np.ndarray | Sequence[int] | Sequence[bool]) -> ImageSet:
-        """The images at `index` (integers, or a mask of N booleans), same classes and prompts; a copy.
+        """The images at `index` (integers, or a mask of N booleans), same classes and prompts; a copy, files unread.
 
         Raises IndexError, as NumPy does, for an index out of range or a mask of another length.
         """
         index = np.asarray(index)
         if index.size == 0 and index.dtype != bool:
             index = index.astype(np.int64)  # an empty list is float to NumPy
-        return replace(self, images=self.images[index], labels=self.labels[index])
+        images = self.images.select(index) if isinstance(self.images, ImageFiles) else self.images[index]
+        return replace(self, images=images, labels=self.labels[index])
+
+    def loaded(self) -> ImageSet:
+        """The same set with its images in memory: for those that are gone through many times."""
+        return replace(self, images=self.images.read()) if isinstance(self.images, ImageFiles) else self
 
     def class_index(self, name: str) -> int:
         """Index of a class name; raises DataError naming the choices."""

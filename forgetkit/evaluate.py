@@ -24,13 +24,16 @@ def predict(clip: Clip, images, head: torch.Tensor, progress: str = "predict") -
     return (clip.embed(images, progress=progress) @ head.T).argmax(1).cpu()
 
 
-def accuracies(clip: Clip, columns: Mapping[str, ImageSet], head: torch.Tensor | None = None) -> dict[str, float]:
-    """Top-1 accuracy in percent per column; `head` (C, D) replaces the one made from each set's prompts."""
+def accuracies(
+    clip: Clip, columns: Mapping[str, ImageSet], head: torch.Tensor | Mapping[str, torch.Tensor] | None = None
+) -> dict[str, float]:
+    """Top-1 accuracy in percent per column; `head` (C, D), or one by column, replaces those of the sets' prompts."""
     found, heads = {}, {}
     for name, part in columns.items():
         if head is None and (key := (part.classes, part.prompts)) not in heads:
             heads[key] = clip.head(*key)
-        guess = predict(clip, part.images, heads[key] if head is None else head, progress=f"{clip.name}: {name}")
+        own = heads[key] if head is None else head[name] if isinstance(head, Mapping) else head
+        guess = predict(clip, part.images, own, progress=f"{clip.name}: {name}")
         found[name] = 100 * (guess == torch.as_tensor(part.labels)).double().mean().item()
     return found
 
@@ -54,14 +57,18 @@ def score(found: Mapping[str, float], original: Mapping[str, float]) -> float:
 
 
 def evaluate(
-    models: Sequence[Clip], columns: Mapping[str, ImageSet], original: Mapping[str, float] | None = None
+    models: Sequence[Clip],
+    columns: Mapping[str, ImageSet],
+    original: Mapping[str, float] | None = None,
+    head: torch.Tensor | Mapping[str, torch.Tensor] | None = None,
 ) -> pd.DataFrame:
     """The table: one row a model, the first of them the original; accuracies and Score in percent, stages' seconds.
 
-    original: the first model's accuracies, where they are known already.
+    original: the first model's accuracies, where they are known already
+    head:     as in `accuracies`: class embeddings, or those of each column, where they are made already
     """
-    rows = [{"model": models[0].name, **(original or accuracies(models[0], columns))}]
-    rows += [{"model": clip.name, **accuracies(clip, columns)} for clip in models[1:]]
+    rows = [{"model": models[0].name, **(original or accuracies(models[0], columns, head))}]
+    rows += [{"model": clip.name, **accuracies(clip, columns, head)} for clip in models[1:]]
     original = {name: rows[0][name] for name in columns}
     for i, row in enumerate(rows):
         row["score"] = score({n: row[n] for n in columns}, original) if i else math.nan

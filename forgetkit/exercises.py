@@ -429,3 +429,89 @@ def _(neighbours_kept):
     assert abs(float(neighbours_kept(before, before @ turn, 4)) - 1) < 1e-6, (
         "a rotation of all embeddings keeps every neighbour: look for them within each model, never across the two."
     )
+
+
+# --------------------------------------------------------------------------------------------------
+# 06 ImageNet
+@exercise("06.1")
+def _(class_index):
+    folders = ["n02490219", "n01440764", "n15075141", "n01669191", "n02123045"]
+    found = class_index(folders, "n01669191")
+    assert found != 3, "a folder lists its entries in any order: sort the wnids first."
+    assert found != 2, "class indices start at 0."
+    assert found == 1, f"the second wnid in alphabetical order is class 1, not {found}."
+    assert class_index(folders, "n15075141") == 4, "right for n01669191 only: does your answer depend on the wnid?"
+    assert folders[0] == "n02490219", "you sorted the reader's list in place: make a new one."
+
+
+@exercise("06.2")
+def _(head):
+    generator = torch.Generator().manual_seed(0)
+    t = F.normalize(torch.randn(5, 8, 6, generator=generator) + torch.randn(5, 1, 6, generator=generator), dim=-1)
+    found = head(t.clone())
+    assert tuple(found.shape) != (8, 6), "average over the prompts (axis 1), not over the classes."
+    assert tuple(found.shape) == (5, 6), f"one row a class, (5, 6), not {tuple(found.shape)}."
+    assert not torch.allclose(found, t.mean(1), atol=1e-5), (
+        "the mean of unit vectors is shorter than one, and shorter where the wordings disagree: bring it back to one."
+    )
+    assert torch.allclose(found, F.normalize(t.mean(1), dim=-1), atol=1e-5), "the mean over the prompts, at length one."
+
+
+@exercise("06.3")
+def _(labels_of):
+    wnids = ["n02490219", "n01440764", "n15075141", "n01669191"]
+    devkit = {1: "n15075141", 2: "n02490219", 3: "n01440764", 4: "n01669191"}
+    lines = ["2", "4", "1", "1", "3"]
+    found = labels_of(lines, devkit, wnids)
+    assert list(found) != [1, 3, 0, 0, 2], "an id less one is no class index: the devkit numbers classes its own way."
+    assert list(found) != [0, 3, 2, 2, 1], "the order of `wnids` as given means nothing: their alphabetical one does."
+    assert list(found) == [2, 1, 3, 3, 0], f"wanted is [2, 1, 3, 3, 0], you get {list(found)}: id → wnid → place."
+    assert list(labels_of(["3\n"], devkit, wnids)) == [0], "a line of a file ends with a line break: int() ignores it."
+
+
+# --------------------------------------------------------------------------------------------------
+# 07 Styles
+@exercise("07.1")
+def _(siblings):
+    pairs = [("cat", "photos"), ("cat", "sketches"), ("dog", "sketches"), ("cat", "icons"), ("cat", "photos")]
+    found = siblings(("cat", "sketches"), pairs)
+    assert ("dog", "sketches") not in found, "a sketch of a dog bears another label: it is `other`, not a sibling."
+    assert ("cat", "sketches") not in found, "the target is not its own sibling."
+    assert len(found) == len(set(found)), "each sibling once, however many images it has."
+    assert set(found) == {("cat", "photos"), ("cat", "icons")}, f"cats in the other styles, not {sorted(found)}."
+
+
+@exercise("07.2")
+def _(style_accuracy):
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    styles = torch.tensor([0] * 20 + [1] * 20 + [2] * 4)
+    spread = torch.tensor([0.3, 0.9, 0.9])[styles, None]  # a style that varies more has a shorter mean
+    z = F.normalize(centres[styles] + spread * torch.randn(44, 3, generator=generator), dim=1)
+    means = F.normalize(torch.stack([z[styles == s].mean(0) for s in range(3)]), dim=1)
+    wanted = 100 * ((z @ means.T).argmax(1) == styles).double().mean().item()
+    found = float(style_accuracy(z, styles))
+    assert abs(found - wanted / 100) > 1e-6, "that is a share; wanted is percent."
+    sums = torch.stack([z[styles == s].sum(0) for s in range(3)])
+    assert abs(found - 100 * ((z @ sums.T).argmax(1) == styles).double().mean().item()) > 1e-6, (
+        "a style of many images has a longer sum, and wins by its length: bring every mean to length one."
+    )
+    plain = torch.stack([z[styles == s].mean(0) for s in range(3)])
+    assert abs(found - 100 * ((z @ plain.T).argmax(1) == styles).double().mean().item()) > 1e-6, (
+        "a style that varies little has a longer mean, and wins by its length: bring every mean to length one."
+    )
+    assert abs(found - wanted) < 1e-4, f"wanted is {wanted:.1f}, you get {found:.1f}: the nearest *unit* mean wins."
+
+
+@exercise("07.3")
+def _(otherwise):
+    logits, labels = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 1])
+    before = logits.clone()
+    p = otherwise(logits, labels)
+    assert torch.equal(logits, before), "you changed the logits in place: work on a copy."
+    assert tuple(p.shape) == (2, 3), f"keep all classes, (2, 3): the own one at zero; you return {tuple(p.shape)}."
+    assert torch.isfinite(p).all(), "not all numbers are finite: only the *own* class of each image goes."
+    assert p[0, 0] == 0 and p[1, 1] == 0, "an image's own class has probability zero, whatever it was."
+    assert p[0, 1] > 0 and p[1, 0] > 0, "you removed the labels of *all* images; each loses only its own."
+    assert torch.allclose(p.sum(1), torch.ones(2)), "probabilities sum to one: remove the logit before the softmax."
+    assert torch.allclose(p[0, 1:], torch.tensor([1.0, 0.0]).softmax(0)), "the others keep their proportions."

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from .clips import Clip
 from .data import CIFAR10, PARTS, DataError, ImageSet, load_parts
+from .embeddings import embed
 from .subgroups import Splits, Subgroup, class_groups, split
 
 KINDS = ("class", "style", "cluster")
@@ -136,7 +137,7 @@ def clusters(clip: Clip, parts: Mapping[str, ImageSet], name: str, n: int, seed:
     for part in PARTS:  # train comes first
         found = class_groups(parts[part]).astype(object)
         index = np.flatnonzero(found == name)
-        z = clip.embed(parts[part].images[index], progress=f"embed {name}").cpu()
+        z = embed(clip, parts[part].take(index).images, progress=f"embed {name}")
         centres = kmeans(z, n, seed) if centres is None else centres
         found[index] = [f"{name} {i}" for i in (z @ centres.T).argmax(1).tolist()]
         groups[part] = found.astype(str)

@@ -145,9 +145,9 @@ def split(
 
     return Splits(
         subgroup=subgroup,
-        forget=train.take(draw([subgroup.target], n_forget, "forget")),
-        retain=train.take(draw(subgroup.siblings, n_retain, "retain")),
-        calibration=columns(parts["calibration"].take(chosen), subgroup, groups["calibration"][chosen]),
+        forget=train.take(draw([subgroup.target], n_forget, "forget")).loaded(),
+        retain=train.take(draw(subgroup.siblings, n_retain, "retain")).loaded(),
+        calibration=columns(parts["calibration"].take(chosen).loaded(), subgroup, groups["calibration"][chosen]),
         validation=shown("validation"),
         test=shown("test"),
     )

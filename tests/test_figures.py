@@ -1,5 +1,7 @@
 """Figures show what they are given, with named axes."""
 
+from dataclasses import replace
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -74,6 +76,25 @@ def test_before_after_shows_only_what_the_original_knew(mini, colours):
     for title in titles:
         before, after = title.split("\n→ ")
         assert before == after, "the same model changes nothing"
+
+
+def test_before_after_takes_a_head_and_leaves_a_row_without_right_answers_empty(mini, colours, prototypes):
+    part = colours.test["target"]
+    wrong = replace(part, labels=(part.labels + 1) % 4)
+    figure = figures.before_after(
+        mini, mini, {"right": part, "wrong": wrong}, per_column=3, heads={"right": prototypes, "wrong": prototypes}
+    )
+    assert [len(a.images) for a in figure.axes] == [1, 1, 1, 0, 0, 0]
+
+
+def test_styles_have_a_column_each_and_targets_a_frame(colours):
+    cells = {("red", "photos"): colours.forget, ("red", "sketches"): colours.retain, ("blue", "photos"): colours.retain}
+    assert sum(len(a.images) for a in figures.style_grid(cells, per_cell=2).axes) == 6
+    table = pd.DataFrame({"photos": [90.0, 80.0], "sketches": [70.0, float("nan")]}, index=["red", "blue"])
+    figure = figures.style_accuracies({"original": table, "restore": table}, {"red": ["sketches"]})
+    for axis in figure.axes[:2]:
+        assert [(p.get_x(), p.get_y()) for p in axis.patches] == [(1, 0)]
+        assert sorted(t.get_text() for t in axis.texts) == ["70", "80", "90"]
 
 
 def test_save_writes_a_png(tmp_path):

@@ -54,3 +54,12 @@ def test_no_registry_host_and_no_machine_path_is_committed():
 
 def test_committed_weights_are_small():
     assert (ROOT / "forgetkit/mini/mini-clip.safetensors").stat().st_size <= 25e6
+
+
+def test_tables_and_weights_are_shipped_with_the_package():
+    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    for file in committed():
+        folder = file.relative_to(ROOT).parent
+        if folder.parts[:1] == ("forgetkit",) and file.suffix != ".py":
+            patterns = shipped.get(".".join(folder.parts), [])
+            assert any(file.match(pattern) for pattern in patterns), f"{file.name} would be missing from a wheel"

@@ -57,11 +57,13 @@ def _guess(clip: Clip, images: np.ndarray, head: torch.Tensor) -> tuple[np.ndarr
 
 def before_after(
     original: Clip, unlearned: Clip, columns: Mapping[str, ImageSet], per_column: int = 6, seed: int = 0,
-    width: float = 1.45,
+    width: float = 1.45, heads: Mapping[str, torch.Tensor] | None = None,
 ) -> Figure:  # fmt: skip
     """Real test images, `width` inches each, with what the original and the unlearned model call them.
 
-    Images are drawn at random among those that the original model gets right, so that what is lost is seen.
+    heads: class embeddings (C, D) by column, where they are made already
+    Images are drawn at random among those that the original model gets right, so that what is lost is seen; where
+    there are none, the row is empty.
     """
     rng = np.random.default_rng(seed)
     figure, axes = plt.subplots(
@@ -69,10 +71,10 @@ def before_after(
     )
     for line, (name, part) in zip(axes, columns.items()):
         part = part.take(rng.permutation(len(part))[:200])
-        head = original.head(part.classes, part.prompts)
+        head = heads[name] if heads else original.head(part.classes, part.prompts)
         before, p0 = _guess(original, part.images, head)
         right = np.flatnonzero(before == part.labels)[:per_column]
-        after, p1 = _guess(unlearned, part.images[right], head)
+        after, p1 = _guess(unlearned, part.images[right], head) if len(right) else ([], [])
         for axis in line:
             axis.axis("off")
         for axis, i, now, p in zip(line, right, after, p1):

@@ -112,7 +112,9 @@ def neighbour_grid(
 
 def embedding_map(points: Mapping[str, Mapping[str, np.ndarray]], texts: Mapping[str, np.ndarray], name: str) -> Figure:
     """A panel a model, the same plane in both: images by group (n, 2), and class texts (2,) as stars, `name` in red."""
-    figure, axes = plt.subplots(1, len(points), figsize=(4.2 * len(points), 3.9), sharex=True, sharey=True)
+    size = (4.2 * len(points), 3.9)
+    figure, axes = plt.subplots(1, len(points), figsize=size, sharex=True, sharey=True, squeeze=False)
+    axes = axes[0]
     looks = {  # group: colour, marker, filled
         "other": ("#bbbbbb", ".", True), "retain": (COLOURS["remind"], "^", False),
         "target": (COLOURS["target"], "o", True),

@@ -1,0 +1,323 @@
+"""ImageNet's folders: classes, families, ground truth, subgroups; on generated miniatures of the layout."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+from PIL import Image
+
+import forgetkit
+from forgetkit import imagenet
+from forgetkit.data import DataError
+from forgetkit.lazy import ImageFiles
+from forgetkit.truth import ground_truth
+
+TABLE = Path(imagenet.__file__).with_name("imagenet_families.csv")
+MONKEYS = ("n02490219", "n02492035", "n02493509")  # marmoset, capuchin, titi
+OTHERS = ("n01751748", "n04263257")  # sea snake, soup bowl
+
+
+def write(folder: Path, wnid: str, n: int, first: int = 0) -> list[Path]:
+    """n pictures of one colour a class, in folder/wnid."""
+    rng = np.random.default_rng(int(wnid[1:]))
+    colour = rng.integers(0, 256, 3)
+    (folder / wnid).mkdir(parents=True, exist_ok=True)
+    paths = [folder / wnid / f"{wnid}_{first + i}.JPEG" for i in range(n)]
+    for path in paths:
+        noise = rng.normal(0, 20, (40, 50, 3))
+        Image.fromarray(np.clip(colour + noise, 0, 255).astype(np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("imagenet")
+    for wnid in (*MONKEYS, *OTHERS):
+        write(root / "train", wnid, 20)
+        write(root / "val", wnid, 3, first=100)
+    return root
+
+
+def flat(root: Path, numbers: dict[int, str]) -> Path:
+    """A flat validation folder of the images of these numbers, beside a train folder."""
+    (root / "val").mkdir(parents=True)
+    for number, wnid in numbers.items():
+        Image.new(
+            "RGB", (40, 40), tuple(int(c) for c in np.random.default_rng(int(wnid[1:])).integers(0, 256, 3))
+        ).save(root / "val" / f"ILSVRC2012_val_{number:08d}.JPEG")
+        write(root / "train", wnid, 4)
+    return root
+
+
+# ---------------------------------------------------------------------------------------------------
+# The table
+
+
+def test_the_thousand_wnids_are_open_clips_classes():
+    assert len(imagenet.wnids()) == len(open_clip.IMAGENET_CLASSNAMES) == 1000
+    assert list(imagenet.wnids()) == sorted(imagenet.wnids())
+    known = {"n01440764": "tench", "n02490219": "marmoset", "n01669191": "box turtle", "n15075141": "toilet paper"}
+    for wnid, name in known.items():
+        assert open_clip.IMAGENET_CLASSNAMES[imagenet.wnids().index(wnid)] == name
+
+
+def test_every_row_of_the_families_is_right():
+    with TABLE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        index = int(row["index"])
+        assert imagenet.wnids()[index] == row["wnid"] and open_clip.IMAGENET_CLASSNAMES[index] == row["name"], row
+    assert len({(row["family"], row["wnid"]) for row in rows}) == len(rows)
+    families = imagenet.families()
+    assert len(families) >= 12 and all(len(members) >= 3 for members in families.values())
+    names = {f: [open_clip.IMAGENET_CLASSNAMES[imagenet.wnids().index(w)] for w in ws] for f, ws in families.items()}
+    assert len(names["monkey"]) == 13 and "marmoset" in names["monkey"] and "gibbon" not in names["monkey"]
+    assert len(names["turtle"]) == 5 and "box turtle" in names["turtle"]
+    assert set(families["monkey"]) < set(families["animal"])
+
+
+WORDNET = Path("/usr/share/wordnet/data.noun")  # Debian: wordnet-base, of version 3.0
+
+
+@pytest.mark.skipif(not WORDNET.exists(), reason="no WordNet here: install wordnet-base")
+def test_the_families_are_wordnets():
+    above = {}
+    for line in WORDNET.read_text().splitlines():
+        if line.startswith(" "):
+            continue
+        fields = line.partition(" | ")[0].split()
+        start = 4 + 2 * int(fields[3], 16)
+        pointers = [fields[start + 1 + 4 * i : start + 5 + 4 * i] for i in range(int(fields[start]))]
+        above[f"n{fields[0]}"] = [f"n{p[1]}" for p in pointers if p[0] in ("@", "@i")]
+
+    def nodes(wnid):
+        return {n for a in above[wnid] for n in ({a} | nodes(a))}
+
+    with TABLE.open(newline="") as file:
+        of = {row["family"]: row["node"] for row in csv.DictReader(file)}
+    for family, node in of.items():
+        assert imagenet.families()[family] == tuple(w for w in imagenet.wnids() if node in nodes(w)), family
+
+
+# ---------------------------------------------------------------------------------------------------
+# Folders
+
+
+@pytest.mark.parametrize("below", ["", "ILSVRC/Data/CLS-LOC"])
+def test_a_folder_of_a_few_classes_has_them_in_imagenets_order(folder, tmp_path, below):
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    for split in ("train", "val"):
+        (tmp_path / below / split).symlink_to(folder / split)
+    found = imagenet.load(tmp_path)
+    assert list(found.names) == sorted((*MONKEYS, *OTHERS))
+    assert found.names["n02490219"] == "marmoset" and found.names["n02492035"] == "white-headed capuchin"
+    assert {len(files) for files in found.train.values()} == {20} and {len(f) for f in found.val.values()} == {3}
+
+
+def test_names_of_ones_own(folder, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split).symlink_to(folder / split)
+    (tmp_path / "classnames.txt").write_text("n02490219 small monkey\n\nn04263257 bowl\n")
+    names = imagenet.load(tmp_path).names
+    assert names["n02490219"] == "small monkey" and names["n04263257"] == "bowl" and names["n02493509"] == "titi monkey"
+    (tmp_path / "classnames.txt").write_text("marmoset n02490219\n")
+    with pytest.raises(DataError, match="classnames.txt has the line 'marmoset n02490219'"):
+        imagenet.load(tmp_path)
+
+
+def test_another_layout_is_told(tmp_path):
+    with pytest.raises(DataError, match="no folder"):
+        imagenet.load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="neither train nor val.*n01440764"):
+        imagenet.load(tmp_path)
+    (tmp_path / "train" / "cats").mkdir(parents=True)
+    with pytest.raises(DataError, match="no image in class folders such as train/n01440764"):
+        imagenet.load(tmp_path)
+    write(tmp_path / "train", "n99999999", 1)
+    with pytest.raises(DataError, match="n01440764"):
+        imagenet.load(tmp_path)
+    write(tmp_path / "train", MONKEYS[0], 1)
+    with pytest.raises(DataError, match="n99999999 .* is no class of ImageNet-1K"):
+        imagenet.load(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------
+# Ground truth. The first three images of the real validation set are a sea snake, an alp, a Shetland sheepdog.
+REAL = {1: "n01751748", 2: "n09193705", 3: "n02105855"}
+DEVKIT = {490: "n01751748", 361: "n09193705", 171: "n02105855"}
+
+
+def truth_file(root: Path, form: str) -> None:
+    if form == "kaggle":
+        rows = [
+            "ImageId,PredictionString",
+            *(f"ILSVRC2012_val_{i:08d},{w} 111 108 9 8 {w} 1 2 3 4" for i, w in REAL.items()),
+        ]
+        (root / "LOC_val_solution.csv").write_text("\n".join(rows[:1] + rows[:0:-1]))  # in any order
+    elif form == "names":
+        (root / "val.txt").write_text("".join(f"ILSVRC2012_val_{i:08d}.JPEG {w}\n" for i, w in REAL.items()))
+    elif form == "tensorflow":
+        (root / "imagenet_2012_validation_synset_labels.txt").write_text("\n".join(REAL.values()) + "\n")
+    else:
+        devkit = root / "ILSVRC2012_devkit_t12" / "data"
+        devkit.mkdir(parents=True)
+        (devkit / "ILSVRC2012_validation_ground_truth.txt").write_text("490\n361\n171\n")
+        if form == "devkit, text":
+            (devkit / "map_clsloc.txt").write_text("".join(f"{w} {i} some_name\n" for i, w in DEVKIT.items()))
+        elif form == "devkit, mat":
+            io = pytest.importorskip("scipy.io")
+            rows = [(i, w, "words", "gloss", 0) for i, w in DEVKIT.items()] + [
+                (1001, "n00015388", "animal", "a node", 2)
+            ]
+            kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"), ("num_children", "O")]
+            io.savemat(devkit / "meta.mat", {"synsets": np.array(rows, kinds)})
+
+
+@pytest.mark.parametrize("form", ["kaggle", "names", "tensorflow", "devkit, text", "devkit, mat"])
+def test_every_form_of_ground_truth_gives_the_same_wnids(tmp_path, form):
+    root = flat(tmp_path / "imagenet", REAL)
+    truth_file(root, form)
+    found = imagenet.load(root)
+    assert {w: [Path(f).name for f in files] for w, files in found.val.items()} == {
+        w: [f"ILSVRC2012_val_{i:08d}.JPEG"] for i, w in REAL.items()
+    }
+
+
+def test_part_of_the_flat_folder_keeps_its_numbers(tmp_path):
+    root = flat(tmp_path / "imagenet", {3: REAL[3]})
+    truth_file(root, "tensorflow")
+    assert set(imagenet.load(root).val) == {"n02105855"}, "line 3, not the first line, is image number 3"
+
+
+def test_ground_truth_that_cannot_be_told_is_refused(tmp_path):
+    root = flat(tmp_path / "imagenet", REAL)
+    with pytest.raises(DataError, match="no ground truth: put one of LOC_val_solution.csv"):
+        imagenet.load(root)
+    (root / "val.txt").write_text("ILSVRC2012_val_00000001.JPEG 65\nILSVRC2012_val_00000002.JPEG 970\n")
+    with pytest.raises(DataError, match="several orders"):
+        imagenet.load(root)
+    (root / "val.txt").unlink()
+    truth_file(root, "devkit")
+    with pytest.raises(DataError, match="put the devkit's meta.mat beside it"):
+        imagenet.load(root)
+    with pytest.raises(DataError, match="there is no .*mine.csv"):
+        imagenet.load(root, tmp_path / "mine.csv")
+    (tmp_path / "mine.csv").write_text("ILSVRC2012_val_00000001,n01751748\n")
+    with pytest.raises(DataError, match="says nothing of image 'ILSVRC2012_val_00000002'"):
+        imagenet.load(root, tmp_path / "mine.csv")
+
+
+def test_an_id_outside_the_devkits_is_told(tmp_path):
+    (tmp_path / "map_clsloc.txt").write_text("n01751748 490 sea_snake\n")
+    (tmp_path / "truth.txt").write_text("491\n")
+    with pytest.raises(DataError, match="491.*no id of the devkit"):
+        ground_truth(["ILSVRC2012_val_00000001.JPEG"], tmp_path, tmp_path, tmp_path / "truth.txt")
+
+
+# ---------------------------------------------------------------------------------------------------
+# Subgroups
+
+
+@pytest.mark.parametrize("target", ["n02490219", "marmoset", "Marmoset"])
+def test_a_class_by_wnid_or_name_stands_in_its_smallest_family(folder, target):
+    found, groups = imagenet.subgroup(imagenet.load(folder), target)
+    assert found.target == "marmoset" and found.family == "monkey"
+    assert found.siblings == ("white-headed capuchin", "titi monkey")
+    assert groups == {"n02490219": "marmoset", "n02492035": "white-headed capuchin", "n02493509": "titi monkey"}
+
+
+def test_a_node_or_chosen_siblings(folder):
+    data = imagenet.load(folder)
+    found, groups = imagenet.subgroup(data, "monkey")
+    assert found == forgetkit.Subgroup("monkey", ("sea snake",), "animal")
+    assert [w for w, name in groups.items() if name == "monkey"] == list(MONKEYS)
+    found, _ = imagenet.subgroup(data, "marmoset", "n02493509, soup bowl")
+    assert found == forgetkit.Subgroup("marmoset", ("titi monkey", "soup bowl"))
+    found, _ = imagenet.subgroup(data, "marmoset", "animal")
+    assert found.siblings == ("sea snake", "white-headed capuchin", "titi monkey") and found.family == "animal"
+
+
+def test_what_is_not_there_is_told_with_what_is(folder):
+    data = imagenet.load(folder)
+    with pytest.raises(
+        DataError, match="no class or family 'marmosett'. Did you mean marmoset.*Choose one of: sea snake"
+    ):
+        imagenet.subgroup(data, "marmosett")
+    with pytest.raises(DataError, match="no class or family 'turtle'"):
+        imagenet.subgroup(data, "marmoset", "turtle")
+    with pytest.raises(DataError, match="No family has 'soup bowl' and another class"):
+        imagenet.subgroup(data, "soup bowl")
+
+
+def test_two_classes_of_one_name_are_told_apart(tmp_path):
+    for wnid in ("n04355933", "n04356056"):
+        write(tmp_path / "train", wnid, 1)
+    data = imagenet.load(tmp_path)
+    assert data.names["n04356056"] == "sunglasses (n04356056)"
+    with pytest.raises(DataError, match="2 classes are called 'sunglasses': choose one of n04355933, n04356056"):
+        data.resolve("sunglasses")
+    assert data.resolve("n04356056") == ("n04356056",)
+
+
+def test_the_sets_are_disjoint_lazy_and_labelled(folder, mini):
+    data = imagenet.load(folder)
+    sets = imagenet.sets(data, "marmoset", mini, n_forget=10, n_retain=10)
+    assert sets.classes == tuple(data.names.values()) and len(sets.prompts) == 80
+    assert {sets.classes[c] for c in sets.forget.labels} == {"marmoset"}
+    assert {sets.classes[c] for c in sets.retain.labels} == {"white-headed capuchin", "titi monkey"}
+    assert {name: len(part) for name, part in sets.test.items()} == {"target": 3, "retain": 6, "other": 6}
+    assert isinstance(sets.forget.images, np.ndarray) and isinstance(sets.calibration["other"].images, np.ndarray)
+    assert isinstance(sets.test["other"].images, ImageFiles)
+    files = [set(part.images.files) for part in (*sets.validation.values(), *sets.test.values())]
+    assert sum(map(len, files)) == len(set.union(*files))
+    assert all("val" in Path(f).parts for part in sets.test.values() for f in part.images.files)
+    pixels = [
+        image.tobytes() for part in (sets.forget, sets.retain, *sets.calibration.values()) for image in part.images
+    ]
+    assert len(set(pixels)) == len(pixels)
+
+
+def test_a_class_is_divided_alike_whichever_others_are_there(folder, tmp_path, mini):
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        for wnid in MONKEYS[:2]:
+            (tmp_path / split / wnid).symlink_to(folder / split / wnid)
+    few = [
+        {Path(f).name for f in imagenet.sets(imagenet.load(root), "marmoset", mini, n_forget=5, n_retain=5)
+         .validation["target"].images.files}
+        for root in (folder, tmp_path)
+    ]  # fmt: skip
+    assert few[0] == few[1]
+
+
+def test_coarse_labels_are_the_familys_name(folder, mini):
+    sets = imagenet.sets(
+        imagenet.load(folder), "marmoset", mini, kind="coarse", templates="one", n_forget=9, n_retain=9
+    )
+    assert sets.classes == ("sea snake", "monkey", "soup bowl") and sets.prompts == ("a photo of a {}.",)
+    assert set(sets.forget.labels) == set(sets.retain.labels) == {1} and sets.subgroup.target == "marmoset"
+    with pytest.raises(DataError, match="Coarse labels are a family's name"):
+        imagenet.sets(imagenet.load(folder), "marmoset", mini, family="titi monkey, sea snake", kind="coarse")
+
+
+def test_train_or_val_alone_is_divided(folder, tmp_path, mini):
+    for split in ("train", "val"):
+        root = tmp_path / split
+        root.mkdir()
+        (root / split).symlink_to(folder / "train")  # 20 a class in either
+        sets = imagenet.sets(imagenet.load(root), "marmoset", mini, n_forget=5, n_retain=8)
+        assert {name: len(part) for name, part in sets.test.items()} == {"target": 5, "retain": 10, "other": 10}
+        assert not set(sets.test["target"].images.files) & set(sets.validation["target"].images.files)
+
+
+def test_of_many_siblings_few_images_each_calibrate(folder, mini, monkeypatch):
+    monkeypatch.setattr(imagenet, "CALIBRATION", 4)
+    sets = imagenet.sets(imagenet.load(folder), "marmoset", mini, n_forget=5, n_retain=8)
+    assert len(sets.calibration["retain"]) == 4 and len(sets.calibration["target"]) == 6
+
+
+def test_few_images_of_other_classes_are_evaluated_where_asked(folder, mini):
+    sets = imagenet.sets(imagenet.load(folder), "marmoset", mini, n_other=2, n_forget=5, n_retain=8)
+    assert len(sets.test["other"]) == 2 and len(sets.test["retain"]) == 6

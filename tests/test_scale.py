@@ -1,0 +1,56 @@
+"""Notebooks 06 and 07 as at paper scale: an RN50 of full width at 224 pixels, all stages; weights and images random."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_imagenet import MONKEYS, OTHERS, write
+from test_notebooks import ROOT, printed
+from test_stylesets import generate
+from test_zeroshot import food101, objectnet
+
+from forgetkit import lesson
+
+# As few images and steps as go through every line of the stages; forget_stop: a random model recognises nothing.
+FEW = dict(
+    forget_stop=-1.0, forget_spare=None, forget_steps=2, forget_batch=4, fisher_samples=4, align_steps=1,
+    remind_steps=2, remind_batch=2, n_noise=2, n_abstract=4, alphas=[0.5, 1.0],
+)  # fmt: skip
+RN50 = dict(model="RN50", changes=FEW, n_forget=6, n_retain=6, device="cpu")
+
+
+@pytest.mark.slow
+def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
+    for wnid in (*MONKEYS, *OTHERS):
+        write(tmp_path / "imagenet" / "train", wnid, 20)
+        write(tmp_path / "imagenet" / "val", wnid, 2, first=100)
+    for make in (food101, objectnet):
+        make(tmp_path / "extra")
+    folders = dict(data_dir=str(tmp_path / "imagenet"), extra_dir=str(tmp_path / "extra"), out=str(tmp_path))
+    out = printed(
+        lesson.execute(
+            ROOT / "notebooks/06_imagenet_rn50.ipynb", tmp_path / "out.ipynb", {**RN50, **folders, "templates": "one"}
+        )
+    )
+    assert "forget 'marmoset', keep white-headed capuchin, titi monkey (family: monkey)" in out
+    assert "no column cifar100: cifar-100-python was not found in" in out and "no column stl10" in out
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table["model"]) == ["original", "forget", "remind", "restore"]
+    numbers = table[["target", "retain", "other", "food101", "objectnet"]]
+    assert np.isfinite(numbers).all(axis=None) and (table["seconds"][1:] > 0).all()
+    figures = {"sets", "before", "fisher", "alignment", "curves", "soup", "table", "members", "cover"}
+    assert figures <= {f.stem for f in tmp_path.glob("*.png")}
+
+
+@pytest.mark.slow
+def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
+    pacs = generate(tmp_path / "PACS", "PACS")
+    parameters = {**RN50, "data_dir": str(pacs), "target": "dog art_painting", "out": str(tmp_path)}
+    out = printed(lesson.execute(ROOT / "notebooks/07_styles.ipynb", tmp_path / "out.ipynb", parameters))
+    assert "forget 'dog art painting', keep dog cartoon, dog photo, dog sketch" in out
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert np.isfinite(table[["target", "retain", "other"]]).all(axis=None)
+    assert {"styles", "before", "map", "curves", "soup", "cover", "maps", "predictions"} <= {
+        f.stem for f in tmp_path.glob("*.png")
+    }
