@@ -117,14 +117,15 @@ def ablation(results: Path) -> str:
 
 
 def soup(results: Path) -> str:
-    """One line a subgroup: target accuracy and Score along the soup's path on validation images, and what was chosen."""
+    """One line a subgroup: target and Score along the soup's path on validation images, and what was chosen."""
     rows = pd.read_csv(results / "soup.csv").query("alpha >= 0.6")
     lines = []
     for target, found in rows.groupby("target", sort=False):
         line = {"target": target}
         for row in found.itertuples():
             line[f"α {row.alpha:g}"] = f"{row.target_acc:.1f} / {row.score:.1f}"
-        lines.append(line | {"chosen": f"{found['chosen'].iloc[0]:g}", "of images": found["calibration_target"].iloc[0]})
+        line["chosen"], line["of images"] = f"{found['chosen'].iloc[0]:g}", found["calibration_target"].iloc[0]
+        lines.append(line)
     return markdown(pd.DataFrame(lines))
 
 
@@ -186,7 +187,7 @@ TABLES = {
 
 
 def _chosen(rows: pd.DataFrame) -> dict[str, float]:
-    """The soup's coefficient that the default recipe chose, most often, by itself in the rows of a sensitivity study."""
+    """The soup's coefficient that the recipe chose by itself, most often, in the rows of a sensitivity study."""
     free = rows[(rows["model"] == "restore") & (rows["knob"] != "alphas")]
     return {"alphas": float(free["alpha"].mode().max())}
 

@@ -58,7 +58,8 @@ def test_kept_is_percent_of_the_own_original():
 
 
 def test_a_front_is_read_where_the_target_has_fallen_to_a_level():
-    path = pd.DataFrame({"alpha": [0.0, 0.5, 1.0], "target_acc": [80, 40, 0], "retain": [50, 60, 40], "other": [50, 45, 40]})
+    found = {"target_acc": [80, 40, 0], "retain": [50, 60, 40], "other": [50, 45, 40]}
+    path = pd.DataFrame({"alpha": [0.0, 0.5, 1.0], **found})
     curve = compare.front(path.sample(frac=1, random_state=0), ["retain", "other"])
     assert curve["target"].tolist() == [100, 50, 0] and curve["kept"].tolist() == [100, 95, 80]
     assert compare.kept_at(curve, 25) == pytest.approx(87.5)

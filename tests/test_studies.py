@@ -65,9 +65,11 @@ def test_soups_are_measured_on_validation_images_and_chosen_on_calibration(monke
     stages = lambda clip, sets, recipe, keep: [clip, clip, clip.copy("remind"), clip.copy("restore", alpha=0.85)]
     monkeypatch.setattr(studies, "unlearn", stages)
     measured = []
-    look = lambda unlearned, original, columns, alphas, head: measured.append((unlearned.name, columns)) or pd.DataFrame(
-        {"alpha": alphas, "target": 1.0, "score": 90.0}
-    )
+
+    def look(unlearned, original, columns, alphas, head):
+        measured.append((unlearned.name, columns))
+        return pd.DataFrame({"alpha": alphas, "target": 1.0, "score": 90.0})
+
     monkeypatch.setattr(studies, "path", look)
     table = studies.soups(mini, tmp_path / "soup.csv", lambda *_: colours)
     assert measured == [("remind", colours.validation)] and table["alpha"].tolist()[0] == 0
@@ -190,7 +192,8 @@ def test_strips_show_every_run_and_the_mean():
 
 
 def test_the_same_rows_give_the_same_picture():
-    rows = [{"method": m, "kind": "class", "subgroup": "red", "score": 90.0 + i} for m in ("ga", "lip") for i in range(5)]
+    one = {"kind": "class", "subgroup": "red"}
+    rows = [{**one, "method": method, "score": 90.0 + i} for method in ("ga", "lip") for i in range(5)]
     pictures = []
     for _ in range(2):
         figure = figures.score_strips(pd.DataFrame(rows))

@@ -79,8 +79,8 @@ def fronts(rows: pd.DataFrame) -> Figure:
             curve = front(rows[(rows["target"] == target) & (rows["method"] == method)], columns)
             ours = method in OURS
             axis.plot(
-                curve["target"], curve["kept"], **_look(i, method), label=method, ms=5 if ours else 4, lw=1.8 if ours else 0.9,
-                markeredgecolor="black", markeredgewidth=0.3, zorder=3 if ours else 2,
+                curve["target"], curve["kept"], **_look(i, method), label=method, ms=5 if ours else 4,
+                lw=1.8 if ours else 0.9, markeredgecolor="black", markeredgewidth=0.3, zorder=3 if ours else 2,
             )  # fmt: skip
         axis.set(title=target, xlabel="target (% of original)", xlim=(-4, 104))
     axes[0, 0].set_ylim(top=101.5)
