@@ -21,6 +21,7 @@ from .evaluation import dumbbells, embedding_map, grouped_bars, neighbour_grid, 
 from .forgetting import accuracy_by_step, adapter_gradients, gradient_squares, layer_choice, similarity_by_step
 from .reminding import alignment_curves, channel_means, drift, pixel_grid, strength, teachers, variations, weight_path
 from .restoring import distance_bars, soup_choice, soup_pair, soup_path, soup_point
+from .sweeps import mean_and_runs
 
 __all__ = [
     "COLOURS",
@@ -64,4 +65,5 @@ __all__ = [
     "score_strips",
     "fronts",
     "sensitivity",
+    "mean_and_runs",
 ]
