@@ -138,9 +138,10 @@ def _engine(executor: Executor | None, workers: int | None, threads: int | None,
         if runs:
             tqdm.write(f"{workers} at a time, each with {threads} thread{'s' if threads > 1 else ''}.")
     env = dict.fromkeys(THREADS, str(threads)) if threads else {}
-    pool = executor or _local(workers)
+    # What another machine is to call is named where it can import it: this module may be __main__.
+    pool, call = (executor, jobs.perform) if executor is not None else (_local(workers), _perform)
     try:
-        yield lambda job: pool.submit(_perform, {**job, "env": {**job["env"], **env}})
+        yield lambda job: pool.submit(call, {**job, "env": {**job["env"], **env}})
     except BaseException:
         jobs.stop()
         raise
@@ -150,6 +151,7 @@ def _engine(executor: Executor | None, workers: int | None, threads: int | None,
 
 
 def _perform(job: dict) -> tuple[str, str]:
+    """`job.perform` with what is this thread's own."""
     return jobs.perform({**job, "env": {**job["env"], **getattr(_mine, "env", {})}})
 
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 import ast
 import base64
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 
+def code_cells(path: str | Path) -> list[dict]:
+    """The code cells of a notebook, each with `source`, a string, and `metadata`.
 
-def code(path: str | Path) -> list[str]:
-    """The sources of a notebook's code cells, in order."""
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    Raises ValueError where the file is none.
+    """
+    try:
+        cells = [cell for cell in json.loads(Path(path).read_text())["cells"] if cell["cell_type"] == "code"]
+        return [{**cell, "source": "".join(cell["source"])} for cell in cells]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no notebook, or one that Jupyter should upgrade first.") from None
 
 
 def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.expr]]:
@@ -24,12 +30,12 @@ def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.ex
 
     Raises ValueError where the notebook has no such cell.
     """
-    for cell in nbformat.read(path, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
+    for cell in code_cells(path):
+        if "parameters" in cell["metadata"].get("tags", []):
             break
     else:
         raise ValueError(f"{path} has no cell tagged `parameters`.")
-    for line in ast.parse(cell.source).body:
+    for line in ast.parse(cell["source"]).body:
         if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
             yield line.targets[0].id, None, line.value
         elif isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value:
@@ -72,6 +78,8 @@ def clean(path: Path, keep_timing: bool = True) -> None:
 
     Without `keep_timing`, as it is to be committed: pictures of 256 colours, no times, no machine.
     """
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:

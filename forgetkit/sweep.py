@@ -31,7 +31,7 @@ from pathlib import Path
 
 import yaml
 
-from .notebook import code
+from .notebook import code_cells
 from .parameters import MISSING, Parameter, of_function, of_notebook
 
 KEYS = ("notebook", "function", "grid", "list", "exclude")
@@ -148,14 +148,10 @@ def _notebook(path: Path) -> Task:
     if not path.exists():
         raise ValueError(f"There is no notebook {path}.")
     try:
-        sources = code(path)
-    except Exception as error:  # nbformat and JSON raise their own
-        raise ValueError(f"{path} is no notebook: {error}.") from None
-    try:
         parameters = of_notebook(path)
     except SyntaxError as error:
         raise ValueError(f"The `parameters` cell of {path} is no Python: {error}.") from None
-    return Task(path.stem, str(path.resolve()), None, parameters, _hash("\0".join(sources)), _commit(path.parent))
+    return Task(path.stem, str(path.resolve()), None, parameters, _hash(_text(path)), _commit(path.parent))
 
 
 def _function(name: str) -> Task:
@@ -167,6 +163,10 @@ def _function(name: str) -> Task:
         raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
     folder = Path(inspect.getsourcefile(function)).parent
     return Task(name, None, name, of_function(function), _hash(source), _commit(folder))
+
+
+def _text(notebook: str | Path) -> str:
+    return "\n".join(cell["source"] for cell in code_cells(notebook))
 
 
 def _hash(text: str) -> str:
@@ -247,7 +247,7 @@ def _close(name: str, names) -> str:
 
 def _choices(task: Task, runs: list[Run], mistakes: list[str]) -> None:
     """Ask `lesson.check_parameters` about the parameters it knows, for a notebook that is one of forgetkit's."""
-    if not task.notebook or not re.search(r"^\s*(from|import) forgetkit\b", "\n".join(code(task.notebook)), re.M):
+    if not task.notebook or not re.search(r"^\s*(from|import) forgetkit\b", _text(task.notebook), re.M):
         return
     from .lesson import CHECKED, check_parameters
 

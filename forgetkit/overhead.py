@@ -1,0 +1,179 @@
+"""What sweeps cost: `python -m forgetkit.overhead papermill | workers | many | kill`; rows: docs/results/batch.csv.
+
+papermill: seconds a run of the quickstart in a sweep, its start included, and by plain papermill
+workers:   seconds for the same sweep of a lesson with one worker on all cores, and with a worker a core
+many:      memory of the sweep's process and seconds a run at the beginning and the end of 1,000 trivial notebooks
+kill:      kill -9 at ten random moments of a sweep of trivial notebooks: what is lost, done twice, or missing
+
+Times are of the whole machine: measure when it has nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nbformat
+import psutil
+import torch
+import yaml
+from tqdm import tqdm
+
+from . import job
+from .__main__ import NOTEBOOKS
+from .batch import cores
+from .benchmark import RESULTS
+from .results import gather
+from .rows import Rows, versions
+
+SEEDS, EDGE = 3, 100  # runs of a real notebook; runs that count as the beginning and as the end
+
+
+def sweep(folder: Path, content: dict, *options: str) -> subprocess.Popen:
+    """Start a sweep in `folder`."""
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "forgetkit.batch", "sweep.yaml", "--out", "out", *options]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def seconds(start: Callable[[], subprocess.Popen]) -> float:
+    """How long a process takes; raises RuntimeError if it fails."""
+    begun = time.perf_counter()
+    if start().wait():
+        raise RuntimeError("A run failed, so its time says nothing: run the sweep by hand to see why.")
+    return time.perf_counter() - begun
+
+
+def trivial(folder: Path) -> dict:
+    """A sweep of a notebook that does next to nothing, without its grid."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    notebook.cells = [
+        nbformat.v4.new_code_cell("i = 0\nout = '.'", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(
+            "with open(f'{out}/table.csv', 'w') as file:\n    file.write(f'square\\n{i * i}\\n')"
+        ),
+    ]
+    nbformat.write(notebook, folder / "trivial.ipynb")
+    return {"notebook": "trivial.ipynb"}
+
+
+def finished(folder: Path) -> dict[str, float]:
+    """When each finished run ended."""
+    return {run.name: found["ended"] for run in (folder / "out").glob("*-*") if (found := job.read(run))}
+
+
+def papermill(folder: Path, runs: int) -> dict[str, tuple[float, str]]:
+    """One run after the other, once by plain papermill, once as a sweep with one worker."""
+    notebook = NOTEBOOKS / "00_quickstart.ipynb"
+    plain = 0.0
+    for seed in tqdm(range(runs), desc="papermill", unit="run"):
+        command = [sys.executable, "-m", "papermill", str(notebook), "plain.ipynb", "--cwd", str(NOTEBOOKS)]
+        command += ["-k", "python3", "--no-progress-bar", "-p", "seed", str(seed), "-p", "out", str(folder / "plain")]
+        quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        plain += seconds(lambda: subprocess.Popen(command, **quiet)) / runs
+    content = {"notebook": str(notebook), "grid": {"seed": list(range(runs))}}
+    swept = seconds(lambda: sweep(folder, content, "--workers", "1")) / runs
+    return {
+        "quickstart by papermill": (plain, "s a run"),
+        "quickstart in a sweep": (swept, "s a run"),
+        "overhead of the sweep": (100 * (swept / plain - 1), "%"),
+    }
+
+
+def workers(folder: Path, runs: int) -> dict[str, tuple[float, str]]:
+    """The same sweep with one worker and with one a core; nothing in it is read from a cache."""
+    content = {"notebook": str(NOTEBOOKS / "01_subgroups.ipynb"), "grid": {"seed": list(range(runs))}}
+    took = {}
+    for n in (1, cores()):
+        (folder / str(n)).mkdir()
+        took[n] = seconds(lambda: sweep(folder / str(n), content, "--workers", str(n)))
+    return {
+        **{f"{runs} runs of a lesson, {n} at a time, {cores() // n} threads each": (s, "s") for n, s in took.items()},
+        f"{cores()} workers against one": (took[1] / took[cores()], "times as fast"),
+    }
+
+
+def many(folder: Path, runs: int) -> dict[str, tuple[float, str]]:
+    """Trivial runs, and what the sweep's process holds meanwhile."""
+    process = sweep(folder, trivial(folder) | {"grid": {"i": list(range(runs))}})
+    memory, edge = {}, min(EDGE, runs // 2)
+    with tqdm(total=runs, unit="run") as bar:
+        while process.poll() is None:
+            bar.update(len(list((folder / "out").glob(f"*/{job.RESULT}"))) - bar.n)
+            try:
+                memory[bar.n] = psutil.Process(process.pid).memory_info().rss / 1e6
+            except psutil.Error:
+                break
+            time.sleep(0.5)
+    if process.wait():
+        raise RuntimeError("A trivial run failed.")
+    ended = sorted(finished(folder).values())
+    early = max(held for n, held in memory.items() if n <= edge)
+    return {
+        f"first {edge} of {runs} trivial runs": ((ended[edge] - ended[0]) / edge, "s a run"),
+        f"last {edge} of {runs} trivial runs": ((ended[-1] - ended[-1 - edge]) / edge, "s a run"),
+        f"the sweep's process, first {edge} of {runs} trivial runs": (early, "MB"),
+        f"the sweep's process, last of {runs} trivial runs": (memory[max(n for n in memory if n < runs)], "MB"),
+    }
+
+
+def kill(folder: Path, runs: int, kills: int = 10) -> dict[str, tuple[float, str]]:
+    """Kill the sweep again and again, then let it finish; what was finished must be there, unchanged, and only once."""
+    content = trivial(folder) | {"grid": {"i": list(range(runs))}}
+    rng, known, again, killed = random.Random(0), {}, 0, 0
+    for _ in tqdm(range(kills), unit="kill"):
+        process = sweep(folder, content)
+        try:
+            process.wait(rng.uniform(1, 2 * runs / kills))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+        found = finished(folder)
+        again += sum(found.get(name) != ended for name, ended in known.items())
+        known = found
+    if sweep(folder, content).wait():
+        raise RuntimeError("A trivial run failed.")
+    found, table = finished(folder), gather(folder / "out")
+    again += sum(found.get(name) != ended for name, ended in known.items())
+    rows = table["i"].value_counts()
+    wrong = int((table["square"] != table["i"] ** 2).sum())
+    return {
+        f"finished runs of {runs} lost or done twice, {killed} kills": (again, "runs"),
+        f"sets missing, doubled or wrong in the table, {killed} kills": (
+            wrong + sum(rows.get(i, 0) != 1 for i in range(runs)), "sets",
+        ),
+    }  # fmt: skip
+
+
+MEASURES = {"papermill": (papermill, SEEDS), "workers": (workers, 4), "many": (many, 1000), "kill": (kill, 60)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m forgetkit.overhead", description=__doc__.splitlines()[0])
+    parser.add_argument("measure", choices=list(MEASURES), nargs="+")
+    parser.add_argument("--runs", type=int, help="how many, unless as many as the docs say")
+    parser.add_argument("--out", type=Path, default=RESULTS / "batch.csv")
+    args = parser.parse_args(argv)
+    rows = Rows(args.out, ["what", "unit"])
+    for name in args.measure:
+        function, runs = MEASURES[name]
+        with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
+            found = function(Path(folder), args.runs or runs)
+        print(*(f"{what}: {value:.2f} {unit}" for what, (value, unit) in found.items()), sep="\n")
+        rows.table = rows.table[~rows.table["what"].isin(found)]  # measured anew
+        where = versions(torch.device("cpu"))
+        rows.add(
+            *({"what": w, "value": round(v, 2), "unit": u, **where, "cores": cores()} for w, (v, u) in found.items())
+        )
+
+
+if __name__ == "__main__":
+    main()
