@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 RESULT, TABLE, LOG = "result.json", "table.csv", "log.txt"
 BUSY = 75  # exit status: another process has this run in hand
@@ -57,12 +57,13 @@ def write(folder: Path, result: dict) -> None:
     os.replace(half, folder / RESULT)
 
 
-def lock(root: Path, job: dict, seconds: float) -> FileLock:
-    """The run's lock; raises filelock.Timeout while another process holds it. The system frees it when that dies."""
+def lock(root: Path, job: dict, seconds: float) -> AcquireReturnProxy:
+    """Hold the run's lock within a `with`; raises filelock.Timeout if another process keeps holding it.
+
+    The system frees it when a process dies.
+    """
     (root / ".locks").mkdir(exist_ok=True)
-    held = FileLock(root / ".locks" / f"{job['key']}.lock")
-    held.acquire(timeout=seconds)
-    return held
+    return FileLock(root / ".locks" / f"{job['key']}.lock").acquire(timeout=seconds)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def _end_children() -> None:
 def _work(job: dict, folder: Path) -> None:
     """Run the job in its emptied folder, and leave its result there."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(exist_ok=True)
     with (folder / LOG).open("w") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)

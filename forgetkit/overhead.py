@@ -32,26 +32,32 @@ from .benchmark import RESULTS
 from .results import gather
 from .rows import Rows, versions
 
-SEEDS, EDGE = 3, 100  # runs of a real notebook; runs that count as the beginning and as the end
+EDGE = 100  # runs that count as the beginning, and as the end, of many
+Figures = dict[str, tuple[float, str]]  # what was measured: its value and unit
+
+
+def start(command: list[str], folder: Path) -> subprocess.Popen:
+    """Start a command in `folder`; what it says goes to `said.txt` there."""
+    with (folder / "said.txt").open("a") as said:
+        return subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
 
 
 def sweep(folder: Path, content: dict, *options: str) -> subprocess.Popen:
     """Start a sweep in `folder`."""
     (folder / "sweep.yaml").write_text(yaml.safe_dump(content))
-    command = [sys.executable, "-m", "forgetkit.batch", "sweep.yaml", "--out", "out", *options]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return start([sys.executable, "-m", "forgetkit.batch", "sweep.yaml", "--out", "out", *options], folder)
 
 
-def seconds(start: Callable[[], subprocess.Popen]) -> float:
+def seconds(started: Callable[[], subprocess.Popen]) -> float:
     """How long a process takes; raises RuntimeError if it fails."""
     begun = time.perf_counter()
-    if start().wait():
-        raise RuntimeError("A run failed, so its time says nothing: run the sweep by hand to see why.")
+    if started().wait():
+        raise RuntimeError("A run failed, so its time says nothing: run the notebook by hand to see why.")
     return time.perf_counter() - begun
 
 
-def trivial(folder: Path) -> dict:
-    """A sweep of a notebook that does next to nothing, without its grid."""
+def trivial(folder: Path, runs: int) -> dict:
+    """A sweep of a notebook that does next to nothing."""
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     notebook.cells = [
@@ -69,25 +75,23 @@ def finished(folder: Path) -> dict[str, float]:
     return {run.name: found["ended"] for run in (folder / "out").glob("*-*") if (found := job.read(run))}
 
 
-def papermill(folder: Path, runs: int) -> dict[str, tuple[float, str]]:
-    """One run after the other, once by plain papermill, once as a sweep with one worker."""
-    notebook = NOTEBOOKS / "00_quickstart.ipynb"
+def papermill(folder: Path, runs: int, notebook: Path = NOTEBOOKS / "00_quickstart.ipynb") -> Figures:
+    """One run after the other, by plain papermill, then as a sweep with one worker."""
+    command = [sys.executable, "-m", "papermill", str(notebook), "plain.ipynb", "-k", "python3", "--no-progress-bar"]
+    command += ["--cwd", str(notebook.parent), "-p", "out", str(folder / "plain")]
     plain = 0.0
     for seed in tqdm(range(runs), desc="papermill", unit="run"):
-        command = [sys.executable, "-m", "papermill", str(notebook), "plain.ipynb", "--cwd", str(NOTEBOOKS)]
-        command += ["-k", "python3", "--no-progress-bar", "-p", "seed", str(seed), "-p", "out", str(folder / "plain")]
-        quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        plain += seconds(lambda: subprocess.Popen(command, **quiet)) / runs
+        plain += seconds(lambda: start([*command, "-p", "seed", str(seed)], folder)) / runs
     content = {"notebook": str(notebook), "grid": {"seed": list(range(runs))}}
     swept = seconds(lambda: sweep(folder, content, "--workers", "1")) / runs
     return {
-        "quickstart by papermill": (plain, "s a run"),
-        "quickstart in a sweep": (swept, "s a run"),
+        f"{notebook.stem} by papermill": (plain, "s a run"),
+        f"{notebook.stem} in a sweep of {runs} runs, its start included": (swept, "s a run"),
         "overhead of the sweep": (100 * (swept / plain - 1), "%"),
     }
 
 
-def workers(folder: Path, runs: int) -> dict[str, tuple[float, str]]:
+def workers(folder: Path, runs: int) -> Figures:
     """The same sweep with one worker and with one a core; nothing in it is read from a cache."""
     content = {"notebook": str(NOTEBOOKS / "01_subgroups.ipynb"), "grid": {"seed": list(range(runs))}}
     took = {}
@@ -100,9 +104,9 @@ def workers(folder: Path, runs: int) -> dict[str, tuple[float, str]]:
     }
 
 
-def many(folder: Path, runs: int) -> dict[str, tuple[float, str]]:
+def many(folder: Path, runs: int) -> Figures:
     """Trivial runs, and what the sweep's process holds meanwhile."""
-    process = sweep(folder, trivial(folder) | {"grid": {"i": list(range(runs))}})
+    process = sweep(folder, trivial(folder, runs))
     memory, edge = {}, min(EDGE, runs // 2)
     with tqdm(total=runs, unit="run") as bar:
         while process.poll() is None:
@@ -124,9 +128,9 @@ def many(folder: Path, runs: int) -> dict[str, tuple[float, str]]:
     }
 
 
-def kill(folder: Path, runs: int, kills: int = 10) -> dict[str, tuple[float, str]]:
-    """Kill the sweep again and again, then let it finish; what was finished must be there, unchanged, and only once."""
-    content = trivial(folder) | {"grid": {"i": list(range(runs))}}
+def kill(folder: Path, runs: int, kills: int = 10) -> Figures:
+    """Kill the sweep again and again, then let it finish: what was finished must be there, unchanged, and only once."""
+    content = trivial(folder, runs)
     rng, known, again, killed = random.Random(0), {}, 0, 0
     for _ in tqdm(range(kills), unit="kill"):
         process = sweep(folder, content)
@@ -143,8 +147,8 @@ def kill(folder: Path, runs: int, kills: int = 10) -> dict[str, tuple[float, str
         raise RuntimeError("A trivial run failed.")
     found, table = finished(folder), gather(folder / "out")
     again += sum(found.get(name) != ended for name, ended in known.items())
-    rows = table["i"].value_counts()
-    wrong = int((table["square"] != table["i"] ** 2).sum())
+    rows = table["seed"].value_counts()
+    wrong = int((table["square"] != table["seed"] ** 2).sum())
     return {
         f"finished runs of {runs} lost or done twice, {killed} kills": (again, "runs"),
         f"sets missing, doubled or wrong in the table, {killed} kills": (
@@ -153,7 +157,7 @@ def kill(folder: Path, runs: int, kills: int = 10) -> dict[str, tuple[float, str
     }  # fmt: skip
 
 
-MEASURES = {"papermill": (papermill, SEEDS), "workers": (workers, 4), "many": (many, 1000), "kill": (kill, 60)}
+MEASURES = {"papermill": (papermill, 3), "workers": (workers, 4), "many": (many, 1000), "kill": (kill, 60)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -28,6 +28,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 
@@ -158,11 +159,19 @@ def _function(name: str) -> Task:
     module, _, attribute = name.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
-        source = inspect.getsource(sys.modules[module])
+        source = _package(sys.modules[module.partition(".")[0]])
     except Exception as error:  # whatever the module raises
         raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
     folder = Path(inspect.getsourcefile(function)).parent
     return Task(name, None, name, of_function(function), _hash(source), _commit(folder))
+
+
+def _package(top: ModuleType) -> str:
+    """The source of a module, or of all modules of a package."""
+    if not hasattr(top, "__path__"):
+        return inspect.getsource(top)
+    files = [file for folder in top.__path__ for file in Path(folder).rglob("*.py")]
+    return "\n".join(file.read_text() for file in sorted(files))
 
 
 def _text(notebook: str | Path) -> str:
@@ -215,7 +224,7 @@ def _runs(task: Task, spec: Mapping, mistakes: list[str]) -> list[Run]:
     _choices(task, runs, mistakes)
     keys: dict[str, Run] = {}
     for run in runs:
-        if run.key in keys:
+        if run.key in keys and set(run.given) <= set(task.parameters):
             mistakes.append(f"Two runs of {task.name} are the same: {run.given or 'defaults only'}.")
         keys[run.key] = run
     return runs

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from forgetkit import batch, job, results
+from forgetkit import batch, job, overhead, results
 from forgetkit.sweep import SweepError
 
 WORK = """\
@@ -316,6 +316,38 @@ def test_the_summary_is_mean_and_spread(swept, capsys):
         with pytest.raises(SystemExit) as ended:
             batch.main(["summary", str(swept), *wrong])
         assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------
+# What `python -m forgetkit.overhead` measures, in small and with wide bounds: the machine may have other things to do
+
+
+@pytest.mark.slow
+def test_a_run_costs_little_more_than_with_plain_papermill(tmp_path):
+    overhead.trivial(tmp_path, 3)
+    (plain, _), (swept, _), _ = overhead.papermill(tmp_path, 3, tmp_path / "trivial.ipynb").values()
+    assert swept - plain < 3, f"{plain:.1f} s by papermill, {swept:.1f} s in a sweep"
+
+
+@pytest.mark.slow
+def test_memory_and_speed_stay_as_they_are_over_many_runs(tmp_path):
+    first, last, early, late = (value for value, _ in overhead.many(tmp_path, 24).values())
+    assert late < early + 15 and last < 3 * first
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):
+    assert [value for value, _ in overhead.kill(tmp_path, 16, kills=4).values()] == [0, 0]
+
+
+@pytest.mark.slow
+def test_two_workers_take_half_the_time(work):
+    took = {}
+    for n in ("1", "2"):
+        begun = time.perf_counter()
+        assert run(spec(grid={"a": [1, 2, 3, 4], "wait": 3.0}), "--out", n, "--workers", n)[0] == 0
+        took[n] = time.perf_counter() - begun
+    assert took["2"] < 0.8 * took["1"], f"they wait side by side: {took}"
 
 
 # --------------------------------------------------------------------------------------------------

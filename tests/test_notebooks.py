@@ -109,6 +109,7 @@ OTHER = {
     "03_reminding": dict(target="truck"),
     "04_restoring": dict(kind="cluster", target="dog 1"),
     "05_evaluation": dict(target="ship"),
+    "08_batches": dict(target="ship"),
 }
 
 

@@ -118,8 +118,8 @@ list:
 
 def test_the_example_is_right(request):
     root = request.config.rootpath
-    assert len(load(root / NOTEBOOKS / "sweep.yaml")) == 60
-    assert len((root / NOTEBOOKS / "sweep.yaml").read_text().splitlines()) <= 10
+    assert len(load(root / NOTEBOOKS / "sweeps/sixty.yaml")) == 60
+    assert len((root / NOTEBOOKS / "sweeps/sixty.yaml").read_text().splitlines()) <= 10
 
 
 def test_all_mistakes_are_told_at_once(notebook):

@@ -18,7 +18,7 @@ def mean_and_runs(table: pd.DataFrame, value: str, by: Sequence[str]) -> Figure:
     """
     x, hue, *rest = [*by[:2], *[None] * (2 - len(by[:2])), *by[2:]]
     words = table[list(by)].astype(str)
-    words["panel"] = words[rest].agg(", ".join, axis=1) if rest else ""
+    words["panel"] = words[rest].agg(lambda row: ", ".join(f"{n}={v}" for n, v in row.items()), axis=1) if rest else ""
     words[value] = table[value]
     x = x or words.columns[-2]  # the empty panel: one group of all runs
     wide = 0.8 + 0.55 * words[x].nunique() * max(1, words[hue].nunique() / 2 if hue else 1)
@@ -39,7 +39,7 @@ def mean_and_runs(table: pd.DataFrame, value: str, by: Sequence[str]) -> Figure:
         dodge = {"dodge": 0.8 * (n - 1) / n} if n > 1 else {}
         sns.pointplot(
             **order, **look, **dodge, errorbar="sd", linestyle="none", capsize=0.1, err_kws={"linewidth": 1.2},
-            markers=list(MARKERS[i % len(MARKERS)] for i in range(n)), markersize=6, legend=bool(hue),
+            markers=[MARKERS[i % len(MARKERS)] for i in range(n)] if hue else "o", markersize=6, legend=bool(hue),
         )  # fmt: skip
         axis.set(title=panel, xlabel=x if by else "", ylabel=f"{value}, mean ± sd")
         axis.tick_params(axis="x", rotation=30 if words[x].str.len().max() > 6 else 0)
