@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from . import job
 from .__main__ import NOTEBOOKS
-from .batch import cores
 from .benchmark import RESULTS
+from .engines import cores
 from .results import gather
 from .rows import Rows, versions
 

@@ -18,22 +18,18 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib
-import inspect
 import itertools
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import yaml
 
-from .notebook import code_cells
-from .parameters import MISSING, Parameter, of_function, of_notebook
+from . import task as tasks
+from .parameters import MISSING
+from .task import Task, code_of
 
 KEYS = ("notebook", "function", "grid", "list", "exclude")
 OUT = "out"  # the parameter that gets the run's folder
@@ -46,21 +42,6 @@ class SweepError(ValueError):
         self.mistakes = list(dict.fromkeys(mistakes))
         head = "" if len(self.mistakes) == 1 else f"{where} has {len(self.mistakes)} mistakes, nothing was started:\n  "
         super().__init__(head + "\n  ".join(self.mistakes))
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is run: a notebook (`path`, absolute) or a function ("package.module:name"), as it is now.
-
-    source: hash of its code; commit: of the repository it lies in, None if in none
-    """
-
-    name: str
-    notebook: str | None
-    function: str | None
-    parameters: dict[str, Parameter]
-    source: str
-    commit: str | None
 
 
 @dataclass(frozen=True)
@@ -127,107 +108,62 @@ def _shape(spec) -> list[str]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# What is run
-
-
 def _tasks(spec: Mapping, folder: Path, mistakes: list[str]) -> list[Task]:
     key = "notebook" if "notebook" in spec else "function"
     names = spec[key] if isinstance(spec[key], list) else [spec[key]]
-    tasks = []
+    found = []
     for name in names:
         try:
-            tasks.append(_notebook(folder / str(name)) if key == "notebook" else _function(str(name)))
+            found.append(tasks.of_notebook(folder / str(name)) if key == "notebook" else tasks.of_function(str(name)))
         except (ValueError, OSError) as error:
             mistakes.append(str(error))
-    stems = [task.name for task in tasks]
+    stems = [one.name for one in found]
     mistakes += [f"Two notebooks are called {stem}: name them apart." for stem in set(stems) if stems.count(stem) > 1]
-    return tasks
+    return found
 
 
-def _notebook(path: Path) -> Task:
-    if not path.exists():
-        raise ValueError(f"There is no notebook {path}.")
-    try:
-        parameters = of_notebook(path)
-    except SyntaxError as error:
-        raise ValueError(f"The `parameters` cell of {path} is no Python: {error}.") from None
-    return Task(path.stem, str(path.resolve()), None, parameters, _hash(_text(path)), _commit(path.parent))
-
-
-def _function(name: str) -> Task:
-    module, _, attribute = name.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-        source = _package(sys.modules[module.partition(".")[0]])
-    except Exception as error:  # whatever the module raises
-        raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
-    folder = Path(inspect.getsourcefile(function)).parent
-    return Task(name, None, name, of_function(function), _hash(source), _commit(folder))
-
-
-def _package(top: ModuleType) -> str:
-    """The source of a module, or of all modules of a package."""
-    if not hasattr(top, "__path__"):
-        return inspect.getsource(top)
-    files = [file for folder in top.__path__ for file in Path(folder).rglob("*.py")]
-    return "\n".join(file.read_text() for file in sorted(files))
-
-
-def _text(notebook: str | Path) -> str:
-    return "\n".join(cell["source"] for cell in code_cells(notebook))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _commit(folder: Path) -> str | None:
-    """The commit of the repository that holds `folder`, with "-dirty" where files differ from it."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-# --------------------------------------------------------------------------------------------------
-# Parameter sets
-
-
-def _runs(task: Task, spec: Mapping, mistakes: list[str]) -> list[Run]:
-    """The runs of one task; what is wrong with them is added to `mistakes`."""
-    grid = {k: v if isinstance(v, list) else [v] for k, v in (spec.get("grid") or {}).items()}
-    entries, exclude = spec.get("list") or [{}], spec.get("exclude") or []
+def _sets(task: Task, spec: Mapping, mistakes: list[str]) -> list[dict]:
+    """The parameter sets of a task, as the spec combines them; what is wrong is added to `mistakes`."""
+    given = lambda entry: {name: _value(task, name, value, mistakes) for name, value in entry.items()}
+    grid = {name: v if isinstance(v, list) else [v] for name, v in (spec.get("grid") or {}).items()}
     grid = {name: [_value(task, name, v, mistakes) for v in values] for name, values in grid.items()}
-    entries = [{name: _value(task, name, v, mistakes) for name, v in entry.items()} for entry in entries]
-    exclude = [{name: _value(task, name, v, mistakes) for name, v in entry.items()} for entry in exclude]
+    entries = [given(entry) for entry in spec.get("list") or [{}]]
+    exclude = [given(entry) for entry in spec.get("exclude") or []]
     sets = [{**entry, **dict(zip(grid, values))} for entry in entries for values in itertools.product(*grid.values())]
     fits = lambda entry, given: all(given.get(k, _default(task, k)) == v for k, v in entry.items())
     known = [entry for entry in exclude if set(entry) <= set(task.parameters)]
     mistakes += [f"exclude: no run has {entry}." for entry in known if not any(fits(entry, s) for s in sets)]
-    sets = [given for given in sets if not any(fits(entry, given) for entry in exclude)]
-    if not sets:
-        mistakes.append("exclude: no run is left.")
+    left = [given for given in sets if not any(fits(entry, given) for entry in exclude)]
+    mistakes += [] if left else ["exclude: no run is left."]
+    return left
+
+
+def _runs(task: Task, spec: Mapping, mistakes: list[str]) -> list[Run]:
+    """The runs of a task; what is wrong with them is added to `mistakes`."""
+    runs: dict[str, Run] = {}
+    sets = _sets(task, spec, mistakes)
     varying = [n for n in task.parameters if len({repr(s.get(n, _default(task, n))) for s in sets}) > 1]
-    runs = []
     for given in sets:
         values = {name: given.get(name, p.default) for name, p in task.parameters.items() if name != OUT}
-        mistakes += [f"{name} has no default: give it a value." for name, v in values.items() if v is MISSING]
-        stale = {n: sorted(p.uses & set(given)) for n, p in task.parameters.items() if n not in given}
-        mistakes += [
-            f"{name} is computed from {', '.join(uses)} in the `parameters` cell and would keep its old value: "
-            f"give it, too, or compute it in a later cell."
-            for name, uses in stale.items() if uses
-        ]  # fmt: skip
-        runs.append(Run(task, given, values, ", ".join(f"{name}={values[name]}" for name in varying if name != OUT)))
-    _choices(task, runs, mistakes)
-    keys: dict[str, Run] = {}
-    for run in runs:
-        if run.key in keys and set(run.given) <= set(task.parameters):
-            mistakes.append(f"Two runs of {task.name} are the same: {run.given or 'defaults only'}.")
-        keys[run.key] = run
-    return runs
+        run = Run(task, given, values, ", ".join(f"{name}={values[name]}" for name in varying))
+        mistakes += _faults(run)
+        if run.key in runs and set(given) <= set(task.parameters):
+            mistakes.append(f"Two runs of {task.name} are the same: {given or 'defaults only'}.")
+        runs[run.key] = run
+    _choices(task, list(runs.values()), mistakes)
+    return list(runs.values())
+
+
+def _faults(run: Run) -> Iterator[str]:
+    """Parameters without a value, or with one that would be stale."""
+    for name, parameter in run.task.parameters.items():
+        if run.parameters.get(name) is MISSING:
+            yield f"{name} has no default: give it a value."
+        if name not in run.given and (changed := sorted(parameter.uses & set(run.given))):
+            yield (
+                f"{name} is computed from {', '.join(changed)} in the `parameters` cell and would keep its old value: "
+                f"give it, too, or compute it in a later cell."
+            )
 
 
 def _default(task: Task, name: str):
@@ -256,7 +192,7 @@ def _close(name: str, names) -> str:
 
 def _choices(task: Task, runs: list[Run], mistakes: list[str]) -> None:
     """Ask `lesson.check_parameters` about the parameters it knows, for a notebook that is one of forgetkit's."""
-    if not task.notebook or not re.search(r"^\s*(from|import) forgetkit\b", _text(task.notebook), re.M):
+    if not task.notebook or not re.search(r"^\s*(from|import) forgetkit\b", code_of(task.notebook), re.M):
         return
     from .lesson import CHECKED, check_parameters
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from forgetkit import batch, job, overhead, results
+from forgetkit import batch, engines, job, overhead, results
 from forgetkit.sweep import SweepError
 
 WORK = """\
@@ -227,14 +227,14 @@ def test_an_engine_that_breaks_is_told_and_nothing_is_recorded(work, monkeypatch
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    assert batch.gpus() == ["4", "7"]
+    assert engines.gpus() == ["4", "7"]
     monkeypatch.setattr(job, "perform", lambda j: time.sleep(0.2) or (j["env"].get("CUDA_VISIBLE_DEVICES"), ""))
-    with batch._local(2) as pool:
-        assert {f.result()[0] for f in [pool.submit(batch._perform, {"env": {}}) for _ in range(4)]} == {"4", "7"}
+    with engines._local(2) as pool:
+        assert {f.result()[0] for f in [pool.submit(engines._perform, {"env": {}}) for _ in range(4)]} == {"4", "7"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert batch.gpus() == [] and batch.default_workers(1) == 1
-    with batch._local(2) as pool:
-        assert pool.submit(batch._perform, {"env": {}}).result()[0] is None
+    assert engines.gpus() == [] and engines.default_workers(1) == 1
+    with engines._local(2) as pool:
+        assert pool.submit(engines._perform, {"env": {}}).result()[0] is None
 
 
 # --------------------------------------------------------------------------------------------------
