@@ -61,13 +61,14 @@ def trivial(folder: Path, runs: int) -> dict:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     notebook.cells = [
-        nbformat.v4.new_code_cell("i = 0\nout = '.'", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("seed = 0\nout = '.'", metadata={"tags": ["parameters"]}),
         nbformat.v4.new_code_cell(
-            "with open(f'{out}/table.csv', 'w') as file:\n    file.write(f'square\\n{i * i}\\n')"
+            "from pathlib import Path\n\nPath(out).mkdir(exist_ok=True)\n"
+            "(Path(out) / 'table.csv').write_text(f'square\\n{seed * seed}\\n');"
         ),
     ]
     nbformat.write(notebook, folder / "trivial.ipynb")
-    return {"notebook": "trivial.ipynb"}
+    return {"notebook": "trivial.ipynb", "grid": {"seed": list(range(runs))}}
 
 
 def finished(folder: Path) -> dict[str, float]:
@@ -149,12 +150,12 @@ def kill(folder: Path, runs: int, kills: int = 10) -> Figures:
     again += sum(found.get(name) != ended for name, ended in known.items())
     rows = table["seed"].value_counts()
     wrong = int((table["square"] != table["seed"] ** 2).sum())
+    missing = sum(rows.get(i, 0) != 1 for i in range(runs))
     return {
-        f"finished runs of {runs} lost or done twice, {killed} kills": (again, "runs"),
-        f"sets missing, doubled or wrong in the table, {killed} kills": (
-            wrong + sum(rows.get(i, 0) != 1 for i in range(runs)), "sets",
-        ),
-    }  # fmt: skip
+        f"kill -9 of a sweep of {runs} trivial runs": (killed, "times"),
+        "finished runs lost or done twice after the kills": (again, "runs"),
+        "sets missing, doubled or wrong in the table after the kills": (wrong + missing, "sets"),
+    }
 
 
 MEASURES = {"papermill": (papermill, 3), "workers": (workers, 4), "many": (many, 1000), "kill": (kill, 60)}
