@@ -90,7 +90,7 @@ def _job(run: Run, out: Path, found: dict | None) -> dict:
         "root": str(out), "name": name, "key": run.key, "task": task.name, "notebook": task.notebook,
         "function": task.function, "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters,
         "source": task.source, "commit": task.commit, "redo": found and found["ended"], "cwd": os.getcwd(),
-        "env": {"TQDM_DISABLE": "1"},
+        "env": {"TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60"},  # some bars say themselves whether they show
     }  # fmt: skip
 
 
