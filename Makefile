@@ -29,6 +29,7 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.studies soup
 	$(BIN)/python -m forgetkit.studies probe
 	$(BIN)/python -m forgetkit.studies cost
+	$(BIN)/python -m forgetkit.overhead papermill workers many kill
 	$(BIN)/python -m forgetkit.report
 
 # Every notebook and its solutions, executed in place as they are committed.

@@ -1,8 +1,8 @@
 """The benchmark: every method on every subgroup, `python -m forgetkit.benchmark tune | run` (see `--help`).
 
-Rows are appended to `docs/results`, one at a time; what is there already is not computed again. `tune` scores
-settings on validation images of the subgroups in `TUNED_ON`; `run` reads the test images, once a method,
-subgroup and seed.
+Rows are appended to `docs/results`; what is there already is not computed again. `tune` scores settings on
+validation images of the subgroups in `TUNED_ON`; `run` reads the test images, once a method, subgroup and seed. It is a
+sweep (`forgetkit.batch`) of `subgroup`, whose rows are put into the table as its runs end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import psutil
 import torch
 from tqdm import tqdm
 
+from . import batch, job
 from .baselines import BASELINES
 from .clips import Clip
 from .compare import kept
@@ -183,16 +185,50 @@ def shared(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[where.isin(set.intersection(*by_method))] if by_method else rows
 
 
-def run(clip: Clip, methods: list[str], seeds: list[int], subgroups: list[str], out: Path) -> pd.DataFrame:
-    """Every method on test images, all subgroups and seeds; ablations and stages on those of `ABLATED_ON` only."""
-    rows = Rows(out, ["method", "kind", "target", "seed"])
-    runs = [
-        (method, {}, kind, target, seed)
-        for seed, (kind, target) in itertools.product(seeds, SUBGROUPS)
-        for method in methods
-        if (not subgroups or target in subgroups) and (whole(method) or (kind, target) in ABLATED_ON)
-    ]
-    return measure(clip, runs, "test", rows)
+KEY = ["method", "kind", "target", "seed"]  # of a row of `run`
+
+
+def subgroup(kind: str, target: str, seed: int, methods: list[str], device: str, out: Path) -> pd.DataFrame:
+    """Rows of these methods, and of the original, on test images of one subgroup and seed; also in `out`."""
+    runs = [(method, {}, kind, target, seed) for method in methods]
+    return measure(load_clip("mini", device=device), runs, "test", Rows(out / "rows.csv", KEY))
+
+
+def run(
+    device: str, methods: list[str], seeds: list[int], subgroups: list[str], out: Path, workers: int = 1,
+    folder: Path = Path("runs/benchmark"),
+) -> pd.DataFrame:  # fmt: skip
+    """Every method on test images, all subgroups and seeds; ablations and stages on those of `ABLATED_ON` only.
+
+    One run a subgroup and seed, in `folder` until its rows are in the table `out`. Seconds in the table are comparable
+    among rows of the same `workers`.
+    """
+    rows, sets = Rows(out, KEY), []
+    for seed, (kind, target) in itertools.product(seeds, SUBGROUPS):
+        asked = [m for m in methods if whole(m) or (kind, target) in ABLATED_ON]
+        missing = [m for m in asked if (m, kind, target, seed) not in rows]
+        if missing and (not subgroups or target in subgroups):
+            sets.append({"kind": kind, "target": target, "seed": seed, "methods": missing})
+    if sets:
+        spec = {"function": "forgetkit.benchmark:subgroup", "grid": {"device": device}, "list": sets}
+        try:
+            status = batch.run(spec, folder, workers=workers, changed="rerun", retry_failed=True)
+        finally:
+            rows = merge(folder, out)
+        if status["failed"]:
+            raise RuntimeError(f"{status['failed']} of {len(sets)} runs failed: result.json in {folder} says why.")
+    return rows.table
+
+
+def merge(folder: Path, out: Path) -> Rows:
+    """Put the rows of finished runs into the table, and their folders away: what is done stands in the table alone."""
+    rows = Rows(out, KEY)
+    for done in sorted(folder.glob("*-*")):
+        if (found := job.read(done)) and found["status"] == "done":
+            table = pd.read_csv(done / job.TABLE)
+            rows.add(*(row for row in table.to_dict("records") if tuple(row[k] for k in KEY) not in rows))
+            shutil.rmtree(done)
+    return rows
 
 
 def all_methods() -> list[str]:
@@ -218,10 +254,12 @@ def main(argv: list[str] | None = None) -> None:
         if name == "run":
             sub.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
             sub.add_argument("--subgroups", nargs="+", default=[], help="targets; all, unless named")
+            sub.add_argument("--workers", type=int, default=1, help="subgroups at a time")
     args = vars(parser.parse_args(argv))
-    command, device = args.pop("command"), args.pop("device")
-    table = {"tune": tune, "run": run}[command](load_clip("mini", device=device), **args)
-    if command == "tune":
+    if args.pop("command") == "run":
+        table = run(**args)
+    else:
+        table = tune(load_clip("mini", device=args.pop("device")), **args)
         for method in args["methods"]:
             print(f"best for {method}: {best_setting(table, method)}")
     print(table.groupby("method")[["target_acc", "score", "seconds"]].mean().round(1).to_string())

@@ -19,7 +19,7 @@ from .compare import kept_at
 from .recipe import Recipe
 from .studies import SIZES
 
-FILES = ("README.md", "docs/method.md", "docs/benchmark.md", "forgetkit/mini/README.md")
+FILES = ("README.md", "docs/method.md", "docs/benchmark.md", "docs/batches.md", "forgetkit/mini/README.md")
 ACCURACIES = ["target", "retain", "other", "fashion", "quickdraw", "emoji"]
 
 
@@ -180,9 +180,18 @@ def speed(results: Path) -> str:
     return markdown(pd.DataFrame(lines))
 
 
+def batch(results: Path) -> str:
+    """What sweeps cost, a figure a line."""
+    if not (results / "batch.csv").exists():
+        return "(not measured yet)"
+    rows = pd.read_csv(results / "batch.csv")
+    rows["measured"] = [f"{value:.4g} {unit}" for value, unit in zip(rows["value"], rows["unit"])]
+    return markdown(rows[["what", "measured", "device"]].rename(columns={"what": ""}))
+
+
 TABLES = {
     "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
-    "settings": settings, "soup": soup, "probe": probe, "front": front, "cost": cost, "speed": speed,
+    "settings": settings, "soup": soup, "probe": probe, "front": front, "cost": cost, "speed": speed, "batch": batch,
 }  # fmt: skip
 
 

@@ -29,6 +29,8 @@ class Rows:
 
     def add(self, *rows: dict) -> None:
         """Append rows, and replace the file in one step."""
+        if not rows:
+            return
         new = pd.DataFrame(rows)
         self.table = pd.concat([self.table, new], ignore_index=True) if len(self.table) else new
         self.file.parent.mkdir(parents=True, exist_ok=True)

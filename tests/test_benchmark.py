@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from forgetkit import Recipe
+from forgetkit import Recipe, job
 from forgetkit.baselines import BASELINES
 from forgetkit.benchmark import (
     ABLATED_ON,
@@ -20,6 +20,7 @@ from forgetkit.benchmark import (
     main,
     measure,
     peak_memory,
+    run,
     unlearned,
 )  # fmt: skip
 from forgetkit.kinds import targets
@@ -60,6 +61,50 @@ def test_rows_are_whole_and_not_computed_twice(mini, colours, prototypes, tmp_pa
     assert stored["method"].tolist() == ["original", "ga", "default", "ga", "default"]
     assert {"target_acc", "retain", "other", "score", "seconds", "peak_mb", "torch", "device"} <= set(stored)
     assert not list(tmp_path.glob("*.part"))
+
+
+def finished(folder, rows):
+    """A run's folder as a sweep leaves it."""
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(folder / job.TABLE, index=False)
+    job.write(folder, {"status": "done"})
+
+
+def test_run_asks_for_what_is_missing_and_puts_it_into_the_table(tmp_path, monkeypatch):
+    row = {"method": "ga", "kind": "class", "target": "cat", "seed": 0, "score": 12.345}
+    original = {**row, "method": "original", "score": None}
+    pd.DataFrame([original, row]).to_csv(tmp_path / "rows.csv", index=False)
+    asked, folder = [], tmp_path / "sweep"
+
+    def fake(spec, folder, **_):
+        asked.extend(spec["list"])
+        finished(folder / "one-1", [{**original, "score": 99.0}, {**row, "method": "lip", "score": 1.0}])
+        finished(folder / "two-2", [{**row, "seed": 1, "score": 2.0}])
+        finished(folder / "bad-3", [])
+        job.write(folder / "bad-3", {"status": "failed"})
+        return {"done": 2, "failed": 1}
+
+    monkeypatch.setattr("forgetkit.benchmark.batch.run", fake)
+    with pytest.raises(RuntimeError, match="1 of 2 runs failed"):
+        run("cpu", ["ga", "lip", "default without guard"], [0, 1], ["cat"], tmp_path / "rows.csv", folder=folder)
+    assert [(s["seed"], s["methods"]) for s in asked] == [
+        (0, ["lip", "default without guard"]), (1, ["ga", "lip", "default without guard"]),
+    ]  # fmt: skip
+    table = pd.read_csv(tmp_path / "rows.csv")
+    assert table["score"].tolist()[1:] == [12.345, 1.0, 2.0] and len(table) == 4, "what was there is left alone"
+    assert [f.name for f in folder.iterdir()] == ["bad-3"], "what is in the table is remembered there alone"
+
+
+@pytest.mark.slow
+def test_a_run_through_the_sweep_gives_the_committed_row(tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    main(["run", "--methods", "projection", "--seeds", "0", "--subgroups", "truck", "--out", "rows.csv"])
+    found = pd.read_csv("rows.csv").set_index("method")
+    rows = pd.read_csv(request.config.rootpath / "docs/results/benchmark.csv").query("target == 'truck' and seed == 0")
+    for method, row in rows[rows["method"].isin(["original", "projection"])].set_index("method").iterrows():
+        assert (
+            abs(found.loc[method, ["target_acc", "retain", "other"]] - row[["target_acc", "retain", "other"]]).max() < 1
+        )
 
 
 def test_best_setting_is_the_best_mean_over_subgroups():

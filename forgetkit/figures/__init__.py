@@ -22,6 +22,7 @@ from .forgetting import accuracy_by_step, adapter_gradients, gradient_squares, l
 from .reminding import alignment_curves, channel_means, drift, pixel_grid, strength, teachers, variations, weight_path
 from .restoring import distance_bars, soup_choice, soup_pair, soup_path, soup_point
 from .styles import style_accuracies, style_grid
+from .sweeps import mean_and_runs
 
 __all__ = [
     "COLOURS",
@@ -67,4 +68,5 @@ __all__ = [
     "sensitivity",
     "style_grid",
     "style_accuracies",
+    "mean_and_runs",
 ]
