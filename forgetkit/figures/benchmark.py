@@ -92,11 +92,11 @@ def fronts(rows: pd.DataFrame) -> Figure:
 
 
 def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:
-    """A panel a knob: Score of the three stages' result by its value, a line a target; the default is marked.
+    """A panel a knob: Score and target accuracy of the result by its value, for each target; the default is marked.
 
-    rows: `knob`, `value`, `target`, `model`, `score`, `target_acc`; the second line of a panel is the target's accuracy
+    A thin line is the Score after stage 1 alone. rows: `knob`, `value`, `target`, `model`, `score`, `target_acc`
     """
-    rows = rows[rows["model"] == "restore"]
+    first, rows = (rows[rows["model"] == model] for model in ("forget", "restore"))
     knobs = list(dict.fromkeys(rows["knob"]))
     wide = -(-len(knobs) // 2)
     figure, axes = plt.subplots(2, wide, figsize=(2.5 * wide, 4.6), sharey=True, squeeze=False)
@@ -113,6 +113,9 @@ def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:
                 found["value"], found["target_acc"], marker=marker, color=COLOURS[colour], ls=":", mfc="white",
                 label=f"target accuracy, {target}",
             )  # fmt: skip
+            early = first[(first["knob"] == knob) & (first["target"] == target)].sort_values("value")
+            label = f"Score after stage 1, {target}"
+            axis.plot(early["value"], early["score"], color=COLOURS[colour], lw=0.8, ls="-.", label=label)
         axis.axvline(default[knob], color="black", lw=0.8, ls="--", zorder=0)
         axis.set(xscale="log", xlabel=knob, ylim=(-4, 104))
         values = sorted(rows.loc[rows["knob"] == knob, "value"].unique())
