@@ -61,7 +61,9 @@ def spec(file="s.yaml", function="work:rows", **content) -> str:
 
 
 def start(*args) -> subprocess.Popen:
-    return subprocess.Popen([*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background ignore Ctrl-C
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([*COMMAND, *args], **pipes, preexec_fn=heard)
 
 
 def run(*args) -> tuple[int, str]:
