@@ -32,6 +32,7 @@ BUSY = 75  # exit status: another process has this run in hand
 VERSIONS = ("forgetkit", "papermill", "numpy", "torch", "open_clip_torch")
 _alive: set[subprocess.Popen] = set()
 _stopping = threading.Event()
+_last_word = threading.Lock()  # of the side that works: either its result is written, or it is being ended
 
 
 def folder_of(root: Path, job: dict) -> Path:
@@ -169,10 +170,14 @@ def main() -> int:
 
 
 def _end_with_parent() -> None:
-    """Nothing more is written to standard input: it ends when the parent does."""
+    """Nothing more is written to standard input: it ends when the parent does.
+
+    From here on no result is written: a kernel that is ended here would look like one that failed.
+    """
     os.read(0, 1)
-    _end_children()
-    os._exit(1)
+    with _last_word:
+        _end_children()
+        os._exit(1)
 
 
 def _end_children() -> None:
@@ -201,7 +206,8 @@ def _work(job: dict, folder: Path) -> None:
             print(failure["traceback"], file=sys.stderr)
     _end_children()
     status = {"status": "failed" if failure else "done"}
-    write(folder, {**_note(job, started), "peak_mb": round(memory["MB"]), **status, **failure})
+    with _last_word:
+        write(folder, {**_note(job, started), "peak_mb": round(memory["MB"]), **status, **failure})
 
 
 def _notebook(job: dict, folder: Path) -> None:

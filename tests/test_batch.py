@@ -338,6 +338,27 @@ def test_memory_and_speed_stay_as_they_are_over_many_runs(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_being_ended_leaves_no_result(work):
+    """Its kernel is killed first, and whoever waits for that kernel must not take it for a failure."""
+    given = {"task": "t", "parameters": {}, "source": "", "commit": None, "notebook": None, "out": True}
+    code = f"""
+import os, threading, time
+from pathlib import Path
+from forgetkit import job
+ended = {{**{given!r}, "function": "work:rows"}}
+work = lambda a: threading.Thread(target=job._work, args=({{**ended, "given": {{"a": a}}}}, Path(str(a))), daemon=True)
+first, second = work(13), work(13)
+first.start(); first.join()
+assert job.read(Path("13"))["status"] == "failed"
+job._last_word.acquire()  # as it does that ends the process
+second.start(); second.join(3)
+os._exit(3 if second.is_alive() and job.read(Path("13")) is None else 1)
+"""
+    env = {**os.environ, "PYTHONPATH": str(work)}
+    assert subprocess.run([sys.executable, "-c", code], env=env, timeout=120).returncode == 3
+
+
+@pytest.mark.slow
 def test_kill_9_at_random_moments_loses_and_doubles_nothing(tmp_path):
     _, (again, _), (wrong, _) = overhead.kill(tmp_path, 10, kills=3).values()
     assert again == wrong == 0
