@@ -15,7 +15,7 @@ import torch.nn.functional as F
 @functools.lru_cache(maxsize=64)
 def on_device(index: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """The indices as a tensor on the device, copied there once: a list as an index is copied, and waited for, anew."""
-    return torch.tensor(index, device=device)
+    return torch.tensor(index, dtype=torch.long, device=device)  # also of none
 
 
 def class_distillation(

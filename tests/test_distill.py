@@ -64,3 +64,11 @@ def test_noise_has_no_data_in_it(mini):
     low, high = mini.pixel_range()
     assert a.shape == (4, 3, 64, 64) and (a >= low).all() and (a <= high).all()
     assert not torch.equal(a, b)
+
+
+def test_with_every_class_removed_there_is_nothing_to_distil():
+    """A whole style is forgotten over all classes: nothing else is left to call its images."""
+    student = HEAD[[0, 1]].clone().requires_grad_()
+    loss = class_distillation(student, HEAD[[1, 0]], HEAD, SCALE, without=list(range(len(HEAD))))
+    loss.backward()
+    assert loss.item() == 0 and student.grad.abs().sum() == 0
