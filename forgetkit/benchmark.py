@@ -11,7 +11,6 @@ import argparse
 import itertools
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,19 +102,13 @@ def peak_memory(device: torch.device, every: float = 0.05):
         yield found
         found["MB"] = torch.cuda.max_memory_allocated(device) / 1e6
         return
-    process, done = psutil.Process(), threading.Event()
+    process = psutil.Process()
 
-    def watch():
-        while not done.wait(every):
-            found["MB"] = max(found["MB"], process.memory_info().rss / 1e6)
+    def look() -> None:
+        found["MB"] = max(found["MB"], process.memory_info().rss / 1e6)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with job.watched(look, every):
         yield found
-    finally:
-        done.set()
-        thread.join()
 
 
 def measure(clip: Clip, runs: Iterable[tuple], part: str, rows: Rows, load: Callable = tutorial_sets) -> pd.DataFrame:

@@ -66,20 +66,21 @@ def key(stage: str, *inputs) -> str:
             digest.update(repr((part.model, part.model.visual.preprocess_cfg)).encode())  # also the activation
             digest.update(repr(part.record.get("layers")).encode())
             for name, tensor in sorted(part.model.state_dict().items()):  # a merged adapter changes their order
-                _add(digest, name, tensor)
+                add_tensor(digest, name, tensor)
         elif isinstance(part, Splits):
             for images in (part.forget, part.retain, *part.calibration.values()):
                 _add_set(digest, images)
         elif isinstance(part, Recipe):
             digest.update(repr(part.read_by(stage)).encode())
         elif isinstance(part, torch.Tensor):
-            _add(digest, "tensor", part)
+            add_tensor(digest, "tensor", part)
         elif part is not None:
             raise TypeError(f"A stage's result cannot be kept by an input of type {type(part).__name__}.")
     return digest.hexdigest()[:24]
 
 
-def _add(digest, name: str, tensor: torch.Tensor) -> None:
+def add_tensor(digest, name: str, tensor: torch.Tensor) -> None:
+    """Feed a tensor to a hash, with its name, shape and type."""
     digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
     digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 

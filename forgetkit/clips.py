@@ -1,4 +1,4 @@
-"""CLIP models: prepare images for one, embed images and class names (`checkpoints` loads them).
+"""CLIP models: prepare images for one, embed images and class names (`loading` loads them).
 
 A `Clip` is an `open_clip` model with the tokenizer and preprocessing that belong to it. The stages take one
 and return a new one; nothing changes a model in place.

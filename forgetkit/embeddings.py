@@ -18,6 +18,7 @@ import open_clip
 import torch
 from safetensors.torch import load_file, save_file
 
+from .cache import add_tensor
 from .clips import Clip, describe
 from .data import DataError, ImageSet, cache_folder
 from .lazy import ImageFiles
@@ -93,8 +94,7 @@ def _digest(clip: Clip, prefix: str, also) -> str:
         digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     for name, tensor in clip.model.state_dict().items():
         if name.startswith(prefix):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            add_tensor(digest, name, tensor)
     return digest.hexdigest()
 
 

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -244,7 +245,7 @@ def _failure(error: BaseException, notebook: Path) -> dict:
 @contextmanager
 def tree_memory(every: float = 0.2):
     """A dict whose "MB" is, after the block, the most that this process and its children held together."""
-    found, done, me = {"MB": 0.0}, threading.Event(), psutil.Process()
+    found, me = {"MB": 0.0}, psutil.Process()
 
     def look() -> None:
         held = 0
@@ -255,6 +256,15 @@ def tree_memory(every: float = 0.2):
                 continue
         found["MB"] = max(found["MB"], held / 1e6)
 
+    with watched(look, every):
+        yield found
+
+
+@contextmanager
+def watched(look: Callable[[], None], every: float):
+    """Call `look` in a thread at once, then after every so many seconds until the block ends."""
+    done = threading.Event()
+
     def watch() -> None:
         look()
         while not done.wait(every):
@@ -263,7 +273,7 @@ def tree_memory(every: float = 0.2):
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield found
+        yield
     finally:
         done.set()
         thread.join()
