@@ -25,12 +25,12 @@ from .baselines import BASELINES
 from .clips import Clip
 from .compare import kept
 from .data import CIFAR10
-from .evaluate import accuracies, score
+from .evaluate import accuracies
 from .kinds import tutorial_sets
 from .loading import load_clip
 from .pipeline import unlearn
 from .recipe import Recipe
-from .rows import Rows, versions
+from .rows import Rows, measured, versions
 
 RESULTS = Path("docs/results")
 # Two targets of the benchmark and a cluster that is none: tuned on whole classes alone, a method fails on parts of one.
@@ -133,21 +133,16 @@ def measure(clip: Clip, runs: Iterable[tuple], part: str, rows: Rows, load: Call
         before = originals[kind, target]
         first = {**names, "method": "original", "setting": "{}", "seed": 0}
         if tuple(first[k] for k in rows.key) not in rows:
-            rows.add({**first, **_row(before, None), "seconds": 0.0, "peak_mb": 0.0, **where})
+            rows.add({**first, **measured(before, None), "seconds": 0.0, "peak_mb": 0.0, **where})
         with peak_memory(clip.device) as memory:
             result, seconds = unlearned(method, clip, sets, head, seed, **settings)
         after = accuracies(result, columns)
         alpha = result.record.get("alpha")
         rows.add(
-            {**names, **_row(after, before), "seconds": round(seconds, 2), "peak_mb": round(memory["MB"]), **where}
+            {**names, **measured(after, before), "seconds": round(seconds, 2), "peak_mb": round(memory["MB"]), **where}
             | {"alpha": alpha}
         )
     return rows.table
-
-
-def _row(found: dict, original: dict | None) -> dict:
-    values = {("target_acc" if name == "target" else name): round(value, 3) for name, value in found.items()}
-    return {**values, "score": round(score(found, original), 3) if original else None}
 
 
 def tune(clip: Clip, methods: list[str], out: Path) -> pd.DataFrame:

@@ -109,19 +109,29 @@ def _read(entry: Path, like: Clip) -> Clip | None:
 
 
 def _write(entry: Path, clip: Clip) -> None:
-    """Keep the model, in one step, so that a half-written entry is never taken for whole."""
+    def write(half: Path) -> None:
+        half.mkdir()
+        weights = {name: tensor.contiguous() for name, tensor in clip.model.visual.state_dict().items()}
+        save_file(weights, half / "visual.safetensors")
+        (half / "record.json").write_text(json.dumps({"name": clip.name, "record": clip.record}))
+
+    keep(entry, write, KEPT, "The stage")
+
+
+def keep(entry: Path, write: Callable[[Path], None], most: int, what: str) -> None:
+    """Let `write` make a file or folder, put it at `entry` in one step, and leave the `most` last used entries there.
+
+    A half-written entry is never taken for whole. A full disk costs a warning that names `what` was computed.
+    """
+    folder = entry.parent
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".", ignore_cleanup_errors=True) as temporary:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as temporary:
             half = Path(temporary) / entry.name
-            half.mkdir()
-            weights = {name: tensor.contiguous() for name, tensor in clip.model.visual.state_dict().items()}
-            save_file(weights, half / "visual.safetensors")
-            (half / "record.json").write_text(json.dumps({"name": clip.name, "record": clip.record}))
-            if not entry.exists():
+            write(half)
+            if not entry.is_dir():  # another process may have been faster
                 os.replace(half, entry)
-        entries = sorted(entry.parent.glob("[a-z]*"), key=os.path.getmtime)
-        for old in entries[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        for old in sorted(folder.glob("[a-z]*"), key=os.path.getmtime)[:-most]:
+            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
     except OSError as error:
-        log.warning("The stage is computed, but could not be kept in %s (%s).", entry.parent, error)
+        log.warning("%s is computed, but could not be kept in %s (%s).", what, folder, error)

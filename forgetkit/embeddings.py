@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import open_clip
 import torch
 from safetensors.torch import load_file, save_file
 
-from .cache import add_tensor
+from .cache import add_tensor, keep
 from .clips import Clip, describe
 from .data import DataError, ImageSet, cache_folder
 from .lazy import ImageFiles
@@ -111,14 +110,5 @@ def _kept(folder: Path | None, name: str, compute: Callable[[], torch.Tensor]) -
     except Exception as error:  # a damaged file, a folder that cannot be read
         log.warning("%s cannot be read (%s) and is made anew.", file, error)
     z = compute().detach().float().cpu().contiguous()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as temporary:
-            half = Path(temporary) / file.name
-            save_file({"z": z}, half)
-            os.replace(half, file)
-        for old in sorted(folder.glob("*.safetensors"), key=os.path.getmtime)[:-KEPT]:
-            old.unlink(missing_ok=True)
-    except OSError as error:
-        log.warning("Embeddings could not be kept in %s (%s).", folder, error)
+    keep(file, lambda half: save_file({"z": z}, half), KEPT, f"{name} (embeddings)")
     return z

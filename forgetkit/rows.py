@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import open_clip
@@ -10,11 +11,19 @@ import pandas as pd
 import torch
 
 from .clips import describe
+from .evaluate import TARGET, score
 
 
 def versions(device: torch.device) -> dict[str, str]:
     """What every row names beside its figures: versions and device."""
     return {"torch": torch.__version__, "open_clip": open_clip.__version__, "device": describe(device)}
+
+
+def measured(found: Mapping[str, float], original: Mapping[str, float] | None) -> dict[str, float | None]:
+    """A row's accuracies, the target's as `target_acc` since `target` names the subgroup, and the Score if there is
+    an original to compare with; three digits."""
+    values = {("target_acc" if name == TARGET else name): round(value, 3) for name, value in found.items()}
+    return {**values, "score": round(score(found, original), 3) if original else None}
 
 
 class Rows:

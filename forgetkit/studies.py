@@ -30,14 +30,14 @@ from .benchmark import RESULTS, peak_memory, recipe_of, unlearned
 from .cache import cached
 from .clips import Clip
 from .data import ImageSet
-from .evaluate import accuracies, score
+from .evaluate import accuracies
 from .forget import forget
 from .kinds import tutorial_sets
 from .loading import load_clip
 from .pipeline import unlearn
 from .recipe import Recipe
 from .remind import remind
-from .rows import Rows, versions
+from .rows import Rows, measured, versions
 from .soup import path
 from .subgroups import Splits
 from .throughput import MODELS, images_per_second, plain_steps, throughput
@@ -99,10 +99,8 @@ def sensitivity(
             models, columns = unlearn(clip, sets, recipe, keep=True), some(sets.validation)
             before = accuracies(clip, columns)
             for model in models[1:]:
-                found = accuracies(model, columns)
-                kept = {**found, "score": score(found, before), "alpha": models[-1].record["alpha"]}
-                kept = {("target_acc" if name == "target" else name): round(v, 3) for name, v in kept.items()}
-                rows.add({**names, "model": model.name, **kept, **versions(clip.device)})
+                found = {**measured(accuracies(model, columns), before), "alpha": models[-1].record["alpha"]}
+                rows.add({**names, "model": model.name, **found, **versions(clip.device)})
     return rows.table
 
 
@@ -221,11 +219,9 @@ def vit(clip: Clip, out: Path = RESULTS / "vit.csv", load: Callable[..., Splits]
         models, columns = unlearn(clip, sets, Recipe.default(**changes), keep=True), some(sets.validation)
         before = accuracies(clip, columns)
         for model in models:
-            found = {**(accuracies(model, columns) if model is not clip else before)}
-            found |= {"score": score(found, before), "seconds": model.record.get("seconds", 0.0)}
-            found = {("target_acc" if name == "target" else name): round(value, 3) for name, value in found.items()}
-            alpha = {"alpha": model.record.get("alpha")}
-            rows.add({**names, "model": model.name, **found, **alpha, **versions(clip.device)})
+            found = measured(accuracies(model, columns) if model is not clip else before, before)
+            found |= {"seconds": round(model.record.get("seconds", 0.0), 2), "alpha": model.record.get("alpha")}
+            rows.add({**names, "model": model.name, **found, **versions(clip.device)})
     return rows.table
 
 

@@ -1,7 +1,8 @@
 """How fast the stages run on models of the paper's size, weights random: `python -m forgetkit.studies gpu`.
 
 Each stage's step stands against a plain open_clip training step of the same model, the same number of images, in the
-same run; and against its floor, which is what its arithmetic alone would take at the speed of the best matrix product.
+same run; and against its floor (`Roofline`): what its operators would at least take at the speeds of the best matrix
+product and of memory, both measured in the same run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 import open_clip
 import pandas as pd
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
 
 from .align import align, gathered
@@ -34,16 +37,25 @@ MODELS = ("RN50", "RN101", "ViT-B-16")
 
 
 def images_per_second(run: Callable[[int], object], images: int, few: int = 5, many: int = 25) -> float:
-    """Speed of a loop `run(steps)` over `images` images a step, without what it does before and after its steps."""
-    run(few)
-    seconds = {}
-    for steps in (few, many):
+    """Speed of a loop `run(steps)` over `images` images a step, without what it does before and after its steps.
+
+    The difference between `many` steps and `few`, each the best of three; twice as many of both where other work on the
+    machine drowns it.
+    """
+
+    def seconds(steps: int) -> float:
         start = time.perf_counter()
         run(steps)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        seconds[steps] = time.perf_counter() - start
-    return images * (many - few) / (seconds[many] - seconds[few])
+        return time.perf_counter() - start
+
+    run(few)
+    while True:
+        short, long = (min(seconds(steps) for _ in range(3)) for steps in (few, many))
+        if long > short:
+            return images * (many - few) / (long - short)
+        few, many = 2 * few, 2 * many
 
 
 def plain_steps(clip: Clip, sets: Splits, batch: int) -> Callable[[int], None]:
@@ -101,18 +113,45 @@ def stage_steps(clip: Clip, sets: Splits, batch: int) -> dict[str, Callable[[int
     }
 
 
-def flops(run: Callable[[int], object], images: int) -> float:
-    """Floating-point operations an image of a step costs, as torch counts them: products and convolutions."""
+class Roofline(TorchDispatchMode):
+    """Counts, of all operators in its block: `flops`, `bytes`, and the `seconds` that they would at least take.
+
+    An operator reads its inputs from memory and writes its outputs there, and computes meanwhile: it takes the longer
+    of the two (Williams et al., 2009). Operations are counted by torch, of products and convolutions; views are free.
+    What a cache holds moves faster than `bytes_s`, so small tensors can beat this floor.
+    """
+
+    def __init__(self, flops_s: float, bytes_s: float):
+        super().__init__()
+        self.flops_s, self.bytes_s = flops_s, bytes_s
+        self.flops, self.bytes, self.seconds = 0, 0, 0.0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        count = flop_registry.get(func._overloadpacket)
+        flops = count(*args, **kwargs, out_val=found) if count else 0
+        read, written = ([x for x in tree_leaves(part) if torch.is_tensor(x)] for part in ((args, kwargs), found))
+        own = {x.untyped_storage().data_ptr() for x in read}
+        view = not func._schema.is_mutable and all(x.untyped_storage().data_ptr() in own for x in written)
+        moved = 0 if view else sum(x.numel() * x.element_size() for x in (*read, *written))
+        self.flops, self.bytes = self.flops + flops, self.bytes + moved
+        self.seconds += max(flops / self.flops_s, moved / self.bytes_s)
+        return found
+
+
+def work(run: Callable[[int], object], images: int, flops_s: float, bytes_s: float) -> dict[str, float]:
+    """What an image of a step costs: floating-point operations, bytes moved, and the floor in seconds."""
     counts = []
     for steps in (1, 2):
-        with FlopCounterMode(display=False) as counter:
+        with Roofline(flops_s, bytes_s) as counter:
             run(steps)
-        counts.append(counter.get_total_flops())
-    return (counts[1] - counts[0]) / images
+        counts.append(counter)
+    return {n: (getattr(counts[1], n) - getattr(counts[0], n)) / images for n in ("flops", "bytes", "seconds")}
 
 
 def matmul_speed(device: torch.device) -> float:
-    """Operations a second of a large matrix product in the precision that the stages compute in, the best of 5."""
+    """Operations a second of a large matrix product in the precision that the stages compute in."""
     n = 8192 if device.type == "cuda" else 2048
     dtype = torch.bfloat16 if autocast(device)._enabled else torch.float32
     a = torch.randn(n, n, device=device, dtype=dtype)
@@ -121,7 +160,19 @@ def matmul_speed(device: torch.device) -> float:
         for _ in range(steps):
             a @ a
 
-    return max(images_per_second(run, 2 * n**3, 1, 6) for _ in range(5))
+    return images_per_second(run, 2 * n**3, 1, 6)
+
+
+def memory_speed(device: torch.device) -> float:
+    """Bytes a second, read and written, of a large copy in the device's memory."""
+    a = torch.randn(2**28 if device.type == "cuda" else 2**26, device=device)  # 1 GB, 256 MB: no cache holds it
+    b = torch.empty_like(a)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            b.copy_(a)
+
+    return images_per_second(run, 2 * a.numel() * a.element_size(), 1, 6)
 
 
 def throughput(
@@ -129,9 +180,10 @@ def throughput(
 ) -> pd.DataFrame:  # fmt: skip
     """One row a model and stage; what is there already is not measured again.
 
-    images_s, plain_images_s: the stage and the plain step; ratio: the one over the other. gflop: 1e9 operations an
-    image; floor_images_s: what they would allow at `peak_tflops`; floor_share: percent of it that is reached.
-    peak_mb: the most memory held (of the process, on a CPU). batch: a multiple of 4; 256 on a GPU, else 8.
+    images_s, plain_images_s: the stage and the plain step; ratio: the one over the other. gflop, mb: 1e9 operations and
+    1e6 bytes an image; floor_images_s: what they would allow at `peak_tflops` and `peak_gb_s`; floor_share: percent of
+    it that is reached. peak_mb: the most memory held (of the process, on a CPU). batch: a multiple of 4; 256 on a GPU,
+    else 8.
     """
     where = pick_device(device)
     batch = batch or (256 if where.type == "cuda" else 8)
@@ -142,18 +194,22 @@ def throughput(
     for name in tqdm(todo, unit="model"):
         clip = load_clip(name, device=where)
         runs = stage_steps(clip, noise_sets(batch, clip.image_size), batch)
-        plain, peak, measured = None, matmul_speed(where), []
+        flops_s, bytes_s = matmul_speed(where), memory_speed(where)
+        plain, measured = None, []
         for stage, run in tqdm(runs.items(), desc=name, leave=False):
             with peak_memory(where) as memory:
                 speed = images_per_second(run, batch, few, many)
             plain = plain or speed
-            work = flops(run, batch)
+            least = work(run, batch, flops_s, bytes_s)
             measured.append(
                 {
                     "model": name, "batch": batch, "stage": stage, "images_s": round(speed, 2),
-                    "plain_images_s": round(plain, 2), "ratio": round(speed / plain, 3), "gflop": round(work / 1e9, 2),
-                    "floor_images_s": round(peak / work, 1), "floor_share": round(100 * speed * work / peak, 1),
-                    "peak_tflops": round(peak / 1e12, 3), "peak_mb": round(memory["MB"]), **found,
+                    "plain_images_s": round(plain, 2), "ratio": round(speed / plain, 3),
+                    "gflop": round(least["flops"] / 1e9, 2), "mb": round(least["bytes"] / 1e6, 1),
+                    "floor_images_s": round(1 / least["seconds"], 1),
+                    "floor_share": round(100 * speed * least["seconds"], 1),
+                    "peak_tflops": round(flops_s / 1e12, 3), "peak_gb_s": round(bytes_s / 1e9, 1),
+                    "peak_mb": round(memory["MB"]), **found,
                 }
             )  # fmt: skip
         rows.add(*measured)  # a model at a time: its rows belong to one run

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from forgetkit import throughput
-from forgetkit.throughput import flops, noise_sets, stage_steps
+from forgetkit.throughput import Roofline, noise_sets, stage_steps, work
 
 
 @pytest.mark.parametrize("name", ["mini-clip", "mini-vit"])
 def test_every_stage_has_its_row(name, tmp_path, monkeypatch):
     monkeypatch.setattr(throughput, "matmul_speed", lambda device: 1e12)
+    monkeypatch.setattr(throughput, "memory_speed", lambda device: 1e11)
     out = tmp_path / "gpu.csv"
     table = throughput.throughput([name], 4, "cpu", out)
     assert table["stage"].tolist() == ["plain", "Fisher", "forget", "align", "remind", "restore"]
@@ -26,10 +27,44 @@ def test_counted_operations_are_those_of_an_image():
 
     def run(steps):
         for _ in range(steps):
-            a @ torch.randn(16, 32)
+            a @ torch.ones(16, 32)
 
-    assert flops(run, images=8) == 2 * 16 * 32
-    assert throughput.matmul_speed(torch.device("cpu")) > 1e8
+    flops, moved = 2 * 8 * 16 * 32, 4 * (16 * 32 + 8 * 16 + 16 * 32 + 8 * 32)  # bytes: of the ones, of the product
+    found = work(run, 8, flops_s=1.0, bytes_s=1e9)
+    assert (found["flops"], found["bytes"]) == (flops / 8, moved / 8)
+    assert found["seconds"] == pytest.approx(flops / 8, rel=1e-3)  # arithmetic is what is slow here
+    assert work(run, 8, flops_s=1e12, bytes_s=1.0)["seconds"] == pytest.approx(moved / 8)  # and memory here
+
+
+def test_views_move_nothing_and_writing_in_place_does():
+    a = torch.ones(4, 6)
+    with Roofline(1.0, 1.0) as counter:
+        a.T[1:].reshape(5, 2, 2).unsqueeze(0)
+    assert counter.bytes == 0
+    with Roofline(1.0, 1.0) as counter:
+        a.mul_(2)
+    assert counter.bytes == 2 * 4 * 24 and counter.flops == 0
+    weight = torch.ones(6, 3, requires_grad=True)
+    with Roofline(1.0, 1.0) as counter:
+        (a @ weight).sum().backward()
+    assert counter.flops == 2 * (2 * 4 * 6 * 3)  # forward, and the weight's gradient
+
+
+def test_speed_is_that_of_the_steps_alone(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: clock[0])
+    noise = iter([9.0, 9.0, 9.0] + [0.0] * 9)  # other work stops the short runs of the first try, and hides the steps
+
+    def run(steps):
+        clock[0] += 3 + 0.1 * steps + (next(noise) if clock[0] else 0)
+
+    assert throughput.images_per_second(run, images=8) == pytest.approx(80)
+    assert next(noise, None) is None  # twice three and twice three
+
+
+def test_speeds_of_this_machine_are_measured():
+    cpu = torch.device("cpu")
+    assert throughput.matmul_speed(cpu) > 1e8 and throughput.memory_speed(cpu) > 1e8
 
 
 def test_stages_see_as_many_images_a_step_as_they_say(mini, monkeypatch):
