@@ -134,6 +134,7 @@ def probe(results: Path) -> str:
     rows = pd.read_csv(results / "probe.csv")
     names = {"target": "cluster", "images": "validation images", "target_wrong": "target confused (%)"}
     names["siblings_wrong"] = "siblings confused (%)"
+    names["siblings_lost"] = "siblings lost with 98 % of the target (%)"
     return markdown(rows[[*names]].rename(columns=names))
 
 

@@ -128,20 +128,24 @@ def soups(clip: Clip, out: Path = RESULTS / "soup.csv", load: Callable[..., Spli
 PROBED = ("dog 0", "dog 1", "dog 2", "cat 1", "frog 0", "horse 0")
 
 
-def separation(clip: Clip, sets: Splits, ridge: float = 0.1) -> dict[str, float]:
+def separation(clip: Clip, sets: Splits, ridge: float = 0.1, limit: float = 2.0) -> dict[str, float]:
     """Percent of validation images of target and siblings on the wrong side of a plane between D_f and D_r.
 
     The plane is the ridge regression of +1 (D_f) and -1 (D_r) on the original's embeddings. It knows only what the
-    stages know, so subgroups that it confuses cannot be told apart much better by any of them.
+    stages know, so subgroups that it confuses cannot be told apart much better by any of them. `siblings_lost`: how
+    many of them go with the target where the plane is moved until at most `limit` percent of the target are left.
     """
     z = torch.cat([clip.embed(part.images) for part in (sets.forget, sets.retain)])
     side = torch.ones(len(z), device=z.device)
     side[len(sets.forget) :] = -1
     plane = torch.linalg.solve(z.T @ z + ridge * torch.eye(z.shape[1], device=z.device), z.T @ side)
-    over = {name: clip.embed(sets.validation[name].images) @ plane > 0 for name in ("target", "retain")}
+    target, siblings = (clip.embed(sets.validation[name].images) @ plane for name in ("target", "retain"))
+    moved = target.sort().values[int(limit / 100 * len(target))]  # what lies below it stays
+    share = lambda wrong: 100 * wrong.double().mean().item()
     return {
-        "target_wrong": 100 * (~over["target"]).double().mean().item(),
-        "siblings_wrong": 100 * over["retain"].double().mean().item(),
+        "target_wrong": share(target <= 0),
+        "siblings_wrong": share(siblings > 0),
+        "siblings_lost": share(siblings >= moved),
     }
 
 
