@@ -77,10 +77,13 @@ def recipe_of(method: str, **settings) -> Recipe:
     return Recipe.named(name, **{**(ABLATIONS[part] if part else {}), **settings})
 
 
-def unlearned(method: str, clip: Clip, sets, head: torch.Tensor, seed: int, **settings) -> tuple[Clip, float]:
+def unlearned(
+    method: str, clip: Clip, sets, head: torch.Tensor, seed: int, keep: bool = True, **settings
+) -> tuple[Clip, float]:
     """The model a method makes, and the seconds it took: a baseline, a recipe, or a recipe without a part.
 
     method: a name in `BASELINES`, "default", "paper", or such as "default without soup", "default after forget".
+    keep:   a recipe's stages are read where they were computed before: ablations share some
     """
     if method in BASELINES:
         if method != "projection":  # nothing is drawn there
@@ -88,7 +91,7 @@ def unlearned(method: str, clip: Clip, sets, head: torch.Tensor, seed: int, **se
         result = BASELINES[method](clip, sets, head, **settings)
         return result, result.record["seconds"]
     name, _, stage = method.partition(" after ")
-    models = unlearn(clip, sets, recipe_of(name, seed=seed, **settings), keep=True)  # ablations share stages
+    models = unlearn(clip, sets, recipe_of(name, seed=seed, **settings), keep=keep)
     last = 1 if stage == "forget" else len(models) - 1
     return models[last], sum(model.record["seconds"] for model in models[1 : last + 1])
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from . import batch, results
 from .align import align
 from .baselines import BASELINES
 from .benchmark import RESULTS, peak_memory, recipe_of, unlearned
@@ -186,23 +188,34 @@ def step_speeds(clip: Clip, sets: Splits) -> dict[str, float]:
     }
 
 
-def cost(clip: Clip, out: Path = RESULTS / "cost.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
-    """Each method once on the same subgroup, alone on the machine, and the speed of the steps; `what,value,unit`."""
-    rows = Rows(out, ["what", "unit", "device"])
-    sets, where = load("cat", 0, "class", clip), versions(clip.device)
-
-    def add(what: str, **values: float) -> None:
-        rows.add(*({"what": what, "value": round(v, 2), "unit": unit, **where} for unit, v in values.items()))
-
-    if ("forget", "images/s", where["device"]) not in rows:
-        for what, speed in step_speeds(clip, sets).items():
-            add(what, **{"images/s": speed})
+def alone(method: str, device: str) -> list[dict]:
+    """Seconds and peak memory of one method on one subgroup, in a process that has done nothing else before."""
+    clip = load_clip("mini", device=device)
+    sets = tutorial_sets("cat", 0, "class", clip)
     head = clip.head(sets.classes, sets.prompts)
-    for method in tqdm(("default", "paper", *BASELINES), unit="run"):
-        if (method, "s", where["device"]) not in rows:
-            with peak_memory(clip.device) as memory:
-                _, seconds = unlearned(method, clip, sets, head, 0)
-            add(method, s=seconds, MB=memory["MB"])
+    with peak_memory(clip.device) as memory:
+        _, seconds = unlearned(method, clip, sets, head, 0, keep=False)
+    return [{"what": method, "value": v, "unit": u} for v, u in ((round(seconds, 2), "s"), (round(memory["MB"]), "MB"))]
+
+
+COSTED = ("default", "paper", *BASELINES)
+
+
+def cost(clip: Clip, out: Path = RESULTS / "cost.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
+    """The speed of the steps, and each method once, in a process of its own; `what,value,unit`.
+
+    Measure when the machine has nothing else to do.
+    """
+    rows, where = Rows(out, ["what", "unit", "device"]), versions(clip.device)
+    if ("forget", "images/s", where["device"]) not in rows:
+        speeds = step_speeds(clip, load("cat", 0, "class", clip))
+        rows.add(*({"what": w, "value": round(v, 2), "unit": "images/s", **where} for w, v in speeds.items()))
+    if methods := [method for method in COSTED if (method, "s", where["device"]) not in rows]:
+        spec = {"function": "forgetkit.studies:alone", "grid": {"device": str(clip.device), "method": methods}}
+        with tempfile.TemporaryDirectory(prefix="cost-") as folder:
+            batch.run(spec, folder, workers=1)
+            done = results.gather(folder).query("status == 'done'")
+            rows.add(*({**row, **where} for row in done[["what", "value", "unit"]].to_dict("records")))
     return rows.table
 
 

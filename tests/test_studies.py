@@ -61,6 +61,22 @@ def test_a_probe_tells_colours_apart_and_not_a_set_from_itself(mini, colours, tm
     assert table["target_wrong"].tolist() == [pytest.approx(apart["target_wrong"], abs=0.001)] and len(table) == 1
 
 
+@pytest.mark.slow
+def test_each_method_is_timed_in_a_process_of_its_own(mini, tmp_path, monkeypatch):
+    pace = {"forget": 90.0, "plain, batch 64": 100.0}
+    monkeypatch.setattr(studies, "step_speeds", lambda *_: pace)
+    monkeypatch.setattr(studies, "COSTED", ("projection", "task_vector"))
+    out = tmp_path / "cost.csv"
+    table = studies.cost(mini, out, lambda *_: None)
+    found = table.pivot(index="what", columns="unit", values="value")
+    assert found.loc[list(pace), "images/s"].tolist() == list(pace.values())
+    methods = found.loc[["projection", "task_vector"]]
+    assert (methods["s"] > 0).all() and (methods["MB"] > 200).all()  # torch, the model and the images
+    assert "projection" in report.cost(tmp_path) and "0.90" in report.speed(tmp_path)
+    monkeypatch.setattr(studies.batch, "run", lambda *_, **__: pytest.fail("measured again"))
+    assert len(studies.cost(mini, out, lambda *_: pytest.fail("loaded again"))) == len(table) == 6
+
+
 def test_soups_are_measured_on_validation_images_and_chosen_on_calibration(monkeypatch, mini, colours, tmp_path):
     monkeypatch.setattr(studies, "SOUPED", (("class", "red"),))
     stages = lambda clip, sets, recipe, keep: [clip, clip, clip.copy("remind"), clip.copy("restore", alpha=0.85)]
