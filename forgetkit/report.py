@@ -167,7 +167,7 @@ def cost(results: Path) -> str:
     rows = pd.read_csv(results / "cost.csv")
     table = rows[rows["unit"].isin(["s", "MB"])].pivot(index=["device", "what"], columns="unit", values="value")
     table = table.sort_values("s").reset_index().rename(columns={"what": "method", "s": "seconds", "MB": "peak MB"})
-    return markdown(table[["method", "seconds", "peak MB", "device"]])
+    return markdown(table[["method", "seconds", "peak MB", "device"]].astype({"peak MB": int}))
 
 
 def speed(results: Path) -> str:
