@@ -83,6 +83,8 @@ def clean(path: Path, keep_timing: bool = True) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
+        if not keep_timing:
+            cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
         if cell.cell_type != "code":
             continue
         views = "application/vnd.jupyter.widget-view+json"
@@ -90,8 +92,6 @@ def clean(path: Path, keep_timing: bool = True) -> None:
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = _smaller(output.data["image/png"])
         cell.outputs = [o for o in cell.outputs if views not in o.get("data", {}) and o.get("name") != "stderr"]
-        if not keep_timing:
-            cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
     if not keep_timing:
         notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     nbformat.write(notebook, path)

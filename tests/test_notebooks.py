@@ -40,6 +40,7 @@ def test_is_committed_executed_and_clean(path):
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert notebook.metadata.kernelspec.name == "python3"
     assert set(notebook.metadata) == {"kernelspec", "language_info"}, "run `python -m forgetkit notebooks`"
+    assert not [c for c in notebook.cells if set(c.metadata) - {"tags"}], "times and the like stay out"
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "execute it in order, as a whole"
     assert not [o for c in code for o in c.outputs if o.output_type == "error" or o.get("name") == "stderr"]
     assert "application/vnd.jupyter.widget-view+json" not in text, "progress bars: see forgetkit.notebook.clean"
