@@ -212,6 +212,8 @@ def _work(job: dict, folder: Path) -> None:
 
 
 def _notebook(job: dict, folder: Path) -> None:
+    # jsonschema checks URLs with it if it is there, notebooks need none checked, and its import takes a second.
+    sys.modules.setdefault("rfc3987_syntax", None)
     from .notebook import execute
 
     out = {"out": str(folder)} if job["out"] else {}

@@ -9,7 +9,10 @@ import ast
 import base64
 import io
 import json
+import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -50,6 +53,22 @@ def known_parameters(path: str | Path) -> dict[str, str]:
     return {name: ast.unparse(default) for name, _, default in assignments(path)}
 
 
+@contextmanager
+def _own_sockets() -> Iterator[dict]:
+    """Settings of a kernel that listens in a folder of its own, where the system can do that (Windows cannot).
+
+    A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
+    (papermill's issue 511): about one of a thousand in a sweep.
+    """
+    if os.name != "posix":
+        yield {}
+        return
+    from traitlets.config import Config
+
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        yield {"config": Config(KernelManager={"transport": "ipc", "connection_file": f"{folder}/kernel.json"})}
+
+
 def execute(path: str | Path, to: str | Path | None = None, parameters: dict | None = None) -> Path:
     """Execute a notebook with papermill, parameters given from outside; in place unless there is a file to write `to`.
 
@@ -64,9 +83,10 @@ def execute(path: str | Path, to: str | Path | None = None, parameters: dict | N
     if parameters and (unknown := sorted(set(parameters) - set(known := known_parameters(path)))):
         raise ValueError(f"{path.name} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}.")
     try:
-        papermill.execute_notebook(
-            path, to, parameters or {}, kernel_name="python3", cwd=path.parent, execution_timeout=3600,
-        )  # fmt: skip
+        with _own_sockets() as settings:
+            papermill.execute_notebook(
+                path, to, parameters or {}, kernel_name="python3", cwd=path.parent, execution_timeout=3600, **settings,
+            )  # fmt: skip
     finally:
         if to.exists():
             clean(to, keep_timing=to != path)

@@ -56,6 +56,13 @@ def seconds(started: Callable[[], subprocess.Popen]) -> float:
     return time.perf_counter() - begun
 
 
+def all_done(process: subprocess.Popen, folder: Path) -> None:
+    """Wait for the sweep in `folder`; raises RuntimeError, with what it said of the failed runs, if there are any."""
+    if process.wait():
+        said = (folder / "said.txt").read_text().splitlines()
+        raise RuntimeError("\n".join(["A trivial run failed.", *(line for line in said if "failed" in line)]))
+
+
 def trivial(folder: Path, runs: int) -> dict:
     """A sweep of a notebook that does next to nothing."""
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -117,8 +124,7 @@ def many(folder: Path, runs: int) -> Figures:
             except psutil.Error:
                 break
             time.sleep(0.5)
-    if process.wait():
-        raise RuntimeError("A trivial run failed.")
+    all_done(process, folder)
     ended = sorted(finished(folder).values())
     early = max(held for n, held in memory.items() if n <= edge)
     return {
@@ -144,8 +150,7 @@ def kill(folder: Path, runs: int, kills: int = 10) -> Figures:
         found = finished(folder)
         again += sum(found.get(name) != ended for name, ended in known.items())
         known = found
-    if sweep(folder, content).wait():
-        raise RuntimeError("A trivial run failed.")
+    all_done(sweep(folder, content), folder)
     found, table = finished(folder), gather(folder / "out")
     again += sum(found.get(name) != ended for name, ended in known.items())
     rows = table["seed"].value_counts()

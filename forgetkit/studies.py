@@ -7,8 +7,9 @@ probe:       how far the original's own embedding tells a cluster from its sibli
 cost:        seconds and peak memory of every method, and the speed of the stages' steps against a plain training step
 vit:         alignment without BatchNorm, to the statistics of LayerNorm inputs, and none, on a small ViT
 gpu:         the speed of every stage on the paper's models, weights random (`throughput`)
+memory:      how much memory a step of 256 images needs on RN50, counted (`throughput`)
 
-All but `cost` and `gpu` read validation images only. What is there already is not computed again.
+All but the last two and `cost` read validation images only. What is there already is not computed again.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from .remind import remind
 from .rows import Rows, measured, versions
 from .soup import path
 from .subgroups import Splits
-from .throughput import MODELS, images_per_second, plain_steps, throughput
+from .throughput import MODELS, images_per_second, memory, plain_steps, throughput
 
 # Validation images of targets that the methods were tuned on: nothing here spends a test image.
 STUDIED = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
@@ -250,16 +251,17 @@ VIT_WEIGHTS = Path("runs/pretrain-vit/mini-vit.safetensors")
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m forgetkit.studies", description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=[*STUDIES, "gpu"])
+    parser.add_argument("study", choices=[*STUDIES, "gpu", "memory"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="docs/results/STUDY.csv, unless named")
     parser.add_argument("--weights", type=Path, default=VIT_WEIGHTS, help=f"vit: of mini-vit ({VIT_WEIGHTS})")
-    parser.add_argument("--models", nargs="+", default=MODELS, help=f"gpu: open_clip's names ({' '.join(MODELS)})")
-    parser.add_argument("--batch", type=int, help="gpu: images a step (256; 8 on a CPU)")
+    parser.add_argument("--models", nargs="+", help=f"open_clip's names: gpu {' '.join(MODELS)}; memory RN50")
+    parser.add_argument("--batch", type=int, help="images a step: gpu 256, 8 on a CPU; memory 256")
     args = parser.parse_args(argv)
     out = args.out or RESULTS / f"{args.study}.csv"
-    if args.study == "gpu":
-        throughput(args.models, args.batch, args.device, out)
+    if args.study in ("gpu", "memory"):
+        measure, models = {"gpu": (throughput, MODELS), "memory": (memory, ("RN50",))}[args.study]
+        measure(args.models or models, args.batch, args.device, out)
     elif args.study == "vit":
         if not args.weights.exists():
             parser.error(f"there is no {args.weights}: train it with the command in forgetkit/mini/README.md.")

@@ -3,11 +3,15 @@
 Each stage's step stands against a plain open_clip training step of the same model, the same number of images, in the
 same run; and against its floor (`Roofline`): what its operators would at least take at the speeds of the best matrix
 product and of memory, both measured in the same run.
+
+How much memory a step of many images needs can be counted without a GPU (`Held`): `python -m forgetkit.studies memory`.
 """
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -140,6 +144,41 @@ class Roofline(TorchDispatchMode):
         return found
 
 
+class Held(TorchDispatchMode):
+    """Counts the bytes of all tensors that operators in its block create, while they are alive: `now`, and the `peak`.
+
+    That is what CUDA's allocator calls allocated, without what a kernel holds while it runs. It does not depend on the
+    device, so a CPU can tell what a GPU would need.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.peak = 0, 0
+        self._known: dict[int, weakref.finalize] = {}  # by the storage's id, which is free again when it is dropped
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        before = {id(x.untyped_storage()) for x in tree_leaves((args, kwargs)) if torch.is_tensor(x)}
+        for x in tree_leaves(found):
+            if torch.is_tensor(x) and id(storage := x.untyped_storage()) not in before | self._known.keys():
+                self.now += storage.nbytes()
+                self._known[id(storage)] = weakref.finalize(storage, self._freed, id(storage), storage.nbytes())
+        self.peak = max(self.peak, self.now)
+        return found
+
+    def _freed(self, storage: int, size: int) -> None:
+        del self._known[storage]
+        self.now -= size
+
+
+def held(run: Callable[[int], object]) -> int:
+    """Bytes that one step, with what comes before and after it, holds at most."""
+    gc.collect()
+    with Held() as counter:
+        run(1)
+    return counter.peak
+
+
 def work(run: Callable[[int], object], images: int, flops_s: float, bytes_s: float) -> dict[str, float]:
     """What an image of a step costs: floating-point operations, bytes moved, and the floor in seconds."""
     counts = []
@@ -213,4 +252,31 @@ def throughput(
                 }
             )  # fmt: skip
         rows.add(*measured)  # a model at a time: its rows belong to one run
+    return rows.table
+
+
+def memory(
+    models: Sequence[str] = ("RN50",), batch: int | None = None, device: str = "auto",
+    out: Path = RESULTS / "memory.csv",
+) -> pd.DataFrame:  # fmt: skip
+    """What a step of `batch` images (256 unless given) holds, counted; one row a model and stage.
+
+    held_gb: all tensors that are alive at once, at most, beside the weights of the original model and of another one,
+    weights_gb. A CPU needs that much memory, too, to count it.
+    """
+    where, batch = pick_device(device), batch or 256
+    rows = Rows(out, ["model", "batch", "stage", "device"])
+    found = versions(where)
+    for name in tqdm([m for m in models if (m, batch, "restore", found["device"]) not in rows], unit="model"):
+        clip = load_clip(name, device=where)
+        weights = 2 * sum(p.nbytes for p in clip.model.parameters())
+        runs = stage_steps(clip, noise_sets(batch, clip.image_size), batch)
+        held_by = {stage: held(run) for stage, run in tqdm(runs.items(), desc=name, leave=False)}
+        names = {"model": name, "batch": batch}
+        rows.add(
+            *(
+                {**names, "stage": s, "held_gb": round(n / 1e9, 3), "weights_gb": round(weights / 1e9, 3), **found}
+                for s, n in held_by.items()
+            )
+        )
     return rows.table

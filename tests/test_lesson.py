@@ -1,6 +1,8 @@
 """What notebooks share: parameters checked, notebooks executed, exercises, widgets."""
 
+import os
 import time
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -73,6 +75,26 @@ def test_executed_in_place_it_holds_no_times(notebook):
     lesson.execute(notebook)
     text = notebook.read_text()
     assert "papermill" not in text and "iopub" not in text and '"1 x' in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such sockets")
+def test_kernels_that_start_at_once_cannot_take_each_others_ports(notebook, tmp_path):
+    nb = nbformat.read(notebook, 4)
+    nb.cells.append(
+        nbformat.v4.new_code_cell(
+            "from ipykernel.kernelapp import IPKernelApp\n"
+            "app = IPKernelApp.instance()\n"
+            "print(app.transport, app.abs_connection_file)"
+        )
+    )
+    nbformat.write(nb, notebook)
+    places = set()
+    for i in range(2):
+        out = lesson.execute(notebook, tmp_path / f"out{i}.ipynb")
+        transport, file = nbformat.read(out, 4).cells[-1].outputs[0].text.split()
+        assert transport == "ipc" and not Path(file).parent.exists(), "its folder goes when it ends"
+        places.add(Path(file).parent)
+    assert len(places) == 2
 
 
 def test_source_shows_the_code_itself():

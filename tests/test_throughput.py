@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from forgetkit import throughput
-from forgetkit.throughput import Roofline, noise_sets, stage_steps, work
+from forgetkit.loading import load_clip
+from forgetkit.throughput import Held, Roofline, held, noise_sets, stage_steps, work
 
 
 @pytest.mark.parametrize("name", ["mini-clip", "mini-vit"])
@@ -48,6 +49,48 @@ def test_views_move_nothing_and_writing_in_place_does():
     with Roofline(1.0, 1.0) as counter:
         (a @ weight).sum().backward()
     assert counter.flops == 2 * (2 * 4 * 6 * 3)  # forward, and the weight's gradient
+
+
+def test_memory_is_what_is_alive_at_once():
+    weight = torch.ones(100, 100, requires_grad=True)
+    size = weight.nbytes
+    with Held() as counter:
+        for _ in range(5):
+            weight.detach() + 1  # alive only until the next one is there
+        assert counter.now == 0 and counter.peak == size
+        kept = weight @ weight
+        kept.T.flatten()[1:], kept.detach().mul_(2)  # a copy; and writing in place needs no more
+        assert counter.now == size and counter.peak == 2 * size
+    del kept
+    assert counter.now == 0
+
+
+def test_a_backward_pass_holds_what_each_layer_saved():
+    x = torch.rand(1000, 10, requires_grad=True)
+
+    def run(steps):
+        for _ in range(steps):
+            z = x
+            for _ in range(6):
+                z = z.sin()  # saves its input
+            z.sum().backward()
+            x.grad = None
+
+    assert 6 * x.nbytes <= held(run) <= 9 * x.nbytes
+    with torch.no_grad():
+        assert held(lambda steps: x.sin().sin().sin().sin().sin().sin()) == 2 * x.nbytes
+
+
+def test_memory_of_every_stage_is_counted(tmp_path, monkeypatch):
+    tables = {n: throughput.memory(["mini-clip"], n, "cpu", tmp_path / f"{n}.csv").set_index("stage") for n in (32, 64)}
+    few, many = (table["held_gb"] for table in tables.values())
+    weights = sum(p.nbytes for p in load_clip("mini-clip").model.parameters())
+    assert tables[64]["weights_gb"].tolist() == 6 * [pytest.approx(2 * weights / 1e9, abs=0.001)]
+    assert many["align"] / few["align"] == pytest.approx(2, rel=0.2), "activations of all images"
+    assert many["plain"] > 3 * weights / 1e9, "gradients and AdamW's two moments"
+    assert many["restore"] < many["forget"] < many["remind"], "no backward pass; four layers; all of them"
+    monkeypatch.setattr(throughput, "load_clip", lambda *_: pytest.fail("counted again"))
+    assert len(throughput.memory(["mini-clip"], 32, "cpu", tmp_path / "32.csv")) == 6
 
 
 def test_speed_is_that_of_the_steps_alone(monkeypatch):
