@@ -19,7 +19,7 @@ from .compare import kept_at
 from .recipe import Recipe
 from .studies import SIZES
 
-DOCS = ("method", "benchmark", "batches", "models")
+DOCS = ("method", "benchmark", "batches")
 FILES = ("README.md", *(f"docs/{name}.md" for name in DOCS), "forgetkit/mini/README.md")
 ACCURACIES = ["target", "retain", "other", "fashion", "quickdraw", "emoji"]
 
@@ -189,39 +189,9 @@ def batch(results: Path) -> str:
     return markdown(rows[["what", "measured", "device"]].rename(columns={"what": ""}))
 
 
-def vit(results: Path) -> str:
-    """One line a subgroup and way of alignment: accuracies before → after, Score, and the seconds of stage 2."""
-    rows = pd.read_csv(results / "vit.csv").rename(columns={"target": "forget", "target_acc": "target"})
-    lines = []
-    for (forget, alignment), found in rows.groupby(["forget", "alignment"], sort=False):
-        before, _, reminded, restored = (row for _, row in found.iterrows())  # the original and the stages in order
-        line = {"forget": forget, "aligned to": {"layernorm": "LayerNorm inputs", "none": "(not)"}[alignment]}
-        line |= {name: f"{before[name]:.1f} → {restored[name]:.1f}" for name in ACCURACIES}
-        lines.append(line | {"Score": restored["score"], "stage 2 (s)": reminded["seconds"]})
-    return markdown(pd.DataFrame(lines))
-
-
-def throughput(results: Path) -> str:
-    """One line a model and stage: its speed, against plain training and against the floor."""
-    rows = pd.read_csv(results / "gpu.csv")
-    names = {"model": "model", "batch": "images a step", "stage": "steps of", "images_s": "images/s", "ratio": "ratio"}
-    names |= {"floor_images_s": "floor: images/s", "floor_share": "reached (%)", "device": "device"}
-    rows["ratio"] = rows["ratio"].map("{:.2f}".format)
-    return markdown(rows[[*names]].rename(columns=names))
-
-
-def memory(results: Path) -> str:
-    """One line a model and stage: what a step holds, weights included."""
-    rows = pd.read_csv(results / "memory.csv")
-    rows["GB"] = rows["held_gb"] + rows["weights_gb"]
-    names = {"model": "model", "batch": "images a step", "stage": "a step of", "GB": "GB"}
-    return markdown(rows[[*names]].rename(columns=names))
-
-
 TABLES = {
     "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
     "settings": settings, "soup": soup, "probe": probe, "front": front, "cost": cost, "speed": speed, "batch": batch,
-    "vit": vit, "throughput": throughput, "memory": memory,
 }  # fmt: skip
 
 
