@@ -58,7 +58,7 @@ def _own_sockets() -> Iterator[dict]:
     """Settings of a kernel that listens in a folder of its own, where the system can do that (Windows cannot).
 
     A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
-    (papermill's issue 511): about one of a thousand in a sweep.
+    (papermill's issue 511).
     """
     if os.name != "posix":
         yield {}

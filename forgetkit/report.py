@@ -19,8 +19,7 @@ from .compare import kept_at
 from .recipe import Recipe
 from .studies import SIZES
 
-DOCS = ("method", "benchmark", "batches")
-FILES = ("README.md", *(f"docs/{name}.md" for name in DOCS), "forgetkit/mini/README.md")
+FILES = ("README.md", "docs/method.md", "docs/benchmark.md", "docs/batches.md", "forgetkit/mini/README.md")
 ACCURACIES = ["target", "retain", "other", "fashion", "quickdraw", "emoji"]
 
 
