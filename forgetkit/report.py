@@ -19,7 +19,9 @@ from .compare import kept_at
 from .recipe import Recipe
 from .studies import SIZES
 
-FILES = ("README.md", "docs/method.md", "docs/benchmark.md", "docs/batches.md", "forgetkit/mini/README.md")
+FILES = (
+    "README.md", "docs/method.md", "docs/benchmark.md", "docs/batches.md", "forgetkit/mini/README.md",
+)  # fmt: skip
 ACCURACIES = ["target", "retain", "other", "fashion", "quickdraw", "emoji"]
 
 
@@ -188,9 +190,42 @@ def batch(results: Path) -> str:
     return markdown(rows[["what", "measured", "device"]].rename(columns={"what": ""}))
 
 
+def vit(results: Path) -> str:
+    """One line a subgroup and alignment: mean over seeds, Score also with its standard deviation, cost of stage 2."""
+    rows = pd.read_csv(results / "vit.csv").rename(columns={"target": "forget", "target_acc": "target"})
+    lines = []
+    for (subgroup, alignment), runs in rows.groupby(["forget", "alignment"], sort=False):
+        before, reminded, after = (runs[runs["model"] == name] for name in ("original", "remind", "restore"))
+        line = {"forget": subgroup, "alignment": alignment, "seeds": len(after)}
+        for name in ACCURACIES:
+            line[name] = f"{before[name].mean():.1f} → {after[name].mean():.1f}"
+        line["Score"] = f"{after['score'].mean():.1f} ± {after['score'].std():.1f}"
+        lines.append(line | {"seconds of stage 2": f"{reminded['seconds'].mean():.0f}"})
+    return markdown(pd.DataFrame(lines))
+
+
+def throughput(results: Path) -> str:
+    """One line a model and stage: images/s beside those of a plain training step and of the floor; peak memory."""
+    rows = pd.read_csv(results / "gpu.csv")
+    names = {
+        "model": "model", "batch": "batch", "stage": "stage", "images_s": "images/s", "ratio": "ratio to plain",
+        "floor_share": "% of the floor's speed", "peak_mb": "peak MB", "device": "device",
+    }  # fmt: skip
+    rows["ratio"] = rows["ratio"].map("{:.2f}".format)
+    return markdown(rows[[*names]].rename(columns=names))
+
+
+def memory(results: Path) -> str:
+    """One line a model and stage: what a step holds at most, and with the weights of the models."""
+    rows = pd.read_csv(results / "memory.csv").rename(columns={"held_gb": "step (GB)", "weights_gb": "weights (GB)"})
+    rows["both (GB)"] = rows["step (GB)"] + rows["weights (GB)"]
+    return markdown(rows[["model", "batch", "stage", "step (GB)", "weights (GB)", "both (GB)"]])
+
+
 TABLES = {
     "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
     "settings": settings, "soup": soup, "probe": probe, "front": front, "cost": cost, "speed": speed, "batch": batch,
+    "vit": vit, "throughput": throughput, "memory": memory,
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from . import batch, results
 from .align import align
 from .baselines import BASELINES
-from .benchmark import RESULTS, peak_memory, recipe_of, unlearned
+from .benchmark import RESULTS, SEEDS, peak_memory, recipe_of, unlearned
 from .cache import cached
 from .clips import Clip
 from .data import ImageSet
@@ -227,14 +227,14 @@ def cost(clip: Clip, out: Path = RESULTS / "cost.csv", load: Callable[..., Split
 def vit(clip: Clip, out: Path = RESULTS / "vit.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
     """The default recipe on a ViT, aligned to the statistics of its LayerNorm inputs and not aligned at all."""
     rows = Rows(out, ["alignment", "kind", "target", "seed", "model"])
-    for (kind, target), (alignment, changes) in itertools.product(
-        STUDIED, {"layernorm": {}, "none": {"align_steps": 0}}.items()
-    ):
-        names = {"alignment": alignment, "kind": kind, "target": target, "seed": 0}
+    ways = {"layernorm": {}, "none": {"align_steps": 0}}
+    runs = itertools.product(SEEDS, STUDIED, ways.items())
+    for seed, (kind, target), (alignment, changes) in tqdm(list(runs), unit="run"):
+        names = {"alignment": alignment, "kind": kind, "target": target, "seed": seed}
         if (*names.values(), "restore") in rows:
             continue
-        sets = load(target, 0, kind, clip)
-        models, columns = unlearn(clip, sets, Recipe.default(**changes), keep=True), some(sets.validation)
+        sets = load(target, seed, kind, clip)
+        models, columns = unlearn(clip, sets, Recipe.default(seed=seed, **changes), keep=True), some(sets.validation)
         before = accuracies(clip, columns)
         for model in models:
             found = measured(accuracies(model, columns) if model is not clip else before, before)
@@ -259,9 +259,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, help="images a step: gpu 256, 8 on a CPU; memory 256")
     args = parser.parse_args(argv)
     out = args.out or RESULTS / f"{args.study}.csv"
-    if args.study in ("gpu", "memory"):
-        measure, models = {"gpu": (throughput, MODELS), "memory": (memory, ("RN50",))}[args.study]
-        measure(args.models or models, args.batch, args.device, out)
+    if args.study == "gpu":
+        throughput(args.models or MODELS, args.batch, args.device, out)
+    elif args.study == "memory":
+        memory(args.models or ("RN50",), args.batch, args.device, out)
     elif args.study == "vit":
         if not args.weights.exists():
             parser.error(f"there is no {args.weights}: train it with the command in forgetkit/mini/README.md.")

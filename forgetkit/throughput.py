@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ from .rows import Rows, versions
 from .subgroups import Splits, Subgroup, split
 
 MODELS = ("RN50", "RN101", "ViT-B-16")
+Stages = dict[str, Callable[[int], object]]  # {what: run(steps)}
 
 
 def images_per_second(run: Callable[[int], object], images: int, few: int = 5, many: int = 25) -> float:
@@ -96,8 +97,8 @@ def noise_sets(n: int, size: int, seed: int = 0) -> Splits:
     return split(parts, Subgroup("cat", ("dog",)), n_forget=n, n_retain=n, **few)
 
 
-def stage_steps(clip: Clip, sets: Splits, batch: int) -> dict[str, Callable[[int], object]]:
-    """{what: run(steps)} of every stage, `batch` images a step; `plain` is the training step they stand against."""
+def stage_steps(clip: Clip, sets: Splits, batch: int) -> Stages:
+    """The steps of every stage, `batch` images a step; `plain` is the training step they stand against."""
     head = clip.head(sets.classes, sets.prompts)
     few = dict(
         forget_stop=None, forget_spare=None, fisher_samples=1, forget_batch=batch, align_steps=1, remind_mirrored=False,
@@ -214,6 +215,17 @@ def memory_speed(device: torch.device) -> float:
     return images_per_second(run, 2 * a.numel() * a.element_size(), 1, 6)
 
 
+KEY = ["model", "batch", "stage", "device"]  # of a row
+
+
+def missing(rows: Rows, models: Sequence[str], batch: int, where: torch.device) -> Iterator[tuple[str, Clip, Stages]]:
+    """Those models that have no rows yet, by name, with their stages' steps."""
+    device = versions(where)["device"]
+    for name in tqdm([m for m in models if (m, batch, "restore", device) not in rows], unit="model"):
+        clip = load_clip(name, device=where)
+        yield name, clip, stage_steps(clip, noise_sets(batch, clip.image_size), batch)
+
+
 def throughput(
     models: Sequence[str] = MODELS, batch: int | None = None, device: str = "auto", out: Path = RESULTS / "gpu.csv",
 ) -> pd.DataFrame:  # fmt: skip
@@ -227,12 +239,8 @@ def throughput(
     where = pick_device(device)
     batch = batch or (256 if where.type == "cuda" else 8)
     few, many = (5, 25) if where.type == "cuda" else (1, 3)
-    rows = Rows(out, ["model", "batch", "stage", "device"])
-    found = versions(where)
-    todo = [m for m in models if (m, batch, "restore", found["device"]) not in rows]
-    for name in tqdm(todo, unit="model"):
-        clip = load_clip(name, device=where)
-        runs = stage_steps(clip, noise_sets(batch, clip.image_size), batch)
+    rows, found = Rows(out, KEY), versions(where)
+    for name, _, runs in missing(rows, models, batch, where):
         flops_s, bytes_s = matmul_speed(where), memory_speed(where)
         plain, measured = None, []
         for stage, run in tqdm(runs.items(), desc=name, leave=False):
@@ -265,12 +273,9 @@ def memory(
     weights_gb. A CPU needs that much memory, too, to count it.
     """
     where, batch = pick_device(device), batch or 256
-    rows = Rows(out, ["model", "batch", "stage", "device"])
-    found = versions(where)
-    for name in tqdm([m for m in models if (m, batch, "restore", found["device"]) not in rows], unit="model"):
-        clip = load_clip(name, device=where)
+    rows, found = Rows(out, KEY), versions(where)
+    for name, clip, runs in missing(rows, models, batch, where):
         weights = 2 * sum(p.nbytes for p in clip.model.parameters())
-        runs = stage_steps(clip, noise_sets(batch, clip.image_size), batch)
         held_by = {stage: held(run) for stage, run in tqdm(runs.items(), desc=name, leave=False)}
         names = {"model": name, "batch": batch}
         rows.add(

@@ -120,6 +120,7 @@ def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, mini, colours, tm
 
 def test_a_vit_is_studied_with_and_without_alignment(vit, colours, tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
+    monkeypatch.setattr(studies, "SEEDS", (0,))
     monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path)
     few = dict(k=2, forget_steps=2, forget_stop=None, remind_steps=2, n_noise=4, n_abstract=4, alphas=(1.0,))
     real = Recipe.default
@@ -193,6 +194,20 @@ def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
     assert table["soup"]["default: change"] == "-1.0" and table["guard"]["default: change"] == "-39.0"
     assert table["lora"]["default: change"] == "", "not run"
     assert table["fisher"]["reported Score (RN50, marmoset)"] == "72.3"
+
+
+def test_a_vit_is_shown_before_and_after_over_seeds(tmp_path):
+    accuracies = dict.fromkeys(["target_acc", *report.ACCURACIES[1:]], 80.0)
+    names = {"alignment": "none", "kind": "class", "target": "cat"}
+    rows = []
+    for seed in (0, 1):
+        rows += [{**names, "seed": seed, "model": "original", **accuracies, "score": 80.0, "seconds": 0.0}]
+        rows += [{**names, "seed": seed, "model": "remind", **accuracies, "score": 80.0, "seconds": 20.0 + 10 * seed}]
+        last = {**accuracies, "target_acc": 1.0 + seed}
+        rows += [{**names, "seed": seed, "model": "restore", **last, "score": 97.0 + 2 * seed, "seconds": 1.0}]
+    pd.DataFrame(rows).to_csv(tmp_path / "vit.csv", index=False)
+    line = report.vit(tmp_path).splitlines()[-1]
+    assert line.startswith("| cat | none | 2 | 80.0 → 1.5 | 80.0 → 80.0 |") and line.endswith("| 98.0 ± 1.4 | 25 |")
 
 
 def test_strips_show_every_run_and_the_mean():

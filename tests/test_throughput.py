@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forgetkit import throughput
+from forgetkit import report, throughput
 from forgetkit.loading import load_clip
 from forgetkit.throughput import Held, Roofline, held, noise_sets, stage_steps, work
 
@@ -19,6 +19,8 @@ def test_every_stage_has_its_row(name, tmp_path, monkeypatch):
     row = table.set_index("stage")
     assert row.loc["plain", "ratio"] == 1 and (table["plain_images_s"] == row.loc["plain", "images_s"]).all()
     assert row.loc["plain", "gflop"] > row.loc["align", "gflop"] > row.loc["restore", "gflop"]
+    line = report.throughput(tmp_path).splitlines()[2]
+    assert line.startswith(f"| {name} | 4 | plain | {row.loc['plain', 'images_s']:.1f} | 1.00 |")
     monkeypatch.setattr(throughput, "load_clip", lambda *_: pytest.fail("measured again"))
     assert len(throughput.throughput([name], 4, "cpu", out)) == 6
 
@@ -89,6 +91,9 @@ def test_memory_of_every_stage_is_counted(tmp_path, monkeypatch):
     assert many["align"] / few["align"] == pytest.approx(2, rel=0.2), "activations of all images"
     assert many["plain"] > 3 * weights / 1e9, "gradients and AdamW's two moments"
     assert many["restore"] < many["forget"] < many["remind"], "no backward pass; four layers; all of them"
+    (tmp_path / "64.csv").rename(tmp_path / "memory.csv")
+    line = report.memory(tmp_path).splitlines()[2]
+    assert line.startswith("| mini-clip | 64 | plain |") and f"| {many['plain']:.1f} |" in line
     monkeypatch.setattr(throughput, "load_clip", lambda *_: pytest.fail("counted again"))
     assert len(throughput.memory(["mini-clip"], 32, "cpu", tmp_path / "32.csv")) == 6
 
