@@ -29,6 +29,10 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.studies soup
 	$(BIN)/python -m forgetkit.studies probe
 	$(BIN)/python -m forgetkit.studies cost
+	$(BIN)/python -m forgetkit.mini.pretrain --model mini-vit --lr 1e-3 --images 1200000 --out runs/pretrain-vit
+	$(BIN)/python -m forgetkit.studies vit
+	$(BIN)/python -m forgetkit.studies gpu
+	$(BIN)/python -m forgetkit.studies memory
 	$(BIN)/python -m forgetkit.overhead papermill workers many kill
 	$(BIN)/python -m forgetkit.report
 

@@ -49,8 +49,8 @@ def norm_layers(tower: torch.nn.Module) -> dict[str, torch.nn.Module]:
         if found := {name: module for name, module in tower.named_modules() if isinstance(module, kind)}:
             return found
     raise ModelError(
-        "This image tower has neither BatchNorm nor LayerNorm layers, so there is nothing to align to: use a recipe "
-        "with align_steps=0."
+        "This image tower has neither BatchNorm nor LayerNorm layers, so there is nothing to align to: leave "
+        "align_layernorm out of the recipe."
     )
 
 

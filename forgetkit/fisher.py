@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import AttentionPool2d
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
@@ -35,7 +36,9 @@ def squared_gradients(
     modules = dict(tower.named_modules())
     layers = {n: modules.get(n.rpartition(".")[0]) for n in names}
     pooled = {f"{n}.{p}_proj.weight" for n, m in modules.items() if isinstance(m, AttentionPool2d) for p in "qkvc"}
-    factored = [n for n in names if n in pooled or _plain_conv(layers[n])]
+    inside = {f"{n}.{weight}" for n, m in modules.items() if _plain_block(m) for weight in BLOCK}
+    last = {"proj"} if isinstance(tower, VisionTransformer) else set()
+    factored = [n for n in names if n in pooled | inside | last or _plain_conv(layers[n])]
     others = [n for n in names if n not in factored]
 
     def run(size: int) -> torch.Tensor:
@@ -53,11 +56,20 @@ def _plain_conv(module: torch.nn.Module | None) -> bool:
     return isinstance(module, torch.nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
 
 
+BLOCK = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")  # of a transformer
+
+
+def _plain_block(module: torch.nn.Module) -> bool:
+    """open_clip's ordinary block of self-attention on tokens (N, P, C)."""
+    return isinstance(module, ResidualAttentionBlock) and module.attn.batch_first and not hasattr(module, "ln_1_kv")
+
+
 def _from_factors(tower, x: torch.Tensor, text: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
     """{name: (N,)}: sample i's weight gradient is (gradient at the output)_i times (input)_i, summed over positions.
 
-    One ordinary backward for the batch gives both factors of every convolution and attention pool. `vmap` would
-    make one group a sample of a convolution, which a CPU computes no faster than a loop.
+    One ordinary backward for the batch gives both factors of every convolution, attention pool and transformer block,
+    and of a ViT's last projection.
+    `vmap` would make one group a sample of a convolution, which a CPU computes no faster than a loop.
     """
     if not names:
         return {}
@@ -83,17 +95,44 @@ def _from_factors(tower, x: torch.Tensor, text: torch.Tensor, names: list[str]) 
 
         return hook
 
+    def attended(path):
+        def hook(attn, args, _):
+            result, seen = _self_attention(attn, args[0])
+            for weight, (a, b) in seen.items():
+                inputs[f"{path}.{weight}"], outputs[f"{path}.{weight}"] = a.detach().mT, b
+            return result, None
+
+        return hook
+
+    def applied(name):
+        def hook(_, args, output):
+            inputs[name], outputs[name] = args[0].detach().mT, output
+
+        return hook
+
     handles = []
     for path, module in tower.named_modules():
+        if _plain_block(module):
+            handles.append(module.attn.register_forward_hook(attended(f"{path}.attn")))
+            for part in ("c_fc", "c_proj"):
+                handles.append(getattr(module.mlp, part).register_forward_hook(applied(f"{path}.mlp.{part}.weight")))
         if f"{path}.weight" in names and _plain_conv(module):
             handles.append(module.register_forward_hook(convolved(f"{path}.weight", module)))
         elif isinstance(module, AttentionPool2d):
             handles.append(module.register_forward_hook(pooled(path)))
+    x = x.detach().requires_grad_()
     try:
-        similarity = F.cosine_similarity(tower(x.detach().requires_grad_()), text).sum()
+        if "proj" in names:
+            features = functional_call(tower, {"proj": torch.eye(len(tower.proj), device=x.device)}, (x,))
+            z = features[:, None] @ tower.proj
+            inputs["proj"], outputs["proj"] = features.detach()[..., None], z
+            z = z[:, 0]
+        else:
+            z = tower(x)
     finally:
         for handle in handles:
             handle.remove()
+    similarity = F.cosine_similarity(z, text).sum()
     gradients = torch.autograd.grad(similarity, [outputs[n] for n in names])
     found = {}
     for n, g in zip(names, gradients):
@@ -120,8 +159,17 @@ def _attention_pool(pool: AttentionPool2d, x: torch.Tensor):
     return out[:, 0], {"q": (mean, q), "k": (tokens, k), "v": (tokens, v), "c": (answer, out)}
 
 
+def _self_attention(attn: torch.nn.MultiheadAttention, x: torch.Tensor):
+    """Self-attention step by step: its output (N, P, C), and input and output of each projection. x (N, P, C)."""
+    qkv = F.linear(x, attn.in_proj_weight, attn.in_proj_bias)
+    heads = [t.unflatten(2, (attn.num_heads, -1)).transpose(1, 2) for t in qkv.chunk(3, dim=-1)]
+    answer = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+    out = F.linear(answer, attn.out_proj.weight, attn.out_proj.bias)
+    return out, {"in_proj_weight": (x, qkv), "out_proj.weight": (answer, out)}
+
+
 def _of_others(tower, x: torch.Tensor, text: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
-    """{name: (N,)} for a transformer's weights, also those that attention takes as bare tensors: torch.func."""
+    """{name: (N,)} for all other weights, whatever they are applied to: torch.func."""
     if not names:
         return {}
     params = {n: p.detach() for n, p in tower.named_parameters()}

@@ -23,7 +23,7 @@ def unlearn(
             died goes on after its last finished stage
     folder: where they are kept (and that they are); `stages` in the data cache unless named
     """
-    if recipe.align_steps:
+    if recipe.align_steps and recipe.align_layernorm:
         norm_layers(clip.model.visual)  # told now, not after stage 1
     head = clip.head(sets.classes, sets.prompts)
     keep, folder = keep or folder is not None, Path(folder) if folder else None

@@ -33,6 +33,7 @@ class Recipe:
 
     # Stage 2: remind
     align_steps: int = 15  # most of the fall, in seconds; by 40 every layer's term has fallen. 0: no alignment
+    align_layernorm: bool = False  # where there is no BatchNorm, to LayerNorm inputs: twice the time, nothing gained
     align_lr: float = 0.05
     align_bound: float = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
     remind_layers: str = "all"  # "all" adaptable weights can undo side effects; "same": only the k of stage 1

@@ -1,8 +1,9 @@
 """Stage 2, reminding: bring back what stage 1 took from the siblings, without the pre-training data.
 
-Retain images are aligned to the BatchNorm statistics of the original model (`align`; a ViT has a substitute: the
-statistics of its LayerNorm inputs on the calibration images, target left out). Then adapters are trained
-on them with the contrastive loss, held to the original model by distillation, and averaged over steps:
+Retain images are aligned to the BatchNorm statistics of the original model (`align`; a ViT has none, and does without,
+unless the recipe takes a substitute: the statistics of its LayerNorm inputs on the calibration images, target left
+out). Then adapters are trained on them with the contrastive loss, held to the original model by distillation, and
+averaged over steps:
 
     theta_ema = a theta_ema + (1 - a) theta
 
@@ -18,6 +19,7 @@ distils on raw and aligned ones.
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +38,8 @@ from .lora import adapt, adaptable, merge
 from .memory import Backward, Fitting, compiled
 from .recipe import Recipe
 from .subgroups import Splits
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,13 @@ class Pool:
         return Pool(self.images[index], self.teacher[index], None if self.labels is None else self.labels[index])
 
 
+def has_batch_norm(clip: Clip) -> bool:
+    return any(isinstance(m, torch.nn.BatchNorm2d) for m in clip.model.visual.modules())
+
+
 def alignment_goal(original: Clip, sets: Splits) -> Statistics | None:
     """None, BatchNorm's own statistics, or those gathered on what is to be kept of D_m, where there is no BatchNorm."""
-    if any(isinstance(m, torch.nn.BatchNorm2d) for m in original.model.visual.modules()):
+    if has_batch_norm(original):
         return None
     kept = [part.images for name, part in sets.calibration.items() if name != TARGET]
     return gathered(original, (x for images in kept for x in original.batches(images, 100, "statistics")))
@@ -75,6 +83,10 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
     """
     retain = original.preprocess(sets.retain.images)
     found, record = {}, {}
+    aligns = recipe.align_steps > 0
+    if aligns and not (has_batch_norm(original) or recipe.align_layernorm):
+        log.warning("This image tower has no BatchNorm to align to: stage 2 takes the retain images as they are.")
+        aligns = False
 
     def seen(images: torch.Tensor, labels) -> Pool:
         """The images as they are, and mirrored where the recipe says so."""
@@ -82,9 +94,9 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
             images, labels = torch.cat([images, images.flip(-1)]), [*labels, *labels]
         return Pool.of(original, images, labels)
 
-    if recipe.contrastive_on == "raw" or not recipe.align_steps:
+    if recipe.contrastive_on == "raw" or not aligns:
         found["retain"] = seen(retain, sets.retain.labels)
-    if recipe.align_steps:
+    if aligns:
         goal = alignment_goal(original, sets)
         aligned = align(original, retain, recipe.align_steps, recipe.align_lr, recipe.align_bound, goal=goal)
         record["align"] = aligned.losses.to_dict("records")
@@ -94,7 +106,7 @@ def pools(original: Clip, sets: Splits, recipe: Recipe, generator: torch.Generat
     classless = []
     if recipe.n_noise:
         noise = noise_images(original, recipe.n_noise, generator)
-        if recipe.align_steps:
+        if aligns:
             noise = align(original, noise, recipe.align_steps, recipe.align_lr, float("inf"), goal=goal).images
         classless.append(noise)
     if recipe.n_abstract:

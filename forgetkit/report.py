@@ -20,7 +20,7 @@ from .recipe import Recipe
 from .studies import SIZES
 
 FILES = (
-    "README.md", "docs/method.md", "docs/benchmark.md", "docs/batches.md", "forgetkit/mini/README.md",
+    "README.md", "docs/method.md", "docs/benchmark.md", "docs/models.md", "docs/batches.md", "forgetkit/mini/README.md",
 )  # fmt: skip
 ACCURACIES = ["target", "retain", "other", "fashion", "quickdraw", "emoji"]
 

@@ -227,7 +227,7 @@ def cost(clip: Clip, out: Path = RESULTS / "cost.csv", load: Callable[..., Split
 def vit(clip: Clip, out: Path = RESULTS / "vit.csv", load: Callable[..., Splits] = tutorial_sets) -> pd.DataFrame:
     """The default recipe on a ViT, aligned to the statistics of its LayerNorm inputs and not aligned at all."""
     rows = Rows(out, ["alignment", "kind", "target", "seed", "model"])
-    ways = {"layernorm": {}, "none": {"align_steps": 0}}
+    ways = {"layernorm": {"align_layernorm": True}, "none": {}}
     runs = itertools.product(SEEDS, STUDIED, ways.items())
     for seed, (kind, target), (alignment, changes) in tqdm(list(runs), unit="run"):
         names = {"alignment": alignment, "kind": kind, "target": target, "seed": seed}

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit import Recipe
+from forgetkit import Recipe, fisher
 from forgetkit.fisher import choose_layers, relative_fisher, squared_gradients, top_k
 from forgetkit.lora import adaptable
 
@@ -22,15 +22,21 @@ def plain_loop(tower, x, text, names):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("name", ["resnet", "vit"])
-def test_equals_a_plain_loop(request, name):
+@pytest.mark.parametrize("name, known", [("resnet", True), ("vit", True), ("vit", False)])
+def test_equals_a_plain_loop(request, name, known, monkeypatch):
+    others = []
+    real = fisher._of_others
+    monkeypatch.setattr(fisher, "_of_others", lambda *a: others.extend(a[-1]) or real(*a))
+    if not known:  # another tower's blocks, of which nothing is assumed
+        monkeypatch.setattr(fisher, "_plain_block", lambda _: False)
+        monkeypatch.setattr(fisher, "VisionTransformer", ())
     clip = request.getfixturevalue(name)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(7, 3, clip.image_size, clip.image_size, generator=generator)
     text = F.normalize(torch.randn(7, 16, generator=generator), dim=-1)
     tower, names = clip.model.visual, adaptable(clip.model.visual)
     found, expected = squared_gradients(tower, x, text, names, chunk=3), plain_loop(tower, x, text, names)
-    assert found.shape == (7, len(names))
+    assert found.shape == (7, len(names)) and bool(others) == (not known)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * expected.max().item())
 
 

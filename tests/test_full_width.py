@@ -10,7 +10,8 @@ from forgetkit.data import PARTS, ImageSet
 from forgetkit.pipeline import unlearn
 
 FEW = dict(k=2, fisher_samples=2, forget_steps=1, forget_stop=None, forget_spare=None, forget_batch=2, align_steps=1,
-           remind_steps=1, remind_batch=1, remind_mirrored=False, n_noise=2, n_abstract=2, alphas=(1.0,))  # fmt: skip
+           align_layernorm=True, remind_steps=1, remind_batch=1, remind_mirrored=False, n_noise=2, n_abstract=2,
+           alphas=(1.0,))  # fmt: skip
 
 
 def noise_set(seed: int) -> ImageSet:

@@ -14,6 +14,7 @@ from forgetkit.align import norm_layers
 from forgetkit.clips import ModelError, batch_norms
 from forgetkit.lora import adaptable
 from forgetkit.pipeline import unlearn
+from forgetkit.remind import pools as remind_pools
 
 SMALL = dict(k=6, fisher_samples=12, forget_batch=16, align_steps=4, remind_steps=12, remind_batch=16)
 GUARDED = Recipe.default(**SMALL, n_noise=16, n_abstract=16, alphas=(0.0, 0.5, 1.0))
@@ -105,13 +106,23 @@ def test_text_is_the_default_head(mini, colours):
 @pytest.mark.parametrize("align_steps", [0, 3])
 def test_both_recipes_run_on_both_kinds_of_tower(tower, align_steps, colours, request):
     clip = request.getfixturevalue(tower)
-    few = {**SMALL, "align_steps": align_steps, "k": 3, "forget_stop": None, "forget_steps": 3, "alphas": (0.0, 1.0)}
+    few = {**SMALL, "align_steps": align_steps, "align_layernorm": True, "k": 3}
+    few |= {"forget_stop": None, "forget_steps": 3, "alphas": (0.0, 1.0)}
     for recipe in (Recipe.paper(**few), Recipe.default(**few, n_noise=8, n_abstract=8)):
         models = unlearn(clip, colours, recipe)
         assert [m.name for m in models][1:] == ["forget", "remind", "restore"]
         rows = models[2].record.get("align", [])
         assert len(rows) == (len(norm_layers(clip.model.visual)) if align_steps else 0)
         assert all(torch.isfinite(p).all() for m in models for p in m.model.parameters())
+
+
+@pytest.mark.parametrize("make", [Recipe.paper, Recipe.default])
+def test_without_batchnorm_nothing_is_aligned_unless_asked_for(make, vit, mini, colours, caplog):
+    recipe = make(**SMALL, n_noise=4, n_abstract=4)
+    found = [remind_pools(clip, colours, recipe, torch.Generator().manual_seed(0)) for clip in (mini, vit)]
+    assert [("aligned" in pools, "align" in record) for pools, record in found] == [(True, True), (False, False)]
+    assert "retain" in found[1][0], "the images as they are take their place"
+    assert caplog.text.count("no BatchNorm") == 1
 
 
 @pytest.mark.parametrize(
@@ -144,8 +155,8 @@ def test_model_without_norm_layers_is_told_before_anything_is_computed(vit, colo
     clip = vit.copy()
     clip.model.visual.apply(lambda m: [setattr(m, n, torch.nn.Identity()) for n in ("ln_1", "ln_2") if hasattr(m, n)])
     clip.model.visual.ln_pre = clip.model.visual.ln_post = torch.nn.Identity()
-    with pytest.raises(ModelError, match="neither BatchNorm nor LayerNorm.*align_steps=0"):
-        unlearn(clip, colours, GUARDED)
+    with pytest.raises(ModelError, match="neither BatchNorm nor LayerNorm.*align_layernorm"):
+        unlearn(clip, colours, dataclasses.replace(GUARDED, align_layernorm=True))
 
 
 def counted(monkeypatch) -> list[str]:

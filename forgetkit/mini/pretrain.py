@@ -1,6 +1,7 @@
 """Pre-train mini-CLIP from scratch: `python -m forgetkit.mini.pretrain --out runs/pretrain`.
 
-`--model mini-vit --lr 1e-3 --out runs/pretrain-vit` trains a small ViT in the same way, to study what has no BatchNorm.
+`--model mini-vit --lr 1e-3 --images 1200000 --out runs/pretrain-vit` trains a small ViT in the same way, to study what
+has no BatchNorm.
 
 A small `open_clip` CLIP learns from the *training* parts of CIFAR-10 (photos), Fashion-MNIST (product
 photos), QuickDraw (sketches) and Noto emoji (icons); the Twemoji style is never shown. Every image is
