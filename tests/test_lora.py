@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 
+from forgetkit.loading import load_clip
 from forgetkit.lora import adapt, adaptable, merge
+from forgetkit.throughput import Roofline
 
 
 def towers(request, name):
@@ -31,6 +33,24 @@ def test_the_last_layers_are_those_next_to_the_output(request):
     for tower in (resnet, vit):
         everything = adaptable(tower)
         assert adaptable(tower, 0.5) == everything[-(len(everything) // 2) :] and adaptable(tower, 1.0) == everything
+
+
+def test_frozen_attention_copies_no_weight_for_each_token():
+    """torch does so in a frozen block under autocast: P copies of `in_proj_weight`, most of the time of a step."""
+    tower, x = load_clip("mini-vit", device="cpu").model.visual, torch.randn(2, 3, 64, 64)
+
+    def moved() -> int:
+        with Roofline(1.0, 1.0) as counter, torch.autocast("cpu", torch.bfloat16):
+            tower(x)
+        return counter.bytes
+
+    tower.requires_grad_(False)
+    frozen = moved()
+    hooks = [len(m._forward_pre_hooks) for m in tower.modules()]
+    adapt(tower, ["proj"], rank=2, alpha=4)
+    assert frozen > 2 * moved()
+    for model in (copy.deepcopy(tower), tower):
+        assert [len(m._forward_pre_hooks) for m in merge(model).modules()] == hooks
 
 
 @pytest.mark.parametrize("name", ["resnet", "vit"])
