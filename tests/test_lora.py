@@ -49,8 +49,8 @@ def test_frozen_attention_copies_no_weight_for_each_token():
     hooks = [len(m._forward_pre_hooks) for m in tower.modules()]
     adapt(tower, ["proj"], rank=2, alpha=4)
     assert frozen > 2 * moved()
-    for model in (copy.deepcopy(tower), tower):
-        assert [len(m._forward_pre_hooks) for m in merge(model).modules()] == hooks
+    merged = merge(copy.deepcopy(tower))  # as stage 2 merges its average
+    assert [len(m._forward_pre_hooks) for m in merged.modules()] == hooks
 
 
 @pytest.mark.parametrize("name", ["resnet", "vit"])
