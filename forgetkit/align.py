@@ -54,6 +54,25 @@ def norm_layers(tower: torch.nn.Module) -> dict[str, torch.nn.Module]:
     )
 
 
+class _Moments(torch.autograd.Function):
+    """x (values, C) -> mean and mean square of each channel, (C,) float32; x is kept for backward as it is.
+
+    Written by hand, since torch would keep a float32 copy of every layer's input, two fifths of what a step holds.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.save_for_backward(x)
+        x = x.float()  # (values, channels): sums of a row are fast
+        return x.mean(0), x.square().mean(0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, to_mean: torch.Tensor, to_square: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.addcmul(to_mean / len(x), x.float(), 2 / len(x) * to_square).to(x.dtype)
+
+
 @contextmanager
 def statistics(tower: torch.nn.Module, layers: dict[str, torch.nn.Module]):
     """Collect {layer: (mean, std)} of the layers' inputs during a forward, over images and positions: `Statistics`."""
@@ -64,9 +83,9 @@ def statistics(tower: torch.nn.Module, layers: dict[str, torch.nn.Module]):
             x, channels = inputs[0], len(layer.weight)
             if x.ndim == 4 and x.shape[1] == channels:
                 x = x.permute(0, 2, 3, 1)
-            x = x.flatten(0, -2).float()  # (values, channels): sums of a row are fast
-            mean = x.mean(0)
-            variance = (x.square().mean(0) - mean.square()).clamp(min=0) * len(x) / (len(x) - 1)
+            x = x.flatten(0, -2)
+            mean, square = _Moments.apply(x)
+            variance = (square - mean.square()).clamp(min=0) * len(x) / (len(x) - 1)
             seen[name] = (mean, (variance + layer.eps).sqrt())
 
         return collect

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from forgetkit.align import align, alignment_losses, gathered, norm_layers, remembered, statistics
+from forgetkit.align import _Moments, align, alignment_losses, gathered, norm_layers, remembered, statistics
 from forgetkit.clips import ModelError, batch_norms
 from forgetkit.kinds import tutorial_sets
 
@@ -88,6 +88,19 @@ def test_stays_within_bound_and_a_valid_image(mini, colours):
     low, high = mini.pixel_range()
     assert (aligned >= low - 1e-5).all() and (aligned <= high + 1e-5).all()
     assert not torch.equal(aligned, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_moments_have_the_gradient_that_torch_would_find(dtype):
+    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+    mine, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, wanted = _Moments.apply(mine), (plain.float().mean(0), plain.float().square().mean(0))
+    for one, other in zip(found, wanted):
+        torch.testing.assert_close(one, other)
+    weights = torch.arange(6.0)
+    for x, (mean, square) in ((mine, found), (plain, wanted)):
+        (weights * mean + (square - mean.square()).sqrt()).sum().backward()
+    torch.testing.assert_close(mine.grad, plain.grad)
 
 
 def test_changes_nothing_in_the_model(mini, colours):
