@@ -20,6 +20,7 @@ from forgetkit.benchmark import (
     whole,
 )
 from forgetkit.report import BLOCK, FILES, render
+from forgetkit.studies import STUDIED
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,31 @@ def test_steps_are_nearly_as_fast_as_plain_training(request):
     rows = pd.read_csv(request.config.rootpath / "docs/results/cost.csv").query("unit == 'images/s'")
     assert rows["what"].tolist()[::2] == ["forget", "align", "remind"]  # each is followed by the plain step beside it
     assert (rows["value"].to_numpy()[::2] >= 0.8 * rows["value"].to_numpy()[1::2]).all()
+
+
+def test_a_vit_was_studied_both_ways_on_every_subgroup_and_seed(request):
+    rows = pd.read_csv(request.config.rootpath / "docs/results/vit.csv").query("model == 'restore'")
+    runs = set(rows[["alignment", "kind", "target", "seed"]].itertuples(index=False, name=None))
+    assert len(runs) == len(rows) == 2 * len(STUDIED) * len(SEEDS)
+    assert runs == {(way, *subgroup, seed) for way in ("layernorm", "none") for subgroup in STUDIED for seed in SEEDS}
+    score = rows.pivot(index=["kind", "target", "seed"], columns="alignment", values="score")
+    difference = score["layernorm"] - score["none"]
+    assert abs(difference.mean()) < 2 * difference.sem(), "alignment to LayerNorm would be worth its time"
+    assert not Recipe.default().align_layernorm and (score["none"] > 94).all()
+
+
+def test_a_step_of_256_images_of_rn50_fits_24_gb(request):
+    rows = pd.read_csv(request.config.rootpath / "docs/results/memory.csv").query("model == 'RN50' and batch == 256")
+    assert rows["stage"].tolist() == ["plain", "Fisher", "forget", "align", "remind", "restore"]
+    assert (rows["held_gb"] + rows["weights_gb"] <= 24).all()
+
+
+def test_stages_of_large_models_are_measured_beside_plain_training(request):
+    rows = pd.read_csv(request.config.rootpath / "docs/results/gpu.csv")
+    assert {"RN50", "RN101", "ViT-B-16"} <= set(rows["model"])
+    for _, found in rows.groupby(["model", "batch", "device"]):
+        assert found["stage"].tolist() == ["plain", "Fisher", "forget", "align", "remind", "restore"]
+        assert (found.loc[found["stage"].isin(["forget", "remind"]), "ratio"] >= 0.8).all()
 
 
 def test_every_setting_was_tried_and_the_best_is_the_one_in_use(settings):
