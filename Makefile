@@ -22,19 +22,19 @@ quick: .venv/installed
 
 # Every row, table and figure of the docs: hours on two cores, minutes on a GPU; resumable.
 results: .venv/installed
-	$(BIN)/python -m forgetkit.benchmark tune
-	$(BIN)/python -m forgetkit.benchmark run
-	$(BIN)/python -m forgetkit.studies front
-	$(BIN)/python -m forgetkit.studies sensitivity
-	$(BIN)/python -m forgetkit.studies soup
-	$(BIN)/python -m forgetkit.studies probe
-	$(BIN)/python -m forgetkit.studies cost
-	$(BIN)/python -m forgetkit.mini.pretrain --model mini-vit --lr 1e-3 --images 1200000 --out runs/pretrain-vit
-	$(BIN)/python -m forgetkit.studies vit
-	$(BIN)/python -m forgetkit.studies gpu
-	$(BIN)/python -m forgetkit.studies memory
-	$(BIN)/python -m forgetkit.overhead papermill workers many kill
-	$(BIN)/python -m forgetkit.report
+	$(BIN)/python -m forgetkit.lab.benchmark tune
+	$(BIN)/python -m forgetkit.lab.benchmark run
+	$(BIN)/python -m forgetkit.lab.studies front
+	$(BIN)/python -m forgetkit.lab.studies sensitivity
+	$(BIN)/python -m forgetkit.lab.studies soup
+	$(BIN)/python -m forgetkit.lab.studies probe
+	$(BIN)/python -m forgetkit.lab.studies cost
+	$(BIN)/python -m forgetkit.lab.pretrain --model mini-vit --lr 1e-3 --images 1200000 --out runs/pretrain-vit
+	$(BIN)/python -m forgetkit.lab.studies vit
+	$(BIN)/python -m forgetkit.lab.studies gpu
+	$(BIN)/python -m forgetkit.lab.studies memory
+	$(BIN)/python -m forgetkit.lab.overhead papermill workers many kill
+	$(BIN)/python -m forgetkit.lab.tables
 
 # Every notebook and its solutions, executed in place as they are committed.
 notebooks: .venv/installed

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from .clips import ModelError
-from .data import SETS, DataError, cache_folder, load_parts
-from .recipe import Recipe
-from .subgroups import Subgroup
+from forgetkit.models.clip import ModelError
+from forgetkit.data.sets import SETS, DataError, cache_folder, load_parts
+from forgetkit.recipe import Recipe
+from forgetkit.subgroups import Subgroup
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -29,7 +29,7 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
     """Execute notebooks/00_quickstart.ipynb with these parameters; leave it, its figures and its table in `out`."""
     import papermill
 
-    from .notebook import execute
+    from forgetkit.batch.notebook import execute
 
     Subgroup.within(target)  # a wrong name is told before anything starts
     Recipe.named(recipe)
@@ -55,7 +55,7 @@ def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
 
 def notebooks(names: list[str]) -> None:
     """Execute notebooks in place, as they are committed; `names` such as 02, or all of them with their solutions."""
-    from .notebook import execute, thumbnail
+    from forgetkit.batch.notebook import execute, thumbnail
 
     found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not names or path.name[:2] in names]
     if not found:

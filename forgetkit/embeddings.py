@@ -17,14 +17,14 @@ import open_clip
 import torch
 from safetensors.torch import load_file, save_file
 
-from .cache import add_tensor, keep
-from .clips import Clip, describe
-from .data import DataError, ImageSet, cache_folder
-from .lazy import ImageFiles
+from forgetkit.store import add_tensor, keep
+from forgetkit.models.clip import Clip, describe
+from forgetkit.data.sets import DataError, ImageSet, cache_folder
+from forgetkit.data.files import ImageFiles
 
 SHARD = 4096  # images an entry
 KEPT = 256  # entries (4 GB of RN50's embeddings); the ones not used for longest go first
-CODE = ("clips", "lazy")
+CODE = ("models/clip", "data/files")
 log = logging.getLogger(__name__)
 
 
@@ -90,7 +90,7 @@ def _digest(clip: Clip, prefix: str, also) -> str:
     versions = (torch.__version__, open_clip.__version__, describe(clip.device))
     digest = hashlib.sha256(repr((versions, also)).encode())
     for module in CODE:
-        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
     for name, tensor in clip.model.state_dict().items():
         if name.startswith(prefix):
             add_tensor(digest, name, tensor)

@@ -17,12 +17,12 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from .clips import Clip
-from .data import ImageSet
-from .lora import adaptable
-from .memory import Fitting
-from .recipe import Recipe
-from .subgroups import Splits
+from forgetkit.models.clip import Clip
+from forgetkit.data.sets import ImageSet
+from forgetkit.lora import adaptable
+from forgetkit.models.memory import Fitting
+from forgetkit.recipe import Recipe
+from forgetkit.subgroups import Splits
 
 
 def squared_gradients(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .align import norm_layers
-from .cache import cached
-from .clips import Clip
-from .forget import forget
-from .recipe import Recipe
-from .remind import remind
-from .soup import restore
-from .subgroups import Splits
+from forgetkit.alignment import norm_layers
+from forgetkit.store import cached
+from forgetkit.models.clip import Clip
+from forgetkit.forgetting import forget
+from forgetkit.recipe import Recipe
+from forgetkit.reminding import remind
+from forgetkit.restoring import restore
+from forgetkit.subgroups import Splits
 
 
 def unlearn(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .data import DataError, ImageSet
+from forgetkit.data.sets import DataError, ImageSet
 
 # CIFAR-10's ten classes as a label tree of two families.
 CIFAR10_FAMILIES = {

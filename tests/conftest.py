@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from forgetkit import Subgroup, load_clip, split
-from forgetkit.clips import Clip
-from forgetkit.data import PARTS, ImageSet
+from forgetkit.models.clip import Clip
+from forgetkit.data.sets import PARTS, ImageSet
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220), "yellow": (230, 220, 50)}
 

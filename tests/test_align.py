@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from forgetkit.align import _Moments, align, alignment_losses, gathered, norm_layers, remembered, statistics
-from forgetkit.clips import ModelError, batch_norms
-from forgetkit.kinds import tutorial_sets
+from forgetkit.alignment import _Moments, align, alignment_losses, gathered, norm_layers, remembered, statistics
+from forgetkit.models.clip import ModelError, batch_norms
+from forgetkit.data.tutorial import tutorial_sets
 
 
 def falls_everywhere(clip, images, **options):
@@ -112,7 +112,7 @@ def test_changes_nothing_in_the_model(mini, colours):
 
 
 def test_model_without_batchnorm_and_wrong_size_are_told(vit, mini):
-    with pytest.raises(ModelError, match="no BatchNorm.*`forgetkit.align.gathered`"):
+    with pytest.raises(ModelError, match="no BatchNorm.*`forgetkit.alignment.gathered`"):
         align(vit, torch.zeros(2, 3, 32, 32))
     with pytest.raises(ModelError, match=r"\(N, 3, 64, 64\)"):
         align(mini, torch.zeros(2, 3, 32, 32))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from forgetkit import accuracies
-from forgetkit.baselines import BASELINES, _forgotten, train
-from forgetkit.evaluate import predict
+from forgetkit.lab.baselines import BASELINES, _forgotten, train
+from forgetkit.evaluation import predict
 
 FORGETS = ["ga", "random_labels", "ga_retain", "salun", "projection"]
 

@@ -16,8 +16,9 @@ import psutil
 import pytest
 import yaml
 
-from forgetkit import batch, engines, job, overhead, results
-from forgetkit.sweep import SweepError
+from forgetkit.batch import run as batch, engines, worker as job, table as results
+from forgetkit.lab import overhead
+from forgetkit.batch.spec import SweepError
 
 WORK = """\
 import os, subprocess, sys, time
@@ -42,7 +43,7 @@ def tree(a):
 def modules(a=0):
     return [{"torch": "torch" in sys.modules}]
 """
-COMMAND = [sys.executable, "-m", "forgetkit.batch"]
+COMMAND = [sys.executable, "-m", "forgetkit.batch.run"]
 
 
 @pytest.fixture
@@ -321,7 +322,7 @@ def test_the_summary_is_mean_and_spread(swept, capsys):
 
 
 # --------------------------------------------------------------------------------------------------
-# What `python -m forgetkit.overhead` measures, in small and with wide bounds: the machine may have other things to do
+# What `python -m forgetkit.lab.overhead` measures, in small and with wide bounds: the machine may have other things to do
 
 
 @pytest.mark.slow

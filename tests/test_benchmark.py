@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from forgetkit import Recipe, job
-from forgetkit.baselines import BASELINES
-from forgetkit.benchmark import (
+from forgetkit import Recipe
+from forgetkit.batch import worker as job
+from forgetkit.lab.baselines import BASELINES
+from forgetkit.lab.benchmark import (
     ABLATED_ON,
     ABLATIONS,
     GRIDS,
@@ -22,9 +23,9 @@ from forgetkit.benchmark import (
     peak_memory,
     run,
     unlearned,
-)  # fmt: skip
-from forgetkit.kinds import targets
-from forgetkit.rows import Rows
+)
+from forgetkit.data.tutorial import targets
+from forgetkit.lab.rows import Rows
 
 QUICK = dict(k=2, fisher_samples=4, forget_steps=2, remind_steps=2, align_steps=1, n_noise=4, n_abstract=4,
              remind_batch=8, forget_batch=8, alphas=(0.0, 1.0))  # fmt: skip
@@ -49,7 +50,7 @@ def test_every_ablation_runs(part, mini, colours):
 
 def test_rows_are_whole_and_not_computed_twice(mini, colours, prototypes, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr("forgetkit.benchmark.unlearned", lambda *a, **k: calls.append(a[0]) or (mini.copy("x"), 1.5))
+    monkeypatch.setattr("forgetkit.lab.benchmark.unlearned", lambda *a, **k: calls.append(a[0]) or (mini.copy("x"), 1.5))
     load = lambda target, seed, kind, clip: colours
     runs = [(m, {}, "class", "red", s) for s in (0, 1) for m in ("ga", "default")]
     key = ["method", "kind", "target", "seed"]
@@ -84,7 +85,7 @@ def test_run_asks_for_what_is_missing_and_puts_it_into_the_table(tmp_path, monke
         job.write(folder / "bad-3", {"status": "failed"})
         return {"done": 2, "failed": 1}
 
-    monkeypatch.setattr("forgetkit.benchmark.batch.run", fake)
+    monkeypatch.setattr("forgetkit.lab.benchmark.batch.run", fake)
     with pytest.raises(RuntimeError, match="1 of 2 runs failed"):
         run("cpu", ["ga", "lip", "default without guard"], [0, 1], ["cat"], tmp_path / "rows.csv", folder=folder)
     assert [(s["seed"], s["methods"]) for s in asked] == [

@@ -8,7 +8,7 @@ import torch
 from open_clip.transformer import QuickGELU
 
 from forgetkit import Recipe, forget, remind, restore
-from forgetkit.cache import cached, key
+from forgetkit.store import cached, key
 from forgetkit.lora import adapt, merge
 
 QUICK = dict(k=2, rank=2, fisher_samples=4, forget_steps=2, forget_stop=None, remind_steps=2, align_steps=1,
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_only(counted, mini, col
 
 
 def test_old_entries_go(mini, colours, prototypes, tmp_path, monkeypatch):
-    monkeypatch.setattr("forgetkit.cache.KEPT", 2)
+    monkeypatch.setattr("forgetkit.store.KEPT", 2)
     for seed in range(3):
         cached(forget, tmp_path)(mini, colours, Recipe.default(**QUICK, seed=seed), prototypes)
     assert len(list(tmp_path.iterdir())) == 2

@@ -3,7 +3,7 @@
 import pytest
 
 from forgetkit import __main__ as cli
-from forgetkit.data import DataError
+from forgetkit.data.sets import DataError
 
 
 def test_wrong_target_or_recipe_starts_nothing(monkeypatch):

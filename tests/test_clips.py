@@ -8,8 +8,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from forgetkit import load_clip
-from forgetkit.clips import Clip, ModelError
-from forgetkit.loading import MINI_WEIGHTS
+from forgetkit.models.clip import Clip, ModelError
+from forgetkit.models.loading import MINI_WEIGHTS
 
 
 def test_mini_is_a_true_open_clip_model(mini):

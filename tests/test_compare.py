@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit import compare, score
+from forgetkit.tutorial import diagnostics as compare
+from forgetkit import score
 
 TABLE = pd.DataFrame(
     {"model": ["original", "after"], "target": [50.0, 10.0], "a": [50.0, 60.0], "b": [80.0, 40.0], "c": [0.0, 5.0]}

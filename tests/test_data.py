@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgetkit import data, sources
-from forgetkit.data import PARTS, SETS, DataError, ImageSet, load, load_folder
+from forgetkit.data import sets as data, sources
+from forgetkit.data.sets import PARTS, SETS, DataError, ImageSet, load, load_folder
 
 # --------------------------------------------------------------------------------------------------
 # Tiny sets in the real layouts

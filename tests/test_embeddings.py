@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from forgetkit import embeddings
-from forgetkit.data import DataError, ImageSet
-from forgetkit.lazy import files_for
+from forgetkit.data.sets import DataError, ImageSet
+from forgetkit.data.files import files_for
 
 
 @pytest.fixture

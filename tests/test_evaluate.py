@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from forgetkit import accuracies, evaluate, score
-from forgetkit.evaluate import alarms, own_rank, predict
+from forgetkit.evaluation import alarms, own_rank, predict
 
 # RN50, forget "marmoset": figures *reported* in arXiv 2506.03117.
 COLUMNS = ("target", "retain", "imagenet", "cifar", "food", "stl", "objectnet")

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from forgetkit import figures
+from forgetkit.tutorial import figures
 
 RECORD = {
     "fisher": [

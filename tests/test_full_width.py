@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from forgetkit import Recipe, Subgroup, load_clip, split
-from forgetkit.align import norm_layers
-from forgetkit.data import PARTS, ImageSet
+from forgetkit.alignment import norm_layers
+from forgetkit.data.sets import PARTS, ImageSet
 from forgetkit.pipeline import unlearn
 
 FEW = dict(k=2, fisher_samples=2, forget_steps=1, forget_stop=None, forget_spare=None, forget_batch=2, align_steps=1,

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 import forgetkit
-from forgetkit import imagenet
-from forgetkit.data import DataError
-from forgetkit.lazy import ImageFiles
-from forgetkit.truth import ground_truth
+from forgetkit.data import imagenet
+from forgetkit.data.sets import DataError
+from forgetkit.data.files import ImageFiles
+from forgetkit.data.ground_truth import ground_truth
 
 TABLE = Path(imagenet.__file__).with_name("imagenet_families.csv")
 MONKEYS = ("n02490219", "n02492035", "n02493509")  # marmoset, capuchin, titi

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from forgetkit import Subgroup, split
-from forgetkit.data import PARTS, DataError, ImageSet
-from forgetkit.kinds import ICONS, KINDS, clusters, kmeans, targets, tutorial_sets
+from forgetkit.data.sets import PARTS, DataError, ImageSet
+from forgetkit.data.tutorial import ICONS, KINDS, clusters, kmeans, targets, tutorial_sets
 
 
 def test_kmeans_finds_what_is_there_largest_first():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from forgetkit.data import DataError, ImageSet
-from forgetkit.lazy import ImageFiles, files_for
+from forgetkit.data.sets import DataError, ImageSet
+from forgetkit.data.files import ImageFiles, files_for
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_it_indexes_like_an_array(folder):
 def test_a_set_of_files_stays_unread_until_it_is_used(folder, monkeypatch):
     part = ImageSet("x", ImageFiles(sorted(folder.iterdir()), 32), np.arange(6) % 2, ("a", "b"))
     with monkeypatch.context() as patch:
-        patch.setattr("forgetkit.lazy.read_image", lambda *a: pytest.fail("an image was read"))
+        patch.setattr("forgetkit.data.files.read_image", lambda *a: pytest.fail("an image was read"))
         few = part.take([0, 3]).take(np.array([False, True]))
     assert isinstance(few.images, ImageFiles) and len(few) == 1
     loaded = few.loaded()

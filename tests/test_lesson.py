@@ -10,8 +10,8 @@ import papermill
 import pytest
 import torch
 
-from forgetkit import exercises, lesson
-from forgetkit.widgets import browse
+from forgetkit.tutorial import exercises, lesson
+from forgetkit.tutorial.widgets import browse
 
 
 @pytest.mark.parametrize(

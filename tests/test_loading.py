@@ -13,9 +13,10 @@ import torch
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
-from forgetkit import checkpoints, load_clip
-from forgetkit.checkpoints import published, shape_in, shape_of
-from forgetkit.clips import ModelError
+from forgetkit.models import checkpoints
+from forgetkit import load_clip
+from forgetkit.models.checkpoints import published, shape_in, shape_of
+from forgetkit.models.clip import ModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
 TEXT = dict(context_length=8, vocab_size=49408, width=64, heads=1, layers=1)

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from forgetkit.loading import load_clip
+from forgetkit.models.loading import load_clip
 from forgetkit.lora import adapt, adaptable, merge
-from forgetkit.throughput import Roofline
+from forgetkit.lab.speed import Roofline
 
 
 def towers(request, name):

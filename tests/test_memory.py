@@ -13,12 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from forgetkit import Recipe, forget, remind
-from forgetkit.align import align
-from forgetkit.clips import Clip
-from forgetkit.distill import hinge
+from forgetkit.alignment import align
+from forgetkit.models.clip import Clip
+from forgetkit.losses import hinge
 from forgetkit.fisher import squared_gradients
 from forgetkit.lora import adapt, adaptable
-from forgetkit.memory import Backward, Fitting, accumulate, compiled, to_device
+from forgetkit.models.memory import Backward, Fitting, accumulate, compiled, to_device
 
 QUICK = dict(k=2, rank=2, fisher_samples=8, forget_steps=3, forget_stop=None, remind_steps=3, align_steps=1,
              n_noise=4, n_abstract=4, remind_batch=8, forget_batch=8)  # fmt: skip

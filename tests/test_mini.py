@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from forgetkit import load_clip
-from forgetkit.data import ImageSet
-from forgetkit.mini import pretrain
-from forgetkit.mini.evaluate import FLOORS, zero_shot
+from forgetkit.data.sets import ImageSet
+from forgetkit.lab import pretrain
+from forgetkit.lab.accuracy import FLOORS, zero_shot
 
 
 @pytest.mark.slow
@@ -118,5 +118,5 @@ def test_checkpoint_of_other_settings_or_damaged_is_told(tiny_sets, tmp_path):
 
 
 def test_command_line_shows_its_options():
-    shown = subprocess.run([sys.executable, "-m", "forgetkit.mini.pretrain", "--help"], capture_output=True, text=True)
+    shown = subprocess.run([sys.executable, "-m", "forgetkit.lab.pretrain", "--help"], capture_output=True, text=True)
     assert "--minutes" in shown.stdout

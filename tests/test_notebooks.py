@@ -11,7 +11,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from forgetkit import exercises, lesson
+from forgetkit.tutorial import exercises, lesson
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

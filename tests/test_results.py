@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from forgetkit import Recipe
-from forgetkit.baselines import BASELINES
-from forgetkit.benchmark import (
+from forgetkit.lab.baselines import BASELINES
+from forgetkit.lab.benchmark import (
     ABLATED_ON,
     GRIDS,
     SEEDS,
@@ -19,8 +19,8 @@ from forgetkit.benchmark import (
     shared,
     whole,
 )
-from forgetkit.report import BLOCK, FILES, render
-from forgetkit.studies import STUDIED
+from forgetkit.lab.tables import BLOCK, FILES, render
+from forgetkit.lab.studies import STUDIED
 
 
 @pytest.fixture(scope="module")
@@ -124,5 +124,5 @@ def test_every_setting_was_tried_and_the_best_is_the_one_in_use(settings):
 @pytest.mark.parametrize("file", FILES)
 def test_tables_in_the_text_are_those_of_the_rows(request, file):
     text = (request.config.rootpath / file).read_text()
-    assert render(text, request.config.rootpath) == text, f"{file} is stale: run `python -m forgetkit.report`"
+    assert render(text, request.config.rootpath) == text, f"{file} is stale: run `python -m forgetkit.lab.tables`"
     assert BLOCK.search(text), "the table is gone"

@@ -8,7 +8,7 @@ from test_notebooks import ROOT, printed
 from test_stylesets import generate
 from test_zeroshot import food101, objectnet
 
-from forgetkit import lesson
+from forgetkit.tutorial import lesson
 
 # As few images and steps as go through every line of the stages; forget_stop: a random model recognises nothing.
 FEW = dict(

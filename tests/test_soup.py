@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import random_clip
 
-from forgetkit.soup import choose_alpha, soup
+from forgetkit.restoring import choose_alpha, soup
 
 SMALL = dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None)
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from forgetkit import Recipe, accuracies, forget, pipeline, remind, restore
-from forgetkit.align import norm_layers
-from forgetkit.clips import ModelError, batch_norms
+from forgetkit.alignment import norm_layers
+from forgetkit.models.clip import ModelError, batch_norms
 from forgetkit.lora import adaptable
 from forgetkit.pipeline import unlearn
-from forgetkit.remind import pools as remind_pools
+from forgetkit.reminding import pools as remind_pools
 
 SMALL = dict(k=6, fisher_samples=12, forget_batch=16, align_steps=4, remind_steps=12, remind_batch=16)
 GUARDED = Recipe.default(**SMALL, n_noise=16, n_abstract=16, alphas=(0.0, 0.5, 1.0))

@@ -15,8 +15,10 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from forgetkit import Recipe, cache, figures, report, studies
-from forgetkit.benchmark import relative, shared
+from forgetkit import Recipe, store as cache
+from forgetkit.tutorial import figures
+from forgetkit.lab import tables as report, studies
+from forgetkit.lab.benchmark import relative, shared
 
 KEPT = ["retain", "other"]
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgetkit import Subgroup, kinds, stylesets
-from forgetkit.data import PARTS, DataError
-from forgetkit.lazy import ImageFiles
+from forgetkit import Subgroup
+from forgetkit.data import tutorial as kinds, styles as stylesets
+from forgetkit.data.sets import PARTS, DataError
+from forgetkit.data.files import ImageFiles
 
 LAYOUTS = {
     "PACS": (("art_painting", "cartoon", "photo", "sketch"), ("dog", "elephant"), "jpg"),

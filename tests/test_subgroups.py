@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forgetkit import Subgroup, split
-from forgetkit.data import PARTS, DataError, ImageSet
+from forgetkit.data.sets import PARTS, DataError, ImageSet
 
 
 def numbered(name="numbered", n=60, classes=("cat", "dog", "frog", "ship")):

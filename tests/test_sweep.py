@@ -6,8 +6,8 @@ import nbformat
 import pytest
 import yaml
 
-from forgetkit.parameters import of_function, of_notebook
-from forgetkit.sweep import SweepError, load
+from forgetkit.batch.parameters import of_function, of_notebook
+from forgetkit.batch.spec import SweepError, load
 
 NOTEBOOKS = "notebooks"
 CELL = """\

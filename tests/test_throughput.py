@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from forgetkit import report, throughput
-from forgetkit.loading import load_clip
-from forgetkit.throughput import Held, Roofline, held, noise_sets, stage_steps, work
+from forgetkit.lab import tables as report, speed as throughput
+from forgetkit.models.loading import load_clip
+from forgetkit.lab.speed import Held, Roofline, held, noise_sets, stage_steps, work
 
 
 @pytest.mark.parametrize("name", ["mini-clip", "mini-vit"])

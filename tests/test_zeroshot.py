@@ -8,7 +8,7 @@ import pytest
 import torchvision
 from PIL import Image
 
-from forgetkit import zeroshot
+from forgetkit.data import zero_shot as zeroshot
 
 
 def picture(path, colour, size=(50, 40), frame=None):

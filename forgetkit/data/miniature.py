@@ -1,0 +1,59 @@
+"""A stand-in for ImageNet where there is none: CIFAR-10's photos in ImageNet's layout.
+
+Ten classes under the wnid of one ImageNet class each, so that every step of the real thing runs on real photos; but
+they are 32 pixels wide and bear CIFAR-10's names, which the embedded mini-CLIP knows (it has not learnt "gazelle").
+What comes out says nothing about ImageNet.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from forgetkit.data.sets import cache_folder, load_parts
+
+# CIFAR-10's class, and the ImageNet class whose wnid it takes: six below "animal", four below "vehicle".
+WNIDS = {
+    "airplane": "n02690373",  # airliner
+    "automobile": "n04285008",  # sports car
+    "bird": "n01532829",  # house finch
+    "cat": "n02123045",  # tabby cat
+    "deer": "n02423022",  # gazelle
+    "dog": "n02099601",  # golden retriever
+    "frog": "n01644373",  # tree frog
+    "horse": "n02389026",  # sorrel
+    "ship": "n03095699",  # container ship
+    "truck": "n03930630",  # pickup truck
+}
+
+
+def imagenet(folder: Path | None = None, n_train: int = 850, n_val: int = 200) -> Path:
+    """The stand-in's folder, made once: `train` and `val` with so many JPEGs a class, and `classnames.txt`.
+
+    folder: `miniature-imagenet` in `data.cache_folder()` unless named
+    """
+    folder = folder or cache_folder() / "miniature-imagenet"
+    if folder.exists():
+        return folder
+    photos = load_parts("cifar10")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".miniature-") as temporary:
+        half = Path(temporary) / folder.name
+        for split, part, n in (("train", photos["train"], n_train), ("val", photos["test"], n_val)):
+            for name, wnid in tqdm(WNIDS.items(), f"miniature: {split}", leave=False, delay=2):
+                (half / split / wnid).mkdir(parents=True)
+                for i in np.flatnonzero(part.labels == part.class_index(name))[:n]:
+                    path = half / split / wnid / f"{wnid}_{i}.JPEG"
+                    Image.fromarray(part.images[i]).save(path, quality=95, subsampling=0)
+        (half / "classnames.txt").write_text("".join(f"{wnid} {name}\n" for name, wnid in WNIDS.items()))
+        try:
+            os.replace(half, folder)
+        except OSError:  # another process was first
+            if not folder.exists():
+                raise
+    return folder

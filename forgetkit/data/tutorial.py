@@ -1,0 +1,168 @@
+"""Three ways to make a subgroup, each over the tutorial's sets.
+
+| kind      | target, for example | its siblings                                | what tells them apart           |
+|-----------|---------------------|---------------------------------------------|---------------------------------|
+| `class`   | "cat"               | the other animals of CIFAR-10               | the label, in a tree of labels  |
+| `style`   | "cat sketches"      | photos and icons of cats                    | the style; the label is one     |
+| `cluster` | "cat 1"             | the other clusters of CIFAR-10's cats       | the embedding; the label is one |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as transforms
+
+from forgetkit.models.clip import Clip
+from forgetkit.data.sets import CIFAR10, PARTS, DataError, ImageSet, load_parts
+from forgetkit.embeddings import embed
+from forgetkit.subgroups import Splits, Subgroup, class_groups, split
+
+KINDS = ("class", "style", "cluster")
+N_CLUSTERS = 3  # of a class
+# Sets that are only ever evaluated, by prompt: no stage sees one of their images.
+ZERO_SHOT = ("fashion", "quickdraw", "emoji")
+# Classes that are there as photos (CIFAR-10), as sketches (QuickDraw) and as icons (emoji of these names).
+ICONS = {
+    "airplane": ("airplane", "small airplane"),
+    "bird": ("bird", "black bird"),
+    "cat": ("cat face", "cat", "black cat"),
+    "dog": ("dog face", "dog", "guide dog", "service dog"),
+    "frog": ("frog face",),
+    "horse": ("horse face", "horse"),
+    "truck": ("pickup truck", "delivery truck"),
+}
+STYLES = ("photos", "sketches", "icons")
+_parts = lru_cache(maxsize=None)(load_parts)
+
+
+def targets(kind: str) -> tuple[str, ...]:
+    """The subgroups of a kind that can be forgotten; raises DataError for an unknown kind."""
+    if kind == "class":
+        return CIFAR10
+    if kind == "style":
+        return tuple(f"{name} sketches" for name in ICONS)
+    if kind == "cluster":
+        return tuple(f"{name} {i}" for name in CIFAR10 for i in range(N_CLUSTERS))
+    raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
+
+
+def tutorial_sets(
+    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None, **sizes: int
+) -> Splits:
+    """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
+
+    clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it
+    sizes: `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`
+
+    There are only 78 sketches of a class to forget, and 15 to test on. Raises DataError: unknown kind or target, fewer
+    images than asked for, data not to be had.
+    """
+    if target not in targets(kind):
+        raise DataError(f"No {kind} is called {target!r}. Choose one of: {', '.join(targets(kind))}.")
+    zero_shot = {name: _parts(name) for name in ZERO_SHOT}
+    if kind == "class":
+        return split(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot, seed=seed, **sizes)
+    if kind == "cluster":
+        if clip is None:
+            raise DataError("Clusters are found in a model's embedding: give tutorial_sets the clip.")
+        name = target.rpartition(" ")[0]
+        groups = clusters(clip, _parts("cifar10"), name, N_CLUSTERS)
+        siblings = tuple(f"{name} {i}" for i in range(N_CLUSTERS) if f"{name} {i}" != target)
+        return split(
+            _parts("cifar10"), Subgroup(target, siblings, name), groups=groups, zero_shot=zero_shot, seed=seed, **sizes
+        )
+    name = target.rpartition(" ")[0]
+    parts, groups = styles()
+    siblings = tuple(f"{name} {style}" for style in STYLES if f"{name} {style}" != target)
+    drawn = zero_shot["quickdraw"]  # the column keeps the other 344 classes
+    zero_shot["quickdraw"] = {part: s.take(s.labels != s.class_index(name)) for part, s in drawn.items()}
+    sizes = {**sizes, "n_forget": min(sizes.get("n_forget", 400), int((groups["train"] == target).sum()))}
+    return split(parts, Subgroup(target, siblings, name), groups=groups, zero_shot=zero_shot, seed=seed, **sizes)
+
+
+# --------------------------------------------------------------------------------------------------
+# Styles
+
+
+@lru_cache(maxsize=1)
+def styles(per_class: int = 1000, size: int = 64) -> tuple[dict[str, ImageSet], dict[str, np.ndarray]]:
+    """One set of the classes of `ICONS` in three styles, and by part the subgroup of every image ("cat sketches").
+
+    At most `per_class` photos a class stand in a part; all images are brought to `size` pixels.
+    """
+    classes = tuple(ICONS)
+    sources = {
+        "photos": (_parts("cifar10"), {c: (c,) for c in classes}),
+        "sketches": (_parts("quickdraw"), {c: (c,) for c in classes}),
+        "icons": (_parts("emoji"), ICONS),
+    }
+    prompts = tuple(sources[style][0]["train"].prompts[-1] for style in STYLES)
+    parts, groups = {}, {}
+    for part in PARTS:
+        images, labels, names = [], [], []
+        for style, (source, members) in sources.items():
+            for label, name in enumerate(classes):
+                wanted = [source[part].class_index(member) for member in members[name]]
+                index = np.flatnonzero(np.isin(source[part].labels, wanted))[:per_class]
+                images.append(_resized(source[part].images[index], size))
+                labels += [label] * len(index)
+                names += [f"{name} {style}"] * len(index)
+        parts[part] = ImageSet("styles", np.concatenate(images), np.asarray(labels, np.int64), classes, prompts)
+        groups[part] = np.asarray(names)
+    return parts, groups
+
+
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
+    """(N, H, W, 3) uint8 to (N, size, size, 3) uint8, bilinear as mini-CLIP's preprocessing."""
+    if not len(images):
+        return np.empty((0, size, size, 3), np.uint8)
+    x = torch.as_tensor(images).permute(0, 3, 1, 2)
+    return transforms.resize(x, [size, size], antialias=True).permute(0, 2, 3, 1).numpy()
+
+
+# --------------------------------------------------------------------------------------------------
+# Clusters
+
+
+def clusters(clip: Clip, parts: Mapping[str, ImageSet], name: str, n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """By part, the subgroup of every image: "cat 0", "cat 1", ... for the class `name`, else the class.
+
+    Clusters are found among the embeddings of the training images; other images join the nearest centre.
+    """
+    groups, centres = {}, None
+    for part in PARTS:  # train comes first
+        found = class_groups(parts[part]).astype(object)
+        index = np.flatnonzero(found == name)
+        z = embed(clip, parts[part].take(index).images, progress=f"embed {name}")
+        centres = kmeans(z, n, seed) if centres is None else centres
+        found[index] = [f"{name} {i}" for i in (z @ centres.T).argmax(1).tolist()]
+        groups[part] = found.astype(str)
+    return groups
+
+
+def kmeans(z: torch.Tensor, n: int, seed: int = 0, steps: int = 30, starts: int = 8) -> torch.Tensor:
+    """Spherical k-means (Dhillon and Modha, 2001): n unit centres (n, D) of unit rows z (N, D), largest cluster first.
+
+    The best of `starts` random starts by mean cosine. Raises DataError where there are fewer rows than centres.
+    """
+    if len(z) < n:
+        raise DataError(f"{len(z)} images cannot make {n} clusters: ask for fewer.")
+    generator = torch.Generator().manual_seed(seed)
+    best, best_fit = None, -np.inf
+    for _ in range(starts):
+        centres = z[torch.randperm(len(z), generator=generator)[:n]]
+        for _ in range(steps):
+            nearest = (z @ centres.T).argmax(1)
+            sums = torch.zeros_like(centres).index_add_(0, nearest, z)
+            centres = torch.where(
+                sums.norm(dim=1, keepdim=True) > 0, torch.nn.functional.normalize(sums, dim=1), centres
+            )
+        fit = (z @ centres.T).max(1).values.mean().item()
+        if fit > best_fit:
+            best, best_fit = centres, fit
+    sizes = torch.bincount((z @ best.T).argmax(1), minlength=n)
+    return best[sizes.argsort(descending=True)]

@@ -1,0 +1,1 @@
+"""What makes docs/results: baselines, benchmark, studies, speed, tables, pre-training."""

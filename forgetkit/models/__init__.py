@@ -1,0 +1,1 @@
+"""CLIP models: the type, loading, checkpoint files, device memory, and the embedded mini-CLIP."""

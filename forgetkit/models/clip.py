@@ -1,0 +1,217 @@
+"""CLIP models: prepare images for one, embed images and class names (`loading` loads them).
+
+A `Clip` is an `open_clip` model with the tokenizer and preprocessing that belong to it. The stages take one
+and return a new one; nothing changes a model in place.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from torchvision.transforms.v2 import functional as transforms
+from tqdm.auto import tqdm
+
+from forgetkit.data.files import ImageFiles
+from forgetkit.models.memory import Fitting, to_device
+
+
+class ModelError(RuntimeError):
+    """The model cannot be loaded or used here; the message says what to do."""
+
+
+def reason_of(error: Exception, length: int = 200) -> str:
+    """An error's message in a line, to be quoted in another's."""
+    return " ".join(str(error).split())[:length] or type(error).__name__
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """`auto` is the first GPU where there is one (CUDA, then Apple's MPS), else the CPU."""
+    if str(device) != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for result rows: a GPU's name, or the CPU with its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    precision = "bf16" if device.type == "cpu" and autocast(device)._enabled else "fp32"
+    return f"{device.type.upper()} ({platform.machine()}, {precision}), {torch.get_num_threads()} threads"
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware computes in it (CUDA; a CPU with AVX512-BF16 or AMX: twice as fast), else float32.
+
+    Weights stay float32, and so do losses and statistics.
+    """
+    native = device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A CLIP model with what belongs to it.
+
+    model:     an `open_clip` model in eval mode (`encode_image`, `encode_text`, `logit_scale`, `visual`)
+    tokenizer: texts -> (N, context_length) long
+    name:      what tables and figures call it
+    record:    what the stages noted on the way here (curves, chosen layers, coefficients)
+    """
+
+    model: torch.nn.Module
+    tokenizer: Callable
+    name: str
+    record: dict = field(default_factory=dict, compare=False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """(H, W) of the images that the tower takes."""
+        size = self.model.visual.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    @property
+    def image_size(self) -> int:
+        """The longer side of `image_shape`: the size at which a folder of images is best read."""
+        return max(self.image_shape)
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """The learnt inverse temperature, exp(logit_scale): a scalar."""
+        return self.model.logit_scale.detach().exp()
+
+    def copy(self, name: str | None = None, **record) -> Clip:
+        """A deep copy of the model under a new name, with `record` added to what was noted so far."""
+        return replace(self, model=copy.deepcopy(self.model), name=name or self.name, record={**self.record, **record})
+
+    def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """(N, H, W, 3) uint8 to (N, 3, S, S) float on the model's device: resize, crop, normalise.
+
+        As open_clip's own transform for evaluation, in each of its three ways: the `shortest` side brought to S and the
+        centre cut out; the `longest`, and the rest filled with black; or both (`squash`).
+        """
+        cfg, (height, width) = self.model.visual.preprocess_cfg, self.image_shape
+        x = to_device(torch.as_tensor(np.ascontiguousarray(images)), self.device).permute(0, 3, 1, 2).float() / 255
+        way, (h, w) = cfg.get("resize_mode", "shortest"), x.shape[2:]
+        if way == "squash":
+            size = [height, width]
+        elif way == "shortest" and height == width:
+            size = [height]
+        else:
+            zoom = (min if way == "longest" else max)(height / h, width / w)
+            size = [round(h * zoom), round(w * zoom)]
+        mode = transforms.InterpolationMode(cfg["interpolation"])
+        x = transforms.resize(x, size, interpolation=mode, antialias=True).clamp(0, 1)
+        x = transforms.center_crop(x, [height, width])
+        x = transforms.normalize(x, list(cfg["mean"]), list(cfg["std"]))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def to_pixels(self, x: torch.Tensor) -> torch.Tensor:
+        """Inverse of the normalisation: (N, 3, S, S) preprocessed to 0..1, for showing."""
+        cfg = self.model.visual.preprocess_cfg
+        mean, std = (torch.tensor(cfg[k], device=x.device).view(3, 1, 1) for k in ("mean", "std"))
+        return (x * std + mean).clamp(0, 1)
+
+    def pixel_range(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The preprocessed values of black and white, (3, 1, 1) each: what a valid image lies between."""
+        cfg = self.model.visual.preprocess_cfg
+        mean, std = (torch.tensor(cfg[k], device=self.device).view(3, 1, 1) for k in ("mean", "std"))
+        return (0 - mean) / std, (1 - mean) / std
+
+    def clamp(self, x: torch.Tensor) -> torch.Tensor:
+        """x (N, 3, S, S) preprocessed, brought to what lies between black and white: valid images."""
+        low, high = self.pixel_range()
+        return torch.minimum(torch.maximum(x, low), high)
+
+    def head(self, classes: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
+        """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier."""
+        for prompt in prompts:
+            if "{}" not in prompt:
+                raise ModelError(f"The prompt {prompt!r} has no {{}} where the class name goes.")
+        weights = open_clip.build_zero_shot_classifier(
+            self.model, self.tokenizer, list(classes), list(prompts), num_classes_per_batch=64, device=self.device
+        )
+        return weights.T.float().contiguous()
+
+    def embed_tensor(self, x: torch.Tensor) -> torch.Tensor:
+        """Unit image embeddings (N, D) float32 of preprocessed images (N, 3, S, S); keeps the graph."""
+        with autocast(self.device):
+            z = self.model.encode_image(x)
+        return F.normalize(z.float(), dim=-1)
+
+    def batches(self, images: np.ndarray | ImageFiles, batch: int, progress: str = "embed") -> Iterator[torch.Tensor]:
+        """Preprocessed batches of a uint8 image array, in order; one or two of them show no bar.
+
+        In a notebook a bar is a dozen messages even while hidden, and a reader that lags behind loses some.
+        """
+        starts = range(0, len(images), batch)
+        files = isinstance(images, ImageFiles)
+        parts = images.batches(batch) if files else (images[i : i + batch] for i in starts)
+        for part in tqdm(parts, desc=progress, total=len(starts), leave=False, delay=1, disable=len(starts) < 3):
+            yield self.preprocess(part)
+
+    @torch.no_grad()
+    def embed(self, images: np.ndarray, batch: int = 250, progress: str = "embed") -> torch.Tensor:
+        """Unit image embeddings (N, D) float32 of (N, H, W, 3) uint8 images."""
+
+        def run(size: int) -> torch.Tensor:
+            return torch.cat([self.embed_tensor(x) for x in self.batches(images, size, progress)])
+
+        return Fitting(progress, min(batch, len(images)))(run)
+
+
+def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
+    """The BatchNorm layers of the image tower by name; raises ModelError if there are none."""
+    found = {n: m for n, m in model.visual.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    if not found:
+        raise ModelError(
+            "This image tower has no BatchNorm layers (a ViT has none), so there are no statistics to align to: hand "
+            "`align` the goal that `forgetkit.alignment.gathered` makes of calibration images, as stage 2 does."
+        )
+    return found
+
+
+def check_images(clip: Clip, x: torch.Tensor) -> None:
+    """Raise ModelError unless x is (N, 3, S, S) with S the model's image size."""
+    h, w = clip.image_shape
+    if x.ndim != 4 or tuple(x.shape[1:]) != (3, h, w):
+        raise ModelError(
+            f"{clip.name} takes images of shape (N, 3, {h}, {w}), got {tuple(x.shape)}: use clip.preprocess."
+        )
+
+
+def class_head(clip: Clip, sets, head: torch.Tensor | None) -> torch.Tensor:
+    """The (C, D) class embeddings a stage works with: `head` if it fits, else made from the sets' prompts."""
+    if head is None:
+        return clip.head(sets.classes, sets.prompts)
+    if head.ndim != 2 or len(head) != len(sets.classes):
+        raise ModelError(f"The head must be ({len(sets.classes)}, D), a row a class, got {tuple(head.shape)}.")
+    return F.normalize(head.float().to(clip.device), dim=-1)
+
+
+def stage(function: Callable[..., Clip]) -> Callable[..., Clip]:
+    """Run a stage reproducibly (cuDNN neither tunes nor races) and note its `seconds` in the record it returns."""
+
+    @functools.wraps(function)
+    def timed(*args, **kwargs) -> Clip:
+        start = time.perf_counter()
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+            clip = function(*args, **kwargs)
+        clip.record["seconds"] = time.perf_counter() - start
+        return clip
+
+    return timed

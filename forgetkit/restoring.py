@@ -1,0 +1,93 @@
+"""Stage 3, restoring: a model soup between the original and the unlearned weights.
+
+    theta = alpha theta_f + (1 - alpha) theta_0
+
+(Zhang et al., CVPR 2025, after Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022.) alpha is
+chosen on the calibration set D_m. Only floating-point *parameters and buffers* are blended; integer buffers such
+as BatchNorm's step counter are left alone, and what is equal on both sides stays equal to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from forgetkit.models.clip import Clip, class_head, stage
+from forgetkit.data.sets import ImageSet
+from forgetkit.evaluation import TARGET, accuracies, score
+from forgetkit.recipe import Recipe
+from forgetkit.subgroups import Splits
+
+
+def soup(unlearned: torch.nn.Module, original: torch.nn.Module, alpha: float) -> dict[str, torch.Tensor]:
+    """The state dict alpha * unlearned + (1 - alpha) * original; alpha = 0 and 1 return the ends exactly."""
+    f, o = unlearned.state_dict(), original.state_dict()
+    if f.keys() != o.keys() or any(f[k].shape != o[k].shape for k in f):
+        raise ValueError("The two models differ in architecture, so their weights cannot be blended.")
+    blended = {}
+    for key in f:
+        if not f[key].is_floating_point() or alpha == 1 or torch.equal(f[key], o[key]):
+            blended[key] = f[key].clone()
+        elif alpha == 0:
+            blended[key] = o[key].clone()
+        else:
+            blended[key] = alpha * f[key] + (1 - alpha) * o[key]
+    return blended
+
+
+def path(
+    unlearned: Clip, original: Clip, columns: Mapping[str, ImageSet], alphas: Sequence[float], head: torch.Tensor | None
+) -> pd.DataFrame:
+    """Accuracies and Score along the path from the original (alpha 0), one row an alpha.
+
+    head (C, D) serves all columns; None makes one from each set's prompts.
+    """
+    mixed = unlearned.copy()
+    reference = accuracies(original, columns, head)
+    rows = []
+    for alpha in tqdm(alphas, desc="soup", leave=False):
+        mixed.model.load_state_dict(soup(unlearned.model, original.model, alpha))
+        found = accuracies(mixed, columns, head)
+        rows.append({"alpha": alpha, **found, "score": score(found, reference)})
+    return pd.DataFrame(rows)
+
+
+def sweep(unlearned: Clip, original: Clip, sets: Splits, alphas: Sequence[float], head: torch.Tensor) -> pd.DataFrame:
+    """The path on the calibration set D_m, which no other stage reads (but for the goal of a ViT's alignment)."""
+    return path(unlearned, original, sets.calibration, alphas, head)
+
+
+def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int) -> float:
+    """The alpha that restores most while the target surely stays within the limit (percent): the smallest such.
+
+    Past it, every larger alpha is within the limit, too. The calibration set has no image of the sets that nobody
+    shows, so its Score cannot tell how much of them a smaller alpha brings back. Of n_target calibration images of the
+    target, hits recognised mean an accuracy of at most about (hits + 3) / n_target (the rule of three, 95 %): that is
+    what must be within the limit, so that few images prove nothing. Where no alpha meets it, the lowest target accuracy
+    decides. Without a limit it is the best calibration Score. Ties go to the larger alpha.
+    """
+    table = table.sort_values("alpha", ascending=False)
+    if target_limit is None:
+        rated = table["score"].fillna(0)  # NaN where the original knew nothing of the target
+        return float(table["alpha"][rated.idxmax()])
+    within = (table["target"] + 300 / n_target <= target_limit).cummin()
+    if not within.any():
+        return float(table["alpha"][table["target"].idxmin()])
+    return float(table.loc[within, "alpha"].min())
+
+
+@stage
+def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None = None) -> Clip:
+    """Stage 3: blend the unlearned model with the original, alpha chosen on the calibration set.
+
+    head (C, D): class embeddings; from the sets' prompts by default.
+    """
+    head = class_head(original, sets, head)
+    table = sweep(unlearned, original, sets, recipe.alphas, head)
+    alpha = choose_alpha(table, recipe.soup_target_limit, len(sets.calibration[TARGET]))
+    restored = unlearned.copy("restore", alpha=alpha, soup=table.to_dict("records"))
+    restored.model.load_state_dict(soup(unlearned.model, original.model, alpha))
+    return restored
