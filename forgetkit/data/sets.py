@@ -21,7 +21,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,72 +30,16 @@ from torchvision.transforms import functional as TF
 from tqdm.auto import tqdm
 
 from forgetkit.data.files import ImageFiles
-from forgetkit.data.sources import CIFAR10, EMOJI_CATEGORIES, FASHION, SETS, DataError, fetch, on_white, read
+from forgetkit.data.images import PARTS, DataError, ImageSet
+from forgetkit.data.sources import CIFAR10, EMOJI_CATEGORIES, FASHION, SETS, fetch, on_white, read
 
 __all__ = [
     "CIFAR10", "EMOJI_CATEGORIES", "FASHION", "PARTS", "SETS", "DataError", "ImageSet", "cache_folder", "load",
     "load_folder", "load_parts",
 ]  # fmt: skip
 
-PARTS = ("train", "calibration", "validation", "test")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Images with their labels, class names and prompt templates.
-
-    images:  (N, H, W, 3) uint8, RGB, 0..255; or as many in files, read when they are used (`lazy.ImageFiles`)
-    labels:  (N,) int64, indices into `classes`
-    classes: C class names, lower case, as they stand in a prompt
-    prompts: templates with one `{}`; a class is embedded as the mean over them
-    meta:    anything worth noting: the part, the source, the licence
-
-    Raises DataError where shapes, types or labels do not fit together.
-    """
-
-    name: str
-    images: np.ndarray | ImageFiles
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    prompts: tuple[str, ...] = ("a photo of a {}.",)
-    meta: dict = field(default_factory=dict)
-
-    def __post_init__(self):
-        if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
-            found = f"{self.images.shape} {self.images.dtype}"
-            raise DataError(f"{self.name}: images must be (N, H, W, 3) uint8, got {found}.")
-        if len(self.images) != len(self.labels):
-            raise DataError(f"{self.name}: {len(self.images)} images but {len(self.labels)} labels.")
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            raise DataError(f"{self.name}: labels must lie in 0..{len(self.classes) - 1}.")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, index: np.ndarray | Sequence[int] | Sequence[bool]) -> ImageSet:
-        """The images at `index` (integers, or a mask of N booleans), same classes and prompts; a copy, files unread.
-
-        Raises IndexError, as NumPy does, for an index out of range or a mask of another length.
-        """
-        index = np.asarray(index)
-        if index.size == 0 and index.dtype != bool:
-            index = index.astype(np.int64)  # an empty list is float to NumPy
-        images = self.images.select(index) if isinstance(self.images, ImageFiles) else self.images[index]
-        return replace(self, images=images, labels=self.labels[index])
-
-    def loaded(self) -> ImageSet:
-        """The same set with its images in memory: for those that are gone through many times."""
-        return replace(self, images=self.images.read()) if isinstance(self.images, ImageFiles) else self
-
-    def class_index(self, name: str) -> int:
-        """Index of a class name; raises DataError naming the choices."""
-        try:
-            return self.classes.index(name)
-        except ValueError:
-            shown = ", ".join(self.classes[:20]) + (", …" if len(self.classes) > 20 else "")
-            raise DataError(f"{self.name} has no class {name!r}. Choose one of: {shown}.") from None
 
 
 # --------------------------------------------------------------------------------------------------

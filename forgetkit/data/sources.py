@@ -31,6 +31,8 @@ import torchvision
 from PIL import Image
 from tqdm.auto import tqdm
 
+from forgetkit.data.images import DataError
+
 log = logging.getLogger(__name__)
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -40,10 +42,6 @@ FASHION = (
 # Left out: Flags, People & Body, Smileys & Emotion, Symbols; and, within Travel & Places, the 24 clock faces.
 EMOJI_CATEGORIES = {"Animals & Nature", "Food & Drink", "Activities", "Travel & Places", "Objects"}
 FASHION_FILES = tuple(f"{s}-{kind}-ubyte" for s in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
-
-
-class DataError(RuntimeError):
-    """The data cannot be had or read; the message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Three ways to make a subgroup, each over the tutorial's sets.
+"""Three kinds of subgroups, each over the tutorial's sets.
 
 | kind      | target, for example | its siblings                                | what tells them apart           |
 |-----------|---------------------|---------------------------------------------|---------------------------------|
@@ -14,12 +14,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as transforms
+import torch.nn.functional as F
+from torchvision.transforms.v2.functional import resize
 
-from forgetkit.models.clip import Clip
-from forgetkit.data.sets import CIFAR10, PARTS, DataError, ImageSet, load_parts
-from forgetkit.embeddings import embed
-from forgetkit.subgroups import Splits, Subgroup, class_groups, split
+from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup
+from forgetkit.data.sets import load_parts
 
 KINDS = ("class", "style", "cluster")
 N_CLUSTERS = 3  # of a class
@@ -42,46 +41,40 @@ _parts = lru_cache(maxsize=None)(load_parts)
 def targets(kind: str) -> tuple[str, ...]:
     """The subgroups of a kind that can be forgotten; raises DataError for an unknown kind."""
     if kind == "class":
-        return CIFAR10
+        return tuple(sorted(name for family in CIFAR10_FAMILIES.values() for name in family))
     if kind == "style":
         return tuple(f"{name} sketches" for name in ICONS)
     if kind == "cluster":
-        return tuple(f"{name} {i}" for name in CIFAR10 for i in range(N_CLUSTERS))
+        return tuple(f"{name} {i}" for name in targets("class") for i in range(N_CLUSTERS))
     raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
 
 
-def tutorial_sets(
-    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None, **sizes: int
-) -> Splits:
-    """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
+def grouped(target: str = "cat", kind: str = "class", clip=None) -> Grouped:
+    """One of the tutorial's subgroups, in CIFAR-10 or the three styles, with sets of other styles as further columns.
 
-    clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it
-    sizes: `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`
+    clip: the model in whose embedding clusters are found; only `kind="cluster"` needs it
 
-    There are only 78 sketches of a class to forget, and 15 to test on. Raises DataError: unknown kind or target, fewer
-    images than asked for, data not to be had.
+    There are only 78 sketches of a class to forget, and 15 to test on.
+    Raises DataError: unknown kind or target, no clip for clusters, data not to be had.
     """
     if target not in targets(kind):
         raise DataError(f"No {kind} is called {target!r}. Choose one of: {', '.join(targets(kind))}.")
-    zero_shot = {name: _parts(name) for name in ZERO_SHOT}
+    if kind == "cluster" and clip is None:
+        raise DataError("Clusters are found in a model's embedding: give the clip.")
+    zero_shot = {column: _parts(column) for column in ZERO_SHOT}
     if kind == "class":
-        return split(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot, seed=seed, **sizes)
-    if kind == "cluster":
-        if clip is None:
-            raise DataError("Clusters are found in a model's embedding: give tutorial_sets the clip.")
-        name = target.rpartition(" ")[0]
-        groups = clusters(clip, _parts("cifar10"), name, N_CLUSTERS)
-        siblings = tuple(f"{name} {i}" for i in range(N_CLUSTERS) if f"{name} {i}" != target)
-        return split(
-            _parts("cifar10"), Subgroup(target, siblings, name), groups=groups, zero_shot=zero_shot, seed=seed, **sizes
-        )
+        return Grouped(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot)
     name = target.rpartition(" ")[0]
-    parts, groups = styles()
-    siblings = tuple(f"{name} {style}" for style in STYLES if f"{name} {style}" != target)
-    drawn = zero_shot["quickdraw"]  # the column keeps the other 344 classes
-    zero_shot["quickdraw"] = {part: s.take(s.labels != s.class_index(name)) for part, s in drawn.items()}
-    sizes = {**sizes, "n_forget": min(sizes.get("n_forget", 400), int((groups["train"] == target).sum()))}
-    return split(parts, Subgroup(target, siblings, name), groups=groups, zero_shot=zero_shot, seed=seed, **sizes)
+    if kind == "cluster":
+        parts, groups = _parts("cifar10"), clusters(clip, _parts("cifar10"), name, N_CLUSTERS)
+        members = [f"{name} {i}" for i in range(N_CLUSTERS)]
+    else:
+        parts, groups = styles()
+        members = [f"{name} {style}" for style in STYLES]
+        drawn = zero_shot["quickdraw"]  # the column keeps the other 344 classes
+        zero_shot["quickdraw"] = {part: s.take(s.names != name) for part, s in drawn.items()}
+    siblings = tuple(member for member in members if member != target)
+    return Grouped(parts, Subgroup(target, siblings, name), groups, zero_shot)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -95,19 +88,15 @@ def styles(per_class: int = 1000, size: int = 64) -> tuple[dict[str, ImageSet], 
     At most `per_class` photos a class stand in a part; all images are brought to `size` pixels.
     """
     classes = tuple(ICONS)
-    sources = {
-        "photos": (_parts("cifar10"), {c: (c,) for c in classes}),
-        "sketches": (_parts("quickdraw"), {c: (c,) for c in classes}),
-        "icons": (_parts("emoji"), ICONS),
-    }
-    prompts = tuple(sources[style][0]["train"].prompts[-1] for style in STYLES)
+    sources = dict(zip(STYLES, (_parts("cifar10"), _parts("quickdraw"), _parts("emoji"))))
+    prompts = tuple(source["train"].prompts[-1] for source in sources.values())
     parts, groups = {}, {}
     for part in PARTS:
         images, labels, names = [], [], []
-        for style, (source, members) in sources.items():
+        for style, source in sources.items():
             for label, name in enumerate(classes):
-                wanted = [source[part].class_index(member) for member in members[name]]
-                index = np.flatnonzero(np.isin(source[part].labels, wanted))[:per_class]
+                wanted = ICONS[name] if style == "icons" else (name,)
+                index = np.flatnonzero(np.isin(source[part].names, wanted))[:per_class]
                 images.append(_resized(source[part].images[index], size))
                 labels += [label] * len(index)
                 names += [f"{name} {style}"] * len(index)
@@ -121,23 +110,24 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
     if not len(images):
         return np.empty((0, size, size, 3), np.uint8)
     x = torch.as_tensor(images).permute(0, 3, 1, 2)
-    return transforms.resize(x, [size, size], antialias=True).permute(0, 2, 3, 1).numpy()
+    return resize(x, [size, size], antialias=True).permute(0, 2, 3, 1).numpy()
 
 
 # --------------------------------------------------------------------------------------------------
 # Clusters
 
 
-def clusters(clip: Clip, parts: Mapping[str, ImageSet], name: str, n: int, seed: int = 0) -> dict[str, np.ndarray]:
+def clusters(clip, parts: Mapping[str, ImageSet], name: str, n: int, seed: int = 0) -> dict[str, np.ndarray]:
     """By part, the subgroup of every image: "cat 0", "cat 1", ... for the class `name`, else the class.
 
-    Clusters are found among the embeddings of the training images; other images join the nearest centre.
+    Clusters are found among the embeddings of the training images, `clip.embed(images)`, (N, D) unit rows; the images
+    of other parts join the nearest centre.
     """
     groups, centres = {}, None
     for part in PARTS:  # train comes first
-        found = class_groups(parts[part]).astype(object)
+        found = parts[part].names.astype(object)
         index = np.flatnonzero(found == name)
-        z = embed(clip, parts[part].take(index).images, progress=f"embed {name}")
+        z = clip.embed(parts[part].take(index).images).cpu()
         centres = kmeans(z, n, seed) if centres is None else centres
         found[index] = [f"{name} {i}" for i in (z @ centres.T).argmax(1).tolist()]
         groups[part] = found.astype(str)
@@ -156,11 +146,8 @@ def kmeans(z: torch.Tensor, n: int, seed: int = 0, steps: int = 30, starts: int 
     for _ in range(starts):
         centres = z[torch.randperm(len(z), generator=generator)[:n]]
         for _ in range(steps):
-            nearest = (z @ centres.T).argmax(1)
-            sums = torch.zeros_like(centres).index_add_(0, nearest, z)
-            centres = torch.where(
-                sums.norm(dim=1, keepdim=True) > 0, torch.nn.functional.normalize(sums, dim=1), centres
-            )
+            sums = torch.zeros_like(centres).index_add_(0, (z @ centres.T).argmax(1), z)
+            centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres)
         fit = (z @ centres.T).max(1).values.mean().item()
         if fit > best_fit:
             best, best_fit = centres, fit

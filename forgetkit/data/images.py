@@ -1,0 +1,134 @@
+"""What every image set becomes: images with labels, the subgroup to forget, and both together.
+
+Each set stands in four disjoint parts: `train` (forget and retain images come from here), `calibration` (chooses the
+soup coefficient), `validation` (for whoever tunes a recipe), `test` (read once).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from forgetkit.data.reading import ImageFiles
+
+PARTS = ("train", "calibration", "validation", "test")
+# CIFAR-10's ten classes as a label tree of two families.
+CIFAR10_FAMILIES = {
+    "animal": ("bird", "cat", "deer", "dog", "frog", "horse"),
+    "vehicle": ("airplane", "automobile", "ship", "truck"),
+}
+
+
+class DataError(RuntimeError):
+    """The data cannot be had or read; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their labels, class names and prompt templates.
+
+    images:  (N, H, W, 3) uint8, RGB, 0..255; or as many in files (`reading.ImageFiles`)
+    labels:  (N,) int64, indices into `classes`
+    classes: C class names, lower case, as they stand in a prompt
+    prompts: templates with one `{}`; a class is embedded as the mean over them
+    meta:    anything worth noting: the part, the source, the licence
+
+    Raises DataError where shapes, types or labels do not fit together.
+    """
+
+    name: str
+    images: np.ndarray | ImageFiles
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    prompts: tuple[str, ...] = ("a photo of a {}.",)
+    meta: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
+            found = f"{self.images.shape} {self.images.dtype}"
+            raise DataError(f"{self.name}: images must be (N, H, W, 3) uint8, got {found}.")
+        if len(self.images) != len(self.labels):
+            raise DataError(f"{self.name}: {len(self.images)} images but {len(self.labels)} labels.")
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise DataError(f"{self.name}: labels must lie in 0..{len(self.classes) - 1}.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def names(self) -> np.ndarray:
+        """(N,) the class name of every image."""
+        return np.asarray(self.classes)[self.labels]
+
+    def take(self, index: np.ndarray | Sequence[int] | Sequence[bool]) -> ImageSet:
+        """The images at `index` (integers, or a mask of N booleans), same classes and prompts; files stay unread.
+
+        Raises IndexError, as NumPy does, for an index out of range or a mask of another length.
+        """
+        index = np.asarray(index)
+        if index.size == 0 and index.dtype != bool:
+            index = index.astype(np.int64)  # an empty list is float to NumPy
+        images = self.images[index] if isinstance(self.images, np.ndarray) else self.images.select(index)
+        return replace(self, images=images, labels=self.labels[index])
+
+    def loaded(self) -> ImageSet:
+        """The same set with its images as an array in memory: for those that are gone through many times."""
+        return self if isinstance(self.images, np.ndarray) else replace(self, images=self.images.read())
+
+    def class_index(self, name: str) -> int:
+        """Index of a class name; raises DataError naming the choices."""
+        if name in self.classes:
+            return self.classes.index(name)
+        raise DataError(f"{self.name} has no class {name!r}. Choose one of: {listed(self.classes)}.")
+
+
+def listed(names: Sequence[str], n: int = 20) -> str:
+    """The first n names, for an error message."""
+    return ", ".join(names[:n]) + (", …" if len(names) > n else "")
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The subgroup to forget and the siblings to keep; all others of the set count as `other`.
+
+    A subgroup may be a class of a family (cats among animals), or a part of one class (sketches of cats, one kind of
+    cat): then target and siblings bear the same label.
+    """
+
+    target: str
+    siblings: tuple[str, ...]
+    family: str = ""
+
+    def __post_init__(self):
+        if not self.siblings:
+            raise DataError(f"Subgroup {self.target!r} has no siblings: name at least one class to keep beside it.")
+        if self.target in self.siblings:
+            raise DataError(f"{self.target!r} is both target and sibling: forget and retain sets must not overlap.")
+
+    @classmethod
+    def within(cls, target: str, families: Mapping[str, tuple[str, ...]] = CIFAR10_FAMILIES) -> Subgroup:
+        """The subgroup `target` with all other members of its family as siblings."""
+        for family, members in families.items():
+            if target in members:
+                return cls(target, tuple(m for m in members if m != target), family)
+        choices = ", ".join(m for members in families.values() for m in members)
+        raise DataError(f"No family has a member {target!r}. Choose one of: {choices}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """An image set in its parts, the subgroup of every image, and what is to go; the fields are `split`'s parameters.
+
+    parts:     the set by the names in `PARTS`
+    groups:    by part, (N,) the name of the subgroup of every image; None: its class
+    zero_shot: other sets by column name, each in its parts: they are only evaluated
+    """
+
+    parts: Mapping[str, ImageSet]
+    subgroup: Subgroup
+    groups: Mapping[str, np.ndarray] | None = None
+    zero_shot: Mapping[str, Mapping[str, ImageSet]] = field(default_factory=dict)
