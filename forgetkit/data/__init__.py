@@ -1,15 +1,10 @@
 """Images and their sets: one reader, the named sets, folders, ImageNet, style sets."""
 
-from forgetkit.data.sets import (
-    CIFAR10,
-    PARTS,
-    SETS,
-    DataError,
-    ImageSet,
-    cache_folder,
-    load,
-    load_folder,
-    load_parts,
-)
+from forgetkit.data.folders import load_folder
+from forgetkit.data.images import PARTS, DataError, Grouped, ImageSet, Subgroup
+from forgetkit.data.sets import SETS, cache_folder, load, load_parts
 
-__all__ = ["CIFAR10", "PARTS", "SETS", "DataError", "ImageSet", "cache_folder", "load", "load_folder", "load_parts"]
+__all__ = [
+    "PARTS", "SETS", "DataError", "Grouped", "ImageSet", "Subgroup", "cache_folder", "load", "load_folder",
+    "load_parts",
+]  # fmt: skip

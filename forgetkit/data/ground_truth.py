@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from forgetkit.data.sources import DataError
+from forgetkit.data.images import DataError
 
 NAMES = (
     "LOC_val_solution.csv", "val.csv", "val.txt", "imagenet_2012_validation_synset_labels.txt",
@@ -30,8 +30,8 @@ WNID = re.compile(r"n\d{8}")
 def ground_truth(files: Sequence[str], val: Path, folder: Path, named: str | Path | None = None) -> list[str]:
     """The wnid of every image of a flat validation folder.
 
-    val:    the folder of the images; its file of ground truth is looked for there, above it and in `folder`, in
-            the devkit's folder below any of these, unless `named`
+    val: the folder of the images; its file of ground truth is looked for there, above it and in `folder`, in the
+         devkit's folder below any of these, unless `named`
     Raises DataError: none found, not of a form above, an image that it does not know.
     """
     places = [place / below for place in (val, val.parent, folder) for below in BELOW]
@@ -43,27 +43,12 @@ def ground_truth(files: Sequence[str], val: Path, folder: Path, named: str | Pat
             f"put one of {', '.join(NAMES)} beside it, or move the images into folders by wnid."
         )
     rows = [re.split(r"[,;\s]+", line.strip()) for line in path.read_text().splitlines() if line.strip()]
-    if all(len(row) == 1 for row in rows):
-        of = _by_number([row[0] for row in rows], path)
-        key = _number
-    else:
-        if not any(WNID.fullmatch(token) for token in rows[0]):
-            rows = rows[1:]  # a heading
-        wrong = [row for row in rows if len(row) < 2 or not WNID.fullmatch(row[1])]
-        if wrong or not rows:
-            line = " ".join(wrong[0][:3]) if wrong else ""
-            raise DataError(
-                f"{path} has the line {line!r}; expected an image's name and its wnid. Numbers of classes come in "
-                "several orders: use a file of wnids, or the devkit's ground truth with its meta.mat."
-            )
-        of = {Path(name).stem: wnid for name, wnid, *_ in rows}
-        key = lambda file: Path(file).stem
-    try:
-        return [of[key(file)] for file in files]
-    except KeyError as error:
-        raise DataError(
-            f"{path} says nothing of image {error.args[0]!r}: it belongs to another set of images."
-        ) from None
+    alone = all(len(row) == 1 for row in rows)
+    wnid_of = dict(enumerate(_wnids([row[0] for row in rows], path), start=1)) if alone else _by_name(rows, path)
+    keys = [_number(file) if alone else Path(file).stem for file in files]
+    if unknown := [key for key in keys if key not in wnid_of]:
+        raise DataError(f"{path} says nothing of image {unknown[0]!r}: it belongs to another set of images.")
+    return [wnid_of[key] for key in keys]
 
 
 def _number(file: str) -> int:
@@ -73,15 +58,26 @@ def _number(file: str) -> int:
     return int(found[1])
 
 
-def _by_number(lines: Sequence[str], path: Path) -> dict[int, str]:
-    """{number of the image: wnid} from a line an image: wnids, or the devkit's ids."""
-    if not all(WNID.fullmatch(line) for line in lines):
-        order = devkit_order(path)
-        try:
-            lines = [order[int(line)] for line in lines]
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{path} has {error} among its lines, which is no id of the devkit (1 to 1000).") from None
-    return dict(enumerate(lines, start=1))
+def _by_name(rows: list[list[str]], path: Path) -> dict[str, str]:
+    """{image's name: wnid} of rows that begin with the two; the first may be a heading."""
+    rows = rows[0 if any(map(WNID.fullmatch, rows[0])) else 1 :]
+    wrong = [" ".join(row[:3]) for row in rows if len(row) < 2 or not WNID.fullmatch(row[1])]
+    if wrong or not rows:
+        raise DataError(
+            f"{path} has the line {''.join(wrong[:1])!r}; expected an image's name and its wnid. Numbers of classes "
+            "come in several orders: use a file of wnids, or the devkit's ground truth with its meta.mat."
+        )
+    return {Path(name).stem: wnid for name, wnid, *_ in rows}
+
+
+def _wnids(lines: Sequence[str], path: Path) -> list[str]:
+    """The wnid of every line, which is a wnid or an id of the devkit."""
+    if all(map(WNID.fullmatch, lines)):
+        return list(lines)
+    order = devkit_order(path)
+    if wrong := [line for line in lines if not line.isdigit() or int(line) not in order]:
+        raise DataError(f"{path} has {wrong[0]!r} among its lines, which is no id of the devkit (1 to 1000).")
+    return [order[int(line)] for line in lines]
 
 
 def devkit_order(path: Path) -> dict[int, str]:

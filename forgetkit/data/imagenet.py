@@ -24,20 +24,20 @@ import open_clip
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
 
-from forgetkit.models.clip import Clip
-from forgetkit.data.sets import IMAGE_SUFFIXES, PARTS, DataError, ImageSet
-from forgetkit.data.files import files_for
-from forgetkit.subgroups import Splits, Subgroup, split
 from forgetkit.data.ground_truth import ground_truth
+from forgetkit.data.images import PARTS, DataError, Grouped, Subgroup, listed
+from forgetkit.data.reading import divide, image_files, in_parts, plain, visible_folders
 
-KINDS = ("fine", "coarse")  # labels: "a photo of a marmoset", or "a photo of a monkey" for the whole family
+LABELS = ("fine", "coarse")  # "a photo of a marmoset", or "a photo of a monkey" for the whole family
 TEMPLATES = {
     "all": tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES),
     "simple": tuple(template("{}") for template in open_clip.SIMPLE_IMAGENET_TEMPLATES),
     "one": ("a photo of a {}.",),
 }
 BASES = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # where `train` and `val` may stand
-CALIBRATION = 2000  # images of siblings in D_m, which is read into memory, at most; 100 of each where they are few
+SHARES = (0.64, 0.3, 0.06, 0)  # of a class in `train`, by part: of 1,300, over 250 calibrate and over 50 validate
+SHARES_ALONE = (0.48, 0.22, 0.05, 0.25)  # where there is only `train`, or only `val`
+CALIBRATION = 2000  # images of siblings in D_m, which is read into memory, at most
 OTHERS = 500  # images a part, evenly over the classes that are neither target nor sibling, outside the test
 
 
@@ -73,23 +73,23 @@ class ImageNet:
 
     def class_of(self, files: Sequence[str]) -> np.ndarray:
         """(N,) the class name of every file, whatever its label in a set."""
-        of = {f: self.names[w] for found in (self.train, self.val) for w, listed in found.items() for f in listed}
+        of = {f: self.names[w] for found in (self.train, self.val) for w, files in found.items() for f in files}
         return np.asarray([of[file] for file in files])
 
     def resolve(self, what: str) -> tuple[str, ...]:
         """The wnids that are here of a wnid, a class name or a node; raises DataError with what there is instead."""
         if what in self.names:
             return (what,)
-        wanted = what.casefold().replace("_", " ")
-        named = tuple(w for w, name in self.names.items() if wanted in (name.casefold(), prompted(name).casefold()))
+        wanted = plain(what)
+        named = tuple(w for w, name in self.names.items() if wanted in (name.lower(), prompted(name).lower()))
         if len(named) > 1:
             raise DataError(f"{len(named)} classes are called {what!r}: choose one of {', '.join(named)}.")
         below = tuple(w for w in families().get(wanted, ()) if w in self.names)
         if named or below:
             return named or below
-        close = difflib.get_close_matches(wanted, [n.casefold() for n in (*self.names.values(), *families())], 3)
-        shown = ", ".join(list(self.names.values())[:20]) + (", …" if len(self.names) > 20 else "")
+        close = difflib.get_close_matches(wanted, [n.lower() for n in (*self.names.values(), *families())], 3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        shown = listed(list(self.names.values()))
         raise DataError(f"{self.folder.name} has no class or family {what!r}.{hint} Choose one of: {shown}.")
 
 
@@ -110,16 +110,14 @@ def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
             f"{folder} holds neither train nor val (also not in {BASES[1]}); expected {folder / 'train' / wnids()[0]} "
             f"and {folder / 'val'}."
         )
-    train = _by_class(base / "train")
-    val = _by_class(base / "val")
-    if not val and (base / "val").is_dir():
-        files = _images(base / "val")
-        for file, wnid in zip(files, ground_truth(files, base / "val", folder, truth) if files else []):
-            val.setdefault(wnid, []).append(file)
+    train, val = _by_class(base / "train"), _by_class(base / "val")
+    flat = image_files(base / "val") if not val and (base / "val").is_dir() else []
+    for file, wnid in zip(flat, ground_truth(flat, base / "val", folder, truth) if flat else []):
+        val.setdefault(wnid, []).append(file)
     present = [wnid for wnid in wnids() if wnid in train or wnid in val]
     if not present:
         raise DataError(f"{base} holds no image in class folders such as train/{wnids()[0]}.")
-    if unknown := sorted((set(train) | set(val)) - set(present)):
+    if unknown := sorted({*train, *val} - set(present)):
         raise DataError(f"{unknown[0]} in {base} is no class of ImageNet-1K: remove it, or move it elsewhere.")
     names = class_names() | _own_names(folder / "classnames.txt")
     bearers = Counter(names.values())
@@ -131,7 +129,7 @@ def _own_names(file: Path) -> dict[str, str]:
     """The class names of a user's file, by wnid; none where there is no file."""
     if not file.exists():
         return {}
-    rows = [line.split(maxsplit=1) for line in file.read_text().splitlines() if line.strip()]
+    rows = [line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     if wrong := next((row for row in rows if len(row) < 2 or row[0] not in wnids()), None):
         raise DataError(f"{file} has the line {' '.join(wrong)!r}; expected a wnid of ImageNet-1K and its name.")
     return {wnid: name.strip() for wnid, name in rows}
@@ -139,15 +137,9 @@ def _own_names(file: Path) -> dict[str, str]:
 
 def _by_class(folder: Path) -> dict[str, list[str]]:
     """The images of every class folder, by wnid; none where there are no such folders."""
-    if not folder.is_dir():
-        return {}
-    found = sorted(f for f in folder.iterdir() if re.fullmatch(r"n\d{8}", f.name) and f.is_dir())
-    listed = {f.name: _images(f) for f in tqdm(found, f"list {folder.name}", leave=False, delay=2)}
-    return {wnid: files for wnid, files in listed.items() if files}
-
-
-def _images(folder: Path) -> list[str]:
-    return sorted(str(f) for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.name[0] != ".")
+    found = [f for f in visible_folders(folder) if re.fullmatch(r"n\d{8}", f.name)] if folder.is_dir() else []
+    files = {f.name: image_files(f) for f in tqdm(found, f"list {folder.name}", leave=False, delay=2)}
+    return {wnid: images for wnid, images in files.items() if images}
 
 
 def prompted(name: str) -> str:
@@ -169,92 +161,66 @@ def subgroup(data: ImageNet, target: str, family: str | Sequence[str] = "") -> t
     Raises DataError: nothing of that name here, no siblings here.
     """
     wanted = data.resolve(target)
-    name = data.names[wanted[0]] if len(wanted) == 1 else target.casefold().replace("_", " ")
-    given = [part.strip() for part in family.split(",")] if isinstance(family, str) else list(family)
-    given = [part for part in given if part]
+    name = data.names[wanted[0]] if len(wanted) == 1 else plain(target)
+    given = [part.strip() for part in (family.split(",") if isinstance(family, str) else family) if part.strip()]
     if not given:
-        for node, below in families().items():
-            if set(wanted) < set(below) & set(data.names):
-                given = [node]
-                break
-        else:
-            raise DataError(f"No family has {name!r} and another class of {data.folder.name}: name its siblings.")
+        given = [node for node, below in families().items() if set(wanted) < set(below) & set(data.names)][:1]
+    if not given:
+        raise DataError(f"No family has {name!r} and another class of {data.folder.name}: name its siblings.")
     siblings = [w for part in given for w in data.resolve(part) if w not in wanted]
     groups = {**{w: name for w in wanted}, **{w: data.names[w] for w in siblings}}
-    node = given[0].casefold().replace("_", " ")
-    whole = len(given) == 1 and set(wanted) <= set(families().get(node, ()))
-    return Subgroup(name, tuple(groups[w] for w in siblings), node if whole else ""), groups
+    whole = len(given) == 1 and set(wanted) <= set(families().get(plain(given[0]), ()))
+    return Subgroup(name, tuple(groups[w] for w in siblings), plain(given[0]) if whole else ""), groups
 
 
-def parts_of(files: Sequence[str], n_test: int, seed: int) -> dict[str, list[str]]:
-    """One class's files at random in train, calibration, validation and (the last `n_test`) test.
-
-    Up to 250 calibrate and 50 validate, of few images a share.
-    """
-    order = [files[i] for i in np.random.default_rng(seed).permutation(len(files))]
-    cut, test = len(order) - n_test, order[len(order) - n_test :]
-    n_calibration, n_validation = min(250, int(0.3 * cut)), min(50, int(0.1 * cut))
-    edge = n_calibration + n_validation
-    return {
-        "calibration": order[:n_calibration],
-        "validation": order[n_calibration:edge],
-        "train": order[edge:cut],
-        "test": test,
-    }
-
-
-def _divide(data: ImageNet, groups: Mapping[str, str], n_other: int, seed: int) -> dict[str, list[tuple[str, str]]]:
+def _divide(
+    data: ImageNet, chosen: Subgroup, groups: Mapping[str, str], n_other: int, seed: int
+) -> dict[str, list[tuple[str, str]]]:
     """(file, wnid) of every image by part; of classes outside the groups, few but in the test, and there n_other."""
     found = {part: [] for part in PARTS}
     few = max(5, OTHERS // max(1, len(data.names) - len(groups)))
     for wnid in data.names:
         train, val = data.train.get(wnid, []), data.val.get(wnid, [])
-        pool = train or val
-        parts = parts_of(pool, 0 if train and val else max(1, len(pool) // 4), seed=int(wnid[1:]))
+        parts = divide(train or val, SHARES if train and val else SHARES_ALONE)
         if train and val:
             parts["test"] = val
+        if wnid not in groups:
+            parts = {part: files if part == "test" else files[:few] for part, files in parts.items()}
+        elif groups[wnid] != chosen.target:
+            parts["calibration"] = parts["calibration"][: -(-CALIBRATION // len(chosen.siblings))]
         for part, files in parts.items():
-            found[part] += [(f, wnid) for f in (files if wnid in groups or part == "test" else files[:few])]
+            found[part] += [(file, wnid) for file in files]
     other = [i for i, (_, wnid) in enumerate(found["test"]) if wnid not in groups]
     gone = set(np.random.default_rng(seed).permutation(other)[n_other:].tolist())
     found["test"] = [row for i, row in enumerate(found["test"]) if i not in gone]
     return found
 
 
-def sets(
-    data: ImageNet, target: str, clip: Clip, family: str | Sequence[str] = "", kind: str = "fine",
-    templates: str = "all", n_other: int = 50_000, seed: int = 0, **sizes: int,
-) -> Splits:  # fmt: skip
-    """The sets of a subgroup of ImageNet, for `clip`'s image size; forget, retain and calibration images are read now.
+def grouped(
+    data: ImageNet, target: str, clip, family: str | Sequence[str] = "", labels: str = "fine",
+    templates: str = "all", n_other: int = 50_000, seed: int = 0,
+) -> Grouped:  # fmt: skip
+    """A subgroup of ImageNet with all other classes here, for `clip`'s image size; no image is opened.
 
     target, family: see `subgroup`
-    kind:      "fine", every class under its own name, or "coarse", target and siblings under the family's
+    labels:    "fine", every class under its own name, or "coarse", target and siblings under the family's
     templates: "all" 80 of open_clip's, the 7 "simple" ones, or "one"
-    n_other:   at most so many images of the other classes are evaluated
-    sizes:     `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`; of many siblings, fewer
-               than 100 each calibrate
+    n_other:   at most so many images of the other classes are evaluated, drawn by the seed
 
-    Forget, retain, calibration and validation images are of `train`, test images of `val`; where one of the two is
-    missing, the other is divided. Which image goes where depends on its class's files alone. Raises DataError.
+    `train` gives the parts train, calibration and validation, `val` is the test; where one of the two is missing, the
+    other is divided. A file's part depends on its own name alone (`reading.divide`). Raises DataError.
     """
-    if kind not in KINDS or templates not in TEMPLATES:
-        raise DataError(f"kind is one of {', '.join(KINDS)}, templates one of {', '.join(TEMPLATES)}.")
+    if labels not in LABELS or templates not in TEMPLATES:
+        raise DataError(f"labels is one of {', '.join(LABELS)}, templates one of {', '.join(TEMPLATES)}.")
     chosen, groups = subgroup(data, target, family)
-    if kind == "coarse" and not chosen.family:
+    if labels == "coarse" and not chosen.family:
         raise DataError("Coarse labels are a family's name: give as family one node that has the target below it.")
-    own = {w: chosen.family if kind == "coarse" and w in groups else name for w, name in data.names.items()}
+    own = {w: chosen.family if labels == "coarse" and w in groups else name for w, name in data.names.items()}
     unique = dict.fromkeys(own.values())  # where two classes may bear one name in a prompt
     classes, place = tuple(map(prompted, unique)), {name: i for i, name in enumerate(unique)}
-
-    parts, of = {}, {}
-    for part, rows in _divide(data, groups, n_other, seed).items():
-        if not rows:
-            raise DataError(f"{data.folder.name} has too few images: none is left for {part}. Twenty a class will do.")
-        files, found = zip(*rows)
-        numbers = np.asarray([place[own[wnid]] for wnid in found], np.int64)
-        parts[part] = ImageSet(
-            "imagenet", files_for(clip, files), numbers, classes, TEMPLATES[templates], {"part": part}
-        )
-        of[part] = np.asarray([groups.get(wnid, "other") for wnid in found])
-    sizes.setdefault("n_calibration", min(100, -(-CALIBRATION // len(chosen.siblings))))
-    return split(parts, chosen, groups=of, seed=seed, **sizes)
+    rows = {
+        part: [(file, place[own[wnid]], groups.get(wnid, "other")) for file, wnid in found]
+        for part, found in _divide(data, chosen, groups, n_other, seed).items()
+    }
+    parts, of = in_parts("imagenet", rows, clip, classes, TEMPLATES[templates])
+    return Grouped(parts, chosen, of)

@@ -27,6 +27,12 @@ class DataError(RuntimeError):
     """The data cannot be had or read; the message says what to do."""
 
 
+def check_part(part: str) -> None:
+    """Raise DataError for a part that does not exist."""
+    if part not in PARTS:
+        raise DataError(f"There is no part {part!r}. Choose one of: {', '.join(PARTS)}.")
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images with their labels, class names and prompt templates.

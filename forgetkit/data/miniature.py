@@ -47,7 +47,7 @@ def imagenet(folder: Path | None = None, n_train: int = 850, n_val: int = 200) -
         for split, part, n in (("train", photos["train"], n_train), ("val", photos["test"], n_val)):
             for name, wnid in tqdm(WNIDS.items(), f"miniature: {split}", leave=False, delay=2):
                 (half / split / wnid).mkdir(parents=True)
-                for i in np.flatnonzero(part.labels == part.class_index(name))[:n]:
+                for i in np.flatnonzero(part.names == name)[:n]:
                     path = half / split / wnid / f"{wnid}_{i}.JPEG"
                     Image.fromarray(part.images[i]).save(path, quality=95, subsampling=0)
         (half / "classnames.txt").write_text("".join(f"{wnid} {name}\n" for name, wnid in WNIDS.items()))

@@ -14,64 +14,52 @@ the red frame around its pictures is cut off. Nothing is downloaded, and a set t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import torchvision
+from torchvision import datasets
 
-from forgetkit.models.clip import Clip
-from forgetkit.data.sets import IMAGE_SUFFIXES, ImageSet
-from forgetkit.data.files import files_for
+from forgetkit.data.images import ImageSet
+from forgetkit.data.reading import files_for, image_files, plain
 
 PHOTO = ("a photo of a {}.", "a photo of the {}.")
 BLURRED = (
-    "a blurry photo of a {}.",
-    "a low contrast photo of a {}.",
-    "a good photo of a {}.",
-    "a photo of a small {}.",
-)
+    "a blurry photo of a {}.", "a low contrast photo of a {}.", "a good photo of a {}.", "a photo of a small {}.",
+)  # fmt: skip
 
 
-def _cifar100(root: Path, clip: Clip) -> ImageSet:
-    found = torchvision.datasets.CIFAR100(root, train=False, download=False)
-    return ImageSet("cifar100", found.data, np.asarray(found.targets), _names(found.classes), PHOTO + BLURRED)
+def _set(name: str, images, labels: Iterable[int], classes: Iterable[str], prompts: tuple[str, ...]) -> ImageSet:
+    return ImageSet(name, images, np.asarray(labels, np.int64), tuple(map(plain, classes)), prompts)
 
 
-def _stl10(root: Path, clip: Clip) -> ImageSet:
-    found = torchvision.datasets.STL10(root, split="test", download=False)
-    return ImageSet(
-        "stl10", found.data.transpose(0, 2, 3, 1), found.labels.astype(np.int64), _names(found.classes), PHOTO
-    )
+def _cifar100(root: Path, clip) -> ImageSet:
+    found = datasets.CIFAR100(root, train=False)
+    return _set("cifar100", found.data, found.targets, found.classes, PHOTO + BLURRED)
 
 
-def _food101(root: Path, clip: Clip) -> ImageSet:
-    found = torchvision.datasets.Food101(root, split="test", download=False)
+def _stl10(root: Path, clip) -> ImageSet:
+    found = datasets.STL10(root, split="test")
+    return _set("stl10", found.data.transpose(0, 2, 3, 1), found.labels, found.classes, PHOTO)
+
+
+def _food101(root: Path, clip) -> ImageSet:
+    found = datasets.Food101(root, split="test")
     images = files_for(clip, found._image_files)  # the set itself would open and decode each
-    prompts = ("a photo of {}, a type of food.",)
-    return ImageSet("food101", images, np.asarray(found._labels), _names(found.classes), prompts)
+    return _set("food101", images, found._labels, found.classes, ("a photo of {}, a type of food.",))
 
 
-def _objectnet(root: Path, clip: Clip) -> ImageSet:
-    root = root / "objectnet-1.0"
-    mappings = root / "mappings"
-    label_of = json.loads((mappings / "folder_to_objectnet_label.json").read_text())
-    shared = json.loads((mappings / "objectnet_to_imagenet_1k.json").read_text())
+def _objectnet(root: Path, clip) -> ImageSet:
+    images, mappings = (root / "objectnet-1.0" / below for below in ("images", "mappings"))
+    label_of = json.loads((mappings / "folder_to_objectnet_label.json").read_text(encoding="utf-8"))
+    shared = json.loads((mappings / "objectnet_to_imagenet_1k.json").read_text(encoding="utf-8"))
     folders = sorted(folder for folder, label in label_of.items() if label in shared)
-    files, labels = [], []
-    for label, folder in enumerate(folders):
-        found = sorted(f for f in (root / "images" / folder).iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-        files += found
-        labels += [label] * len(found)
-    images = files_for(clip, files, border=2)
-    return ImageSet("objectnet", images, np.asarray(labels), _names(label_of[f] for f in folders), PHOTO)
+    rows = [(file, label) for label, folder in enumerate(folders) for file in image_files(images / folder)]
+    files, labels = zip(*rows)
+    return _set("objectnet", files_for(clip, files, border=2), labels, (label_of[f] for f in folders), PHOTO)
 
 
-def _names(classes) -> tuple[str, ...]:
-    return tuple(name.replace("_", " ").lower() for name in classes)
-
-
-SETS: dict[str, tuple[str, Callable[[Path, Clip], ImageSet]]] = {
+SETS: dict[str, tuple[str, Callable[..., ImageSet]]] = {
     "cifar100": ("cifar-100-python", _cifar100),
     "food101": ("food-101", _food101),
     "stl10": ("stl10_binary", _stl10),
@@ -79,7 +67,7 @@ SETS: dict[str, tuple[str, Callable[[Path, Clip], ImageSet]]] = {
 }
 
 
-def columns(folder: str | Path | None, clip: Clip) -> tuple[dict[str, ImageSet], dict[str, str]]:
+def columns(folder: str | Path | None, clip) -> tuple[dict[str, ImageSet], dict[str, str]]:
     """The sets found below `folder` by column, for `clip`'s image size; and of every other, why it is not there."""
     found, missing = {}, {}
     for name, (below, read) in SETS.items():
