@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from forgetkit.models.clip import ModelError
 from forgetkit.data.sets import SETS, DataError, cache_folder, load_parts
+from forgetkit.models.clip import ModelError
 from forgetkit.recipe import Recipe
 from forgetkit.subgroups import Subgroup
 

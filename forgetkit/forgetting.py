@@ -14,14 +14,14 @@ import logging
 import torch
 from tqdm.auto import tqdm
 
-from forgetkit.models.clip import Clip, class_head, stage
-from forgetkit.losses import hinge
-from forgetkit.evaluation import predict
+from forgetkit.evaluation import recognised
 from forgetkit.fisher import choose_layers
 from forgetkit.lora import adapt, merge
+from forgetkit.losses import hinge
+from forgetkit.models.clip import Clip, stage
 from forgetkit.models.memory import Backward, compiled, to_device
-from forgetkit.recipe import Recipe
-from forgetkit.subgroups import Splits
+from forgetkit.recipe import Forget
+from forgetkit.subgroups import Splits, check_on
 
 log = logging.getLogger(__name__)
 
@@ -35,54 +35,50 @@ def index_batches(n: int, batch: int, generator: torch.Generator, device: torch.
 
 
 @stage
-def forget(clip: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None = None) -> Clip:
+def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, adapt=adapt) -> Clip:
     """Stage 1: a new model that no longer recognises the target (and little else has changed, if all goes well).
 
-    head (C, D): class embeddings in the order of `sets.classes`; from the sets' prompts by default.
-    The record holds `fisher` (one row a layer), `layers` (the k chosen), `forget` (step, loss; at each check target
-    and retain: percent of D_f and D_r still recognised).
+    sets: `sets.on(clip)`. choose, adapt: what picks the layers, and what makes them trainable.
+    The record holds `fisher` (one row a layer that may change), `layers` (the k chosen), `forget` (step, loss; at each
+    check target and retain: percent of D_f and D_r still recognised).
     """
-    head = class_head(clip, sets, head)
+    check_on(sets, clip)
     generator = torch.Generator().manual_seed(recipe.seed)
-    layers, fisher = choose_layers(clip, sets, recipe, head)
+    layers, fisher = choose(clip, sets, recipe)
 
-    unlearned = clip.copy("forget", fisher=fisher.to_dict("records"), layers=layers)
-    params = adapt(unlearned.model.visual, layers, recipe.rank, recipe.alpha, generator)
-    optimizer = torch.optim.AdamW(params, lr=recipe.forget_lr, weight_decay=0.0)
-    x = clip.preprocess(sets.forget.images)
-    labels = torch.as_tensor(sets.forget.labels, device=clip.device)
-    batches = index_batches(len(x), recipe.forget_batch, generator, clip.device)
-    embed = compiled(unlearned.embed_tensor, recipe.compile)
-    backward = Backward("forget", optimizer, embed, recipe.micro_batch or recipe.forget_batch)
+    student = clip.copy("forget", fisher=fisher.to_dict("records"), layers=layers)
+    weights = adapt(student.model.visual, layers, recipe.rank, recipe.alpha, generator)
+    optimizer = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=0.0)
+    x, labels, head = sets.forget.images, sets.forget.labels, sets.head
+    batches = index_batches(len(x), recipe.batch, generator, clip.device)
+    embed = compiled(student.embed_tensor, recipe.compile)
+    backward = Backward("forget", optimizer, embed, recipe.micro_batch or recipe.batch)
 
     def loss_of(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if recipe.forget_loss == "similarity":
+        if recipe.loss == "similarity":
             return (z * head[labels]).sum(1).mean()
-        return hinge(z, labels, head, clip.scale, recipe.guard_margin)
-
-    def recognised() -> dict[str, float]:
-        """Percent of D_f and D_r still called by their own class, where a rule asks for it."""
-        asked = {"target": (recipe.forget_stop, sets.forget), "retain": (recipe.forget_spare, sets.retain)}
-        return {
-            name: 100 * (predict(unlearned, part.images, head) == torch.as_tensor(part.labels)).double().mean().item()
-            for name, (limit, part) in asked.items()
-            if limit is not None
-        }
+        return hinge(z, labels, head, clip.scale, recipe.margin)
 
     history = []
-    for step in tqdm(range(recipe.forget_steps), desc="forget", leave=False):
-        if step % recipe.forget_check == 0 and (found := recognised()):
-            history.append({"step": step, **found})
-            if "target" in found and found["target"] <= recipe.forget_stop:
+    for step in tqdm(range(recipe.steps), desc="forget", leave=False):
+        if step % recipe.check == 0 and (known := still_known(student, sets, recipe)):
+            history.append({"step": step, **known})
+            if known.get("target", 100) <= (recipe.stop or 0):
                 if step == 0:
                     log.warning("The model recognises almost none of the forget images: check classes and prompts.")
                 break
-            if "retain" in found and found["retain"] < recipe.forget_spare / 100 * history[0]["retain"]:
+            if "retain" in known and known["retain"] < recipe.spare / 100 * history[0]["retain"]:
                 break
         index = next(batches)
         loss = backward(x[index], lambda z: loss_of(z, labels[index]))
         optimizer.step()
         history.append({"step": step + 1, "loss": loss})
-    merge(unlearned.model.visual)
-    unlearned.record["forget"] = [{k: float(v) for k, v in row.items()} for row in history]
-    return unlearned
+    merge(student.model.visual)
+    student.record["forget"] = [{k: float(v) for k, v in row.items()} for row in history]
+    return student
+
+
+def still_known(student: Clip, sets: Splits, recipe: Forget) -> dict[str, float]:
+    """Percent of D_f and D_r still called by their own class, as far as a stopping rule asks for it."""
+    found = {"target": (recipe.stop, sets.forget), "retain": (recipe.spare, sets.retain)}
+    return {name: recognised(student, part, sets.head) for name, (limit, part) in found.items() if limit is not None}

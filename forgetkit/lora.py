@@ -50,18 +50,12 @@ def adapt(
 ) -> list[nn.Parameter]:
     """Freeze `tower`, put an adapter on each named weight, and return the adapters' parameters.
 
-    With rank 0 there are no adapters: the named weights themselves are returned, to be trained as they are.
     Raises ValueError for a name that is not an adaptable weight.
     """
     unknown = sorted(set(names) - set(adaptable(tower)))
     if unknown:
         raise ValueError(f"Not a weight an adapter fits: {', '.join(unknown)}. See forgetkit.lora.adaptable(tower).")
     tower.requires_grad_(False)
-    for module in tower.modules():
-        if isinstance(module, nn.MultiheadAttention) and module.batch_first:
-            module.register_forward_pre_hook(_tokens_first)
-    if rank == 0:
-        return [tower.get_parameter(name).requires_grad_() for name in names]
     trained = []
     for name in names:
         path, _, attribute = name.rpartition(".")
@@ -73,24 +67,9 @@ def adapt(
     return trained
 
 
-def _tokens_first(_, args: tuple) -> tuple | None:
-    """Self-attention's input (N, P, C), laid out as `nn.MultiheadAttention` will turn it, (P, N, C).
-
-    Otherwise torch, under autocast, takes a frozen weight P times over: a batch of products with a copy of it each.
-    """
-    query, key, value, *rest = args
-    if query is key is value and query.ndim == 3:
-        laid = query.transpose(0, 1).contiguous().transpose(0, 1)
-        return laid, laid, laid, *rest
-    return None
-
-
 def merge(tower: nn.Module) -> nn.Module:
     """Fold every adapter into its weight, in place; the tower is a plain module again, with the same output."""
     for module in list(tower.modules()):
-        for key, hook in list(module._forward_pre_hooks.items()):
-            if hook is _tokens_first:
-                del module._forward_pre_hooks[key]
         if parametrize.is_parametrized(module):
             for attribute in list(module.parametrizations):
                 parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)

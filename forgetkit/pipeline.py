@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
-from forgetkit.alignment import norm_layers
-from forgetkit.store import cached
-from forgetkit.models.clip import Clip
 from forgetkit.forgetting import forget
+from forgetkit.models.clip import Clip
 from forgetkit.recipe import Recipe
 from forgetkit.reminding import remind
 from forgetkit.restoring import restore
 from forgetkit.subgroups import Splits
 
 
-def unlearn(
-    clip: Clip, sets: Splits, recipe: Recipe, keep: bool = False, folder: str | Path | None = None
-) -> list[Clip]:
+def unlearn(clip: Clip, sets: Splits, recipe: Recipe, wrap: Callable = lambda stage: stage) -> list[Clip]:
     """Forget, remind, restore: the models [original, forget, remind, restore], in this order.
 
-    keep:   read the stages that were computed before, and keep the others as soon as each is done, so that a run that
-            died goes on after its last finished stage
-    folder: where they are kept (and that they are); `stages` in the data cache unless named
+    sets: as they are, or `sets.on(clip)`. wrap: what is put around each stage; with `store.kept`, stages that were
+    computed before are read, and the others kept as soon as each is done, so that a run that died goes on after its
+    last finished stage.
     """
-    if recipe.align_steps and recipe.align_layernorm:
-        norm_layers(clip.model.visual)  # told now, not after stage 1
-    head = clip.head(sets.classes, sets.prompts)
-    keep, folder = keep or folder is not None, Path(folder) if folder else None
-    first, second, third = [cached(stage, folder) if keep else stage for stage in (forget, remind, restore)]
-    forgotten = first(clip, sets, recipe, head)
-    reminded = second(forgotten, clip, sets, recipe, head)
-    restored = third(reminded, clip, sets, recipe, head)
+    sets = sets.on(clip) if sets.head is None else sets
+    forgotten = wrap(forget)(clip, sets, recipe.forget)
+    reminded = wrap(remind)(forgotten, clip, sets, recipe.remind)
+    restored = wrap(restore)(reminded, clip, sets, recipe.restore)
     return [clip, forgotten, reminded, restored]

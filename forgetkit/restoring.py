@@ -15,11 +15,11 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from forgetkit.models.clip import Clip, class_head, stage
-from forgetkit.data.sets import ImageSet
-from forgetkit.evaluation import TARGET, accuracies, score
-from forgetkit.recipe import Recipe
-from forgetkit.subgroups import Splits
+from forgetkit.data.images import ImageSet
+from forgetkit.evaluation import TARGET, Head, accuracies, score
+from forgetkit.models.clip import Clip, Inputs, stage
+from forgetkit.recipe import Restore
+from forgetkit.subgroups import Splits, check_on
 
 
 def soup(unlearned: torch.nn.Module, original: torch.nn.Module, alpha: float) -> dict[str, torch.Tensor]:
@@ -39,11 +39,11 @@ def soup(unlearned: torch.nn.Module, original: torch.nn.Module, alpha: float) ->
 
 
 def path(
-    unlearned: Clip, original: Clip, columns: Mapping[str, ImageSet], alphas: Sequence[float], head: torch.Tensor | None
+    unlearned: Clip, original: Clip, columns: Mapping[str, ImageSet | Inputs], alphas: Sequence[float], head: Head
 ) -> pd.DataFrame:
     """Accuracies and Score along the path from the original (alpha 0), one row an alpha.
 
-    head (C, D) serves all columns; None makes one from each set's prompts.
+    columns: `Inputs` are preprocessed once; an image set is, anew, at every alpha. head: as in `accuracies`.
     """
     mixed = unlearned.copy()
     reference = accuracies(original, columns, head)
@@ -53,11 +53,6 @@ def path(
         found = accuracies(mixed, columns, head)
         rows.append({"alpha": alpha, **found, "score": score(found, reference)})
     return pd.DataFrame(rows)
-
-
-def sweep(unlearned: Clip, original: Clip, sets: Splits, alphas: Sequence[float], head: torch.Tensor) -> pd.DataFrame:
-    """The path on the calibration set D_m, which no other stage reads (but for the goal of a ViT's alignment)."""
-    return path(unlearned, original, sets.calibration, alphas, head)
 
 
 def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int) -> float:
@@ -80,14 +75,14 @@ def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int)
 
 
 @stage
-def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Recipe, head: torch.Tensor | None = None) -> Clip:
-    """Stage 3: blend the unlearned model with the original, alpha chosen on the calibration set.
+def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Restore) -> Clip:
+    """Stage 3: blend the unlearned model with the original, alpha chosen on the calibration set D_m.
 
-    head (C, D): class embeddings; from the sets' prompts by default.
+    sets: `sets.on(original)`. The record gains `soup` (one row an alpha) and `alpha`.
     """
-    head = class_head(original, sets, head)
-    table = sweep(unlearned, original, sets, recipe.alphas, head)
-    alpha = choose_alpha(table, recipe.soup_target_limit, len(sets.calibration[TARGET]))
+    check_on(sets, original)
+    table = path(unlearned, original, sets.calibration, recipe.alphas, sets.head)
+    alpha = choose_alpha(table, recipe.target_limit, len(sets.calibration[TARGET]))
     restored = unlearned.copy("restore", alpha=alpha, soup=table.to_dict("records"))
     restored.model.load_state_dict(soup(unlearned.model, original.model, alpha))
     return restored

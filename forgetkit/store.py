@@ -1,8 +1,9 @@
-"""Finished stages on disk: a notebook that needs the stage before it finds it, or computes it once.
+"""Kept on disk: finished stages, and embeddings of the frozen original model.
 
-`cached(forget)` takes what `forget` takes. The key is everything the result depends on: weights and preprocessing
-of the models, images, labels, class names and prompts of the sets, the recipe's values that the stage reads,
-the code of the stages, the versions of torch and open_clip, and the device.
+`kept(forget)` takes what `forget` takes. A result is found again by a key, a SHA-256 over everything that it depends
+on: weights and preprocessing of the models, images, labels and class embeddings, the recipe's part, the code of the
+method, the versions of torch and open_clip, and the device. A file begins with the SHA-256 of the rest, so that one
+that is damaged is told, and made anew.
 """
 
 from __future__ import annotations
@@ -11,127 +12,180 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from functools import partial
 from pathlib import Path
 
 import open_clip
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
-from forgetkit.models.clip import Clip, describe
-from forgetkit.data.sets import ImageSet, cache_folder
-from forgetkit.recipe import Recipe
+from forgetkit.data.images import DataError, ImageSet
+from forgetkit.data.reading import ImageFiles
+from forgetkit.data.sets import cache_folder
+from forgetkit.evaluation import percent
+from forgetkit.models.clip import Clip, Inputs, describe
 from forgetkit.subgroups import Splits
 
-# What each stage is made of: a change to one of these modules makes its kept results stale.
-CODE = {
-    "forget": ("models/clip", "losses", "evaluation", "fisher", "forgetting", "lora", "models/memory"),
-    "remind": ("alignment", "synthetic", "models/clip", "losses", "fisher", "forgetting", "lora", "models/memory", "reminding"),
-    "restore": ("models/clip", "evaluation", "models/memory", "restoring"),
-}
-KEPT = 60  # stages; the ones not used for longest go first
+SHARD = 4096  # images in a file of embeddings, so that a run that ends early loses no more
+MOST = {"stages": 60, "embeddings": 256}  # files; the ones not used for longest go first
+HERE = Path(__file__).parent
 log = logging.getLogger(__name__)
 
 
-def cached(stage: Callable[..., Clip], folder: Path | None = None) -> Callable[..., Clip]:
+def kept(stage: Callable[..., Clip], folder: Path | None = None) -> Callable[..., Clip]:
     """The stage (`forget`, `remind`, `restore`), reading its result from `folder` where it was computed before.
 
-    folder: `stages` in `data.cache_folder()` unless named. A damaged entry is computed anew; a full disk costs a
-    warning, not the result.
+    folder: `stages` in `data.cache_folder()` unless named. A full disk costs a warning, not the result.
     """
-    folder = folder or cache_folder() / "stages"
+    folder = Path(folder or cache_folder() / "stages")
 
-    def run(clip: Clip, *args, **kwargs) -> Clip:
-        entry = folder / f"{stage.__name__}-{key(stage.__name__, clip, *args, *kwargs.values())}"
-        found = _read(entry, clip)
-        if found is None:
-            found = stage(clip, *args, **kwargs)
-            _write(entry, found)
-        return found
+    def run(clip: Clip, *args) -> Clip:
+        file = folder / f"{stage.__name__}-{key(stage.__name__, clip, *args)}"
+        if (found := read(file)) is None:
+            result = stage(clip, *args)
+            write(file, result.model.visual.state_dict(), {"name": result.name, "record": result.record})
+            return result
+        weights, note = found
+        result = clip.copy(note["name"], **note["record"])
+        result.model.visual.load_state_dict(weights)
+        return result
 
+    run.__name__ = stage.__name__
     return run
 
 
-def key(stage: str, *inputs) -> str:
-    """Hash of everything that a stage's result depends on."""
-    code = [(Path(__file__).parent / f"{module}.py").read_bytes() for module in CODE[stage]]
-    digest = hashlib.sha256(repr([stage, torch.__version__, open_clip.__version__]).encode())
-    for part in code:
-        digest.update(hashlib.sha256(part).digest())
-    for part in inputs:
-        if isinstance(part, Clip):
-            digest.update(describe(part.device).encode())
-            digest.update(repr((part.model, part.model.visual.preprocess_cfg)).encode())  # also the activation
-            digest.update(repr(part.record.get("layers")).encode())
-            for name, tensor in sorted(part.model.state_dict().items()):  # a merged adapter changes their order
-                add_tensor(digest, name, tensor)
-        elif isinstance(part, Splits):
-            for images in (part.forget, part.retain, *part.calibration.values()):
-                _add_set(digest, images)
-        elif isinstance(part, Recipe):
-            digest.update(repr(part.read_by(stage)).encode())
-        elif isinstance(part, torch.Tensor):
-            add_tensor(digest, "tensor", part)
-        elif part is not None:
-            raise TypeError(f"A stage's result cannot be kept by an input of type {type(part).__name__}.")
+# --------------------------------------------------------------------------------------------------
+# Embeddings of the original model, which does not change: it sees each file once, whatever is run afterwards.
+
+
+def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = None) -> torch.Tensor:
+    """Unit image embeddings (N, D) float32 on the CPU; those of `ImageFiles` are read from `folder`, or kept there.
+
+    A file counts as the same by path, size and time of change. folder: `embeddings` in `data.cache_folder()` unless
+    named. Raises DataError for a file that is missing, empty or broken.
+    """
+    if not isinstance(images, ImageFiles):
+        return clip.embed(images, progress=progress).cpu()
+    found = []
+    for start in range(0, len(images), SHARD):
+        part = images.select(slice(start, start + SHARD))
+        label = f"{progress} ({start // SHARD + 1}/{-(-len(images) // SHARD)})" if len(images) > SHARD else progress
+        name = f"images-{key(clip, stamps(part), part.how)}"
+        found.append(_tensor(folder, name, partial(clip.embed, part, progress=label)))
+    return torch.cat(found) if found else torch.empty(0, clip.model.visual.output_dim)
+
+
+def head(clip: Clip, classes: Sequence[str], prompts: Sequence[str], folder: Path | None = None) -> torch.Tensor:
+    """`clip.head`, (C, D) on the model's device, kept on disk: 1,000 classes of 80 prompts take minutes."""
+    name = f"head-{key(clip, tuple(classes), tuple(prompts))}"
+    return _tensor(folder, name, lambda: clip.head(classes, prompts)).to(clip.device)
+
+
+def heads(clip: Clip, columns: Mapping[str, ImageSet | Inputs]) -> dict[str, torch.Tensor]:
+    """The head of every column, (C, D) each, made once for columns that share classes and prompts."""
+    made = {of: head(clip, *of) for of in {(part.classes, part.prompts) for part in columns.values()}}
+    return {name: made[part.classes, part.prompts] for name, part in columns.items()}
+
+
+def accuracies(clip: Clip, columns: Mapping[str, ImageSet], heads: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Top-1 accuracy in percent per column, from kept embeddings: of the original model, which does not change."""
+    found = {}
+    for name, part in columns.items():
+        guess = (embed(clip, part.images, f"{clip.name}: {name}") @ heads[name].cpu().T).argmax(1)
+        found[name] = percent(guess == torch.as_tensor(part.labels))
+    return found
+
+
+def stamps(images: ImageFiles) -> list[tuple[str, int, int]]:
+    """Path, size and time of change of every file; raises DataError for one that is missing or empty."""
+    found = []
+    for file in images.files:
+        try:
+            status = os.stat(file)
+        except OSError as error:
+            raise DataError(
+                f"{file} cannot be found any more ({error.strerror}): put it back, or run again."
+            ) from error
+        if not status.st_size:
+            raise DataError(f"{file} is empty: fetch it again, or remove it and run again.")
+        found.append((os.path.abspath(file), status.st_size, status.st_mtime_ns))
+    return found
+
+
+def _tensor(folder: Path | None, name: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """The tensor of that name from the folder, or computed and put there; on the CPU."""
+    file = Path(folder or cache_folder() / "embeddings") / name
+    if (found := read(file)) is not None:
+        return found[0]["z"]
+    z = compute().detach().float().cpu()
+    write(file, {"z": z})
+    return z
+
+
+# --------------------------------------------------------------------------------------------------
+# Keys and files
+
+
+def key(*parts) -> str:
+    """Hash of models, with their device, sets, recipes and plain values; and of the method's code and of versions."""
+    digest = hashlib.sha256(repr((torch.__version__, open_clip.__version__)).encode())
+    for source in sorted([*HERE.glob("*.py"), *HERE.glob("models/*.py")]):
+        digest.update(source.read_bytes())
+    for part in parts:
+        digest.update(_bytes(part))
     return digest.hexdigest()[:24]
 
 
-def add_tensor(digest, name: str, tensor: torch.Tensor) -> None:
-    """Feed a tensor to a hash, with its name, shape and type."""
-    digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+def _bytes(part) -> bytes:
+    if isinstance(part, Clip):
+        said = (describe(part.device), part.model, part.model.visual.preprocess_cfg, part.record.get("layers"))
+        return repr(said).encode() + _tensors(part.model.state_dict())
+    if isinstance(part, Splits):
+        return b"".join(_bytes(images) for images in (part.forget, part.retain, *part.calibration.values())) + _tensors(
+            {"head": part.head}
+        )
+    if isinstance(part, Inputs):
+        return repr((part.classes, part.prompts)).encode() + _tensors({"x": part.images, "y": part.labels})
+    return repr(asdict(part) if is_dataclass(part) else part).encode()
 
 
-def _add_set(digest, images: ImageSet) -> None:
-    digest.update(repr((images.classes, images.prompts, images.images.shape)).encode())
-    digest.update(images.images.tobytes())
-    digest.update(images.labels.tobytes())
+def _tensors(named: Mapping[str, torch.Tensor]) -> bytes:
+    """A SHA-256 of tensors by name, with their shapes and types, whatever their order and memory format."""
+    return hashlib.sha256(save({name: t.detach().contiguous() for name, t in named.items()})).digest()
 
 
-def _read(entry: Path, like: Clip) -> Clip | None:
-    """The model kept in `entry`, a copy of `like` with its weights; None where there is none, or it is damaged."""
+def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
+    """(tensors, note) as `write` left them; None where there is no such file, or a damaged one, which is told."""
     try:
-        note = json.loads((entry / "record.json").read_text())
-        weights = load_file(entry / "visual.safetensors")
-        clip = like.copy(note["name"], **note["record"])
-        clip.model.visual.load_state_dict(weights)
-        os.utime(entry)
-        return clip
+        content = file.read_bytes()
+        digest, payload = content[:32], content[32:]
+        if hashlib.sha256(payload).digest() != digest:
+            raise ValueError("its content does not fit its hash")
+        tensors = load(payload)
+        os.utime(file)
+        return tensors, json.loads(bytes(tensors.pop("note").tolist()))
     except FileNotFoundError:
         return None
-    except Exception as error:  # safetensors, JSON and torch each raise their own
-        log.warning("%s is damaged (%s) and is computed anew.", entry, error)
-        shutil.rmtree(entry, ignore_errors=True)
+    except Exception as error:  # a disk, safetensors and JSON each raise their own
+        log.warning("%s cannot be read (%s) and is made anew.", file, error)
         return None
 
 
-def _write(entry: Path, clip: Clip) -> None:
-    def write(half: Path) -> None:
-        half.mkdir()
-        weights = {name: tensor.contiguous() for name, tensor in clip.model.visual.state_dict().items()}
-        save_file(weights, half / "visual.safetensors")
-        (half / "record.json").write_text(json.dumps({"name": clip.name, "record": clip.record}))
-
-    keep(entry, write, KEPT, "The stage")
-
-
-def keep(entry: Path, write: Callable[[Path], None], most: int, what: str) -> None:
-    """Let `write` make a file or folder, put it at `entry` in one step, and leave the `most` last used entries there.
-
-    A half-written entry is never taken for whole. A full disk costs a warning that names `what` was computed.
-    """
-    folder = entry.parent
+def write(file: Path, tensors: Mapping[str, torch.Tensor], note: Mapping = {}) -> None:
+    """Put tensors and a note into a file, in one step, and leave the last used files of its folder (`MOST`) there."""
+    note = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
+    payload = save({**{name: t.detach().cpu().contiguous() for name, t in tensors.items()}, "note": note})
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as temporary:
-            half = Path(temporary) / entry.name
-            write(half)
-            if not entry.is_dir():  # another process may have been faster
-                os.replace(half, entry)
-        for old in sorted(folder.glob("[a-z]*"), key=os.path.getmtime)[:-most]:
-            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".", ignore_cleanup_errors=True) as temporary:
+            half = Path(temporary) / file.name
+            half.write_bytes(hashlib.sha256(payload).digest() + payload)
+            os.replace(half, file)
+        most = MOST.get(file.parent.name, 256)
+        for old in sorted(file.parent.glob("[a-z]*"), key=os.path.getmtime)[:-most]:
+            old.unlink(missing_ok=True)
     except OSError as error:
-        log.warning("%s is computed, but could not be kept in %s (%s).", what, folder, error)
+        log.warning("%s is computed, but could not be kept in %s (%s).", file.name, file.parent, error)

@@ -1,4 +1,4 @@
-"""A subgroup to forget, and the sets that the three stages and the evaluation see of it.
+"""The sets of a subgroup: what the three stages and the evaluation see of it.
 
 | set           | what it is                                                     | read by                    |
 |---------------|----------------------------------------------------------------|----------------------------|
@@ -12,57 +12,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from forgetkit.data.sets import DataError, ImageSet
+from forgetkit.data import tutorial
+from forgetkit.data.images import DataError, ImageSet, Subgroup
+from forgetkit.models.clip import Clip, Inputs, check_head
 
-# CIFAR-10's ten classes as a label tree of two families.
-CIFAR10_FAMILIES = {
-    "animal": ("bird", "cat", "deer", "dog", "frog", "horse"),
-    "vehicle": ("airplane", "automobile", "ship", "truck"),
-}
-
-
-@dataclass(frozen=True)
-class Subgroup:
-    """The subgroup to forget and the siblings to keep; all others of the set count as `other`.
-
-    A subgroup may be a class of a family (cats among animals), or a part of one class (sketches of cats, one kind of
-    cat): then target and siblings bear the same label.
-    """
-
-    target: str
-    siblings: tuple[str, ...]
-    family: str = ""
-
-    def __post_init__(self):
-        if not self.siblings:
-            raise DataError(f"Subgroup {self.target!r} has no siblings: name at least one class to keep beside it.")
-        if self.target in self.siblings:
-            raise DataError(f"{self.target!r} is both target and sibling: forget and retain sets must not overlap.")
-
-    @classmethod
-    def within(cls, target: str, families: Mapping[str, tuple[str, ...]] = CIFAR10_FAMILIES) -> Subgroup:
-        """The subgroup `target` with all other members of its family as siblings."""
-        for family, members in families.items():
-            if target in members:
-                return cls(target, tuple(m for m in members if m != target), family)
-        choices = ", ".join(m for members in families.values() for m in members)
-        raise DataError(f"No family has a member {target!r}. Choose one of: {choices}.")
+__all__ = ["Splits", "Subgroup", "columns", "split", "tutorial_sets"]
+N = 400  # images in D_f and in D_r, where there are so many
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Everything the stages and the evaluation read; see the module's table."""
+    """The sets of a subgroup; see the module's table.
+
+    `on(clip)` makes of D_f, D_r and D_m what a model takes; the stages work with that, and with its `head`, the
+    class embeddings (C, D) of unit rows. Before, they are image sets and `head` is None.
+    """
 
     subgroup: Subgroup
-    forget: ImageSet
-    retain: ImageSet
-    calibration: dict[str, ImageSet]
+    forget: ImageSet | Inputs
+    retain: ImageSet | Inputs
+    calibration: dict[str, ImageSet | Inputs]
     validation: dict[str, ImageSet]
     test: dict[str, ImageSet]
+    head: torch.Tensor | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,6 +49,17 @@ class Splits:
     def prompts(self) -> tuple[str, ...]:
         return self.forget.prompts
 
+    def on(self, clip: Clip, head: torch.Tensor | None = None) -> Splits:
+        """These sets for `clip`: D_f, D_r and D_m preprocessed once, on its device, and the head.
+
+        head (C, D): class embeddings in the order of `classes`, of any length; from the sets' prompts by default.
+        Raises ModelError for a head of another shape or with numbers that are not finite.
+        """
+        head = clip.head(self.classes, self.prompts) if head is None else check_head(head, len(self.classes), clip)
+        calibration = {name: clip.inputs(part) for name, part in self.calibration.items()}
+        forget, retain = clip.inputs(self.forget), clip.inputs(self.retain)
+        return replace(self, forget=forget, retain=retain, calibration=calibration, head=head)
+
 
 def split(
     parts: Mapping[str, ImageSet],
@@ -79,8 +67,8 @@ def split(
     *,
     groups: Mapping[str, np.ndarray] | None = None,
     zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None,
-    n_forget: int = 400,
-    n_retain: int = 400,
+    n_forget: int | None = None,
+    n_retain: int | None = None,
     n_calibration: int = 100,
     n_calibration_target: int = 250,
     seed: int = 0,
@@ -90,19 +78,24 @@ def split(
     parts:         the four parts of the image set (`data.load_parts`)
     groups:        by part, (N,) the name of the subgroup each image belongs to; its class unless given
     zero_shot:     other sets by column name, each with its four parts: never used by a stage, only evaluated
-    n_forget:      images of the target in D_f
-    n_retain:      images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has)
+    n_forget:      images of the target in D_f; None: 400, or all there are where they are fewer
+    n_retain:      images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has); None: as
+                   for n_forget
     n_calibration: images a group in D_m (at most), and
     n_calibration_target: of the target (at most): that none of few is recognised proves little
 
     Raises DataError: unknown subgroup, empty subgroup, or fewer images than asked for.
     """
-    groups = groups or {name: class_groups(part) for name, part in parts.items()}
+    groups = groups or {name: part.names for name, part in parts.items()}
     train, names = parts["train"], list(dict.fromkeys(groups["train"].tolist()))
-    for name in (subgroup.target, *subgroup.siblings):
-        if name not in names:
-            shown = ", ".join(sorted(names)[:20]) + (", …" if len(names) > 20 else "")
-            raise DataError(f"{train.name} has no subgroup {name!r}. Choose among: {shown}.")
+    if unknown := [name for name in (subgroup.target, *subgroup.siblings) if name not in names]:
+        shown = ", ".join(sorted(names)[:20]) + (", …" if len(names) > 20 else "")
+        raise DataError(f"{train.name} has no subgroup {', '.join(map(repr, unknown))}. Choose among: {shown}.")
+    rng = np.random.default_rng(seed)
+    members = {name: np.flatnonzero(groups["train"] == name) for name in (subgroup.target, *subgroup.siblings)}
+    there = {"n_forget": len(members[subgroup.target]), "n_retain": sum(len(members[s]) for s in subgroup.siblings)}
+    n_forget = min(N, there["n_forget"]) if n_forget is None else n_forget
+    n_retain = min(N, there["n_retain"]) if n_retain is None else n_retain
     sizes = {"n_forget": n_forget, "n_retain": n_retain, "n_calibration": n_calibration}
     for name, n in {**sizes, "n_calibration_target": n_calibration_target}.items():
         if n < 1:
@@ -111,8 +104,6 @@ def split(
         raise DataError(
             f"n_retain={n_retain} is fewer than the {len(subgroup.siblings)} siblings: ask for one of each."
         )
-    rng = np.random.default_rng(seed)
-    members = {name: np.flatnonzero(groups["train"] == name) for name in (subgroup.target, *subgroup.siblings)}
 
     def draw(names: Sequence[str], n: int, what: str) -> np.ndarray:
         """n indices, evenly over the names; the smallest first, so that others make up for what it lacks."""
@@ -127,22 +118,16 @@ def split(
             )
         return rng.permutation(found)
 
-    def few(part: ImageSet, of: np.ndarray) -> np.ndarray:
-        index = [
-            rng.permutation(np.flatnonzero(of == name))[
-                : n_calibration_target if name == subgroup.target else n_calibration
-            ]
-            for name in names
-        ]
-        return np.sort(np.concatenate(index))
-
-    chosen = few(parts["calibration"], groups["calibration"])
-    others = {name: dict(sets) for name, sets in (zero_shot or {}).items()}
+    def few(of: np.ndarray) -> np.ndarray:
+        """Indices of a few images of each group, more of the target."""
+        most = lambda name: n_calibration_target if name == subgroup.target else n_calibration
+        return np.sort(np.concatenate([rng.permutation(np.flatnonzero(of == n))[: most(n)] for n in names]))
 
     def shown(part: str) -> dict[str, ImageSet]:
-        own = columns(parts[part], subgroup, groups[part])
-        return {**own, **{name: sets[part] for name, sets in others.items()}}
+        others = {name: sets[part] for name, sets in (zero_shot or {}).items()}
+        return {**columns(parts[part], subgroup, groups[part]), **others}
 
+    chosen = few(groups["calibration"])
     return Splits(
         subgroup=subgroup,
         forget=train.take(draw([subgroup.target], n_forget, "forget")).loaded(),
@@ -153,20 +138,35 @@ def split(
     )
 
 
-def class_groups(part: ImageSet) -> np.ndarray:
-    """(N,) every image's class name: the subgroups of a label tree."""
-    return np.asarray(part.classes)[part.labels]
-
-
 def columns(part: ImageSet, subgroup: Subgroup, of: np.ndarray | None = None) -> dict[str, ImageSet]:
     """The images of a part as `target`, `retain` and, where there are further subgroups, `other`.
 
     of: (N,) the subgroup of every image; its class unless given
     """
-    of = class_groups(part) if of is None else of
+    of = part.names if of is None else of
     target, retain = of == subgroup.target, np.isin(of, subgroup.siblings)
     found = {"target": target, "retain": retain, "other": ~(target | retain)}
     for name in ("target", "retain"):
         if not found[name].any():
             raise DataError(f"{part.name} has no image of the {name} subgroups: nothing could be measured there.")
     return {name: part.take(mask) for name, mask in found.items() if mask.any()}
+
+
+def tutorial_sets(
+    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None, **sizes: int | None
+) -> Splits:
+    """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
+
+    kind:  "class", "style" or "cluster" (`data.tutorial`)
+    clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it
+    sizes: `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`
+
+    Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.
+    """
+    return split(**vars(tutorial.grouped(target, kind, clip)), seed=seed, **sizes)
+
+
+def check_on(sets: Splits, clip: Clip) -> None:
+    """Raise ValueError unless `sets` are what a model of this size takes: `sets.on(clip)`."""
+    if sets.head is None or tuple(sets.forget.images.shape[2:]) != clip.image_shape:
+        raise ValueError("Stages take the sets as the model takes them: hand over sets.on(clip).")

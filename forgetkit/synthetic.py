@@ -1,6 +1,6 @@
 """Images of no class, for distillation: they hold what neither forget nor retain images show.
 
-Neither needs data beyond D_r; the idea of distilling on synthetic images matched to BatchNorm statistics is
+Neither kind needs data beyond D_r. The idea of distilling on synthetic images matched to BatchNorm statistics is
 DeepInversion's (Yin et al., CVPR 2020), here for keeping, not for making, a model.
 """
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from forgetkit import Subgroup, load_clip, split
-from forgetkit.models.clip import Clip
 from forgetkit.data.sets import PARTS, ImageSet
+from forgetkit.models.clip import Clip
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220), "yellow": (230, 220, 50)}
 
@@ -58,6 +58,12 @@ def colours():
     """Splits with `red` to forget, `green` and `blue` its siblings, `yellow` as the other class."""
     parts = {part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}
     return split(parts, Subgroup("red", ("green", "blue")), n_forget=30, n_retain=30, n_calibration=10)
+
+
+@pytest.fixture(scope="session")
+def ready(mini, colours, prototypes):
+    """`colours` as mini-CLIP takes them, with `prototypes` as the head."""
+    return colours.on(mini, prototypes)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as transforms
 from tqdm.auto import tqdm
 
-from forgetkit.data.files import ImageFiles
-from forgetkit.models.memory import Fitting, to_device
+from forgetkit.data.images import ImageSet
+from forgetkit.data.reading import ImageFiles
+from forgetkit.models.memory import halving, to_device
 
 
 class ModelError(RuntimeError):
@@ -57,6 +58,26 @@ def autocast(device: torch.device) -> torch.autocast:
     """
     native = device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.autocast(device.type, torch.bfloat16, enabled=native)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """An image set as a model takes it.
+
+    images: (N, 3, S, S) float32, preprocessed, on the model's device
+    labels: (N,) long, on the same device: indices into `classes`
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    classes: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index) -> Inputs:
+        return replace(self, images=self.images[index], labels=self.labels[index])
 
 
 @dataclass(frozen=True)
@@ -120,11 +141,15 @@ class Clip:
         x = transforms.normalize(x, list(cfg["mean"]), list(cfg["std"]))
         return x.contiguous(memory_format=torch.channels_last)
 
+    def inputs(self, part: ImageSet) -> Inputs:
+        """All images of a set preprocessed, with its labels: for sets that are gone through many times."""
+        labels = torch.as_tensor(part.labels, device=self.device)
+        return Inputs(torch.cat([*self.batches(part.images, 250, "preprocess")]), labels, part.classes, part.prompts)
+
     def to_pixels(self, x: torch.Tensor) -> torch.Tensor:
         """Inverse of the normalisation: (N, 3, S, S) preprocessed to 0..1, for showing."""
-        cfg = self.model.visual.preprocess_cfg
-        mean, std = (torch.tensor(cfg[k], device=x.device).view(3, 1, 1) for k in ("mean", "std"))
-        return (x * std + mean).clamp(0, 1)
+        low, high = self.pixel_range()
+        return ((x - low) / (high - low)).clamp(0, 1)
 
     def pixel_range(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The preprocessed values of black and white, (3, 1, 1) each: what a valid image lies between."""
@@ -153,36 +178,54 @@ class Clip:
             z = self.model.encode_image(x)
         return F.normalize(z.float(), dim=-1)
 
-    def batches(self, images: np.ndarray | ImageFiles, batch: int, progress: str = "embed") -> Iterator[torch.Tensor]:
-        """Preprocessed batches of a uint8 image array, in order; one or two of them show no bar.
+    def batches(self, images: np.ndarray | ImageFiles | torch.Tensor, batch: int, progress: str = "embed"):
+        """Batches of preprocessed images in order: an iterator of (B, 3, S, S).
 
-        In a notebook a bar is a dozen messages even while hidden, and a reader that lags behind loses some.
+        images: (N, H, W, 3) uint8, in memory or in files; or a tensor (N, 3, S, S), which is preprocessed already
         """
-        starts = range(0, len(images), batch)
-        files = isinstance(images, ImageFiles)
-        parts = images.batches(batch) if files else (images[i : i + batch] for i in starts)
-        for part in tqdm(parts, desc=progress, total=len(starts), leave=False, delay=1, disable=len(starts) < 3):
+        if isinstance(images, torch.Tensor):
+            yield from images.split(batch)
+            return
+        parts: Iterator[np.ndarray] = (
+            images.batches(batch)
+            if isinstance(images, ImageFiles)
+            else (images[i : i + batch] for i in range(0, len(images), batch))
+        )
+        total = -(-len(images) // batch)
+        # In a notebook a bar is a dozen messages even while hidden: one or two batches show none.
+        for part in tqdm(parts, desc=progress, total=total, leave=False, delay=1, disable=total < 3):
             yield self.preprocess(part)
 
-    @torch.no_grad()
-    def embed(self, images: np.ndarray, batch: int = 250, progress: str = "embed") -> torch.Tensor:
-        """Unit image embeddings (N, D) float32 of (N, H, W, 3) uint8 images."""
+    def embed(self, images: np.ndarray | ImageFiles | torch.Tensor, batch: int = 250, progress="embed") -> torch.Tensor:
+        """Unit image embeddings (N, D) float32, without a graph; images as in `batches`."""
+        return embed_each([self], images, batch, progress)[0]
 
-        def run(size: int) -> torch.Tensor:
-            return torch.cat([self.embed_tensor(x) for x in self.batches(images, size, progress)])
+    def save(self, folder, **said):
+        """Write the model with what is known of it to a folder that open_clip and `load_clip` read; see `saving`."""
+        from forgetkit.models.saving import save
 
-        return Fitting(progress, min(batch, len(images)))(run)
+        return save(self, folder, **said)
+
+
+@torch.no_grad()
+def embed_each(
+    clips: Sequence[Clip], images: np.ndarray | ImageFiles | torch.Tensor, batch: int = 250, progress: str = "embed"
+) -> list[torch.Tensor]:
+    """What each of several models with one preprocessing makes of the images: (N, D) each, as `Clip.embed`.
+
+    Every image is read and preprocessed once.
+    """
+
+    def run(size: int) -> list[torch.Tensor]:
+        rows = [[clip.embed_tensor(x) for clip in clips] for x in clips[0].batches(images, size, progress)]
+        return [torch.cat(z) for z in zip(*rows)]
+
+    return halving(run, min(batch, len(images)), progress)
 
 
 def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
-    """The BatchNorm layers of the image tower by name; raises ModelError if there are none."""
-    found = {n: m for n, m in model.visual.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
-    if not found:
-        raise ModelError(
-            "This image tower has no BatchNorm layers (a ViT has none), so there are no statistics to align to: hand "
-            "`align` the goal that `forgetkit.alignment.gathered` makes of calibration images, as stage 2 does."
-        )
-    return found
+    """The BatchNorm layers of the image tower by name; none in a ViT."""
+    return {n: m for n, m in model.visual.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
 
 
 def check_images(clip: Clip, x: torch.Tensor) -> None:
@@ -194,12 +237,16 @@ def check_images(clip: Clip, x: torch.Tensor) -> None:
         )
 
 
-def class_head(clip: Clip, sets, head: torch.Tensor | None) -> torch.Tensor:
-    """The (C, D) class embeddings a stage works with: `head` if it fits, else made from the sets' prompts."""
-    if head is None:
-        return clip.head(sets.classes, sets.prompts)
-    if head.ndim != 2 or len(head) != len(sets.classes):
-        raise ModelError(f"The head must be ({len(sets.classes)}, D), a row a class, got {tuple(head.shape)}.")
+def check_head(head: torch.Tensor, classes: int, clip: Clip) -> torch.Tensor:
+    """The class embeddings (C, D) as unit rows in float32 on the model's device.
+
+    Raises ModelError for another shape, for numbers that are not finite, and for a row of zeros.
+    """
+    width = clip.model.text_projection.shape[1] if hasattr(clip.model, "text_projection") else head.shape[-1]
+    if head.ndim != 2 or tuple(head.shape) != (classes, width):
+        raise ModelError(f"The head must be ({classes}, {width}), a row a class, got {tuple(head.shape)}.")
+    if not torch.isfinite(head).all() or (head == 0).all(1).any():
+        raise ModelError("The head has rows that are zero, or numbers that are not finite: make it anew.")
     return F.normalize(head.float().to(clip.device), dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""Device memory and time: copies that nobody waits for, steps in parts where the memory is small, `torch.compile`.
+"""Device memory and time: copies that nobody waits for, work in parts where the memory is small, `torch.compile`.
 
 A stage does not depend on how much the device holds. What does not fit is done in halves, with a note in the log, and
 the gradient of a step is the same (to rounding) in one piece or in many.
@@ -23,6 +23,25 @@ def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     return x.to(device)
 
 
+def tokens_first(tower: torch.nn.Module) -> torch.nn.Module:
+    """Lay out the input of every self-attention (N, P, C) as `nn.MultiheadAttention` will turn it, (P, N, C).
+
+    Otherwise torch, under autocast, takes a frozen weight P times over: a batch of products with a copy of it each.
+    """
+
+    def hook(_, args: tuple) -> tuple | None:
+        query, key, value, *rest = args
+        if query is not key or key is not value or query.ndim != 3:
+            return None
+        laid = query.transpose(0, 1).contiguous().transpose(0, 1)
+        return laid, laid, laid, *rest
+
+    for module in tower.modules():
+        if isinstance(module, torch.nn.MultiheadAttention) and module.batch_first:
+            module.register_forward_pre_hook(hook)
+    return tower
+
+
 def out_of_memory(error: Exception) -> bool:
     """Is this the device's memory being full? Only CUDA has an error of its own for it."""
     words = ("out of memory", "can't allocate memory", "alloc_failed")
@@ -31,34 +50,31 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-class Fitting:
-    """How many images are worked on at once: as many as asked for, and half as often as the memory does not hold them.
+def halving(
+    run: Callable[[int], Result], size: int, what: str, follows: str = "the result is the same, a little later"
+) -> Result:
+    """run(size), where `size` images are worked on at once; again with half of them while the memory is too small.
 
-    what: the name in the log; consequence: what it says follows from the smaller number.
+    what: the name in the log; follows: what the log says follows from the smaller number.
+    accelerate's find_executable_batch_size does the same, but collects garbage at each call, which costs more than a
+    step of a small model. Raises torch's own error where not even one image fits.
     """
-
-    def __init__(self, what: str, size: int, consequence: str = "the result is the same, a little later"):
-        self.what, self.size, self.consequence = what, size, consequence
-
-    def __call__(self, run: Callable[[int], Result]) -> Result:
-        """run(size), and again with half of it while the memory is too small; torch's error where one image is."""
-        while True:
-            try:
-                return run(self.size)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                if self.size <= 1:
-                    error.add_note("Not even one image fits: use a smaller model, or device='cpu'.")
-                    raise
-            # Out of the `except`, nothing refers to the failed attempt's tensors any more.
-            log.warning(
-                "%s: %d images at once are too many for the memory; going on with %d (%s).",
-                self.what, self.size, self.size // 2, self.consequence,
-            )  # fmt: skip
-            self.size //= 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+    while True:
+        try:
+            return run(size)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if size <= 1:
+                error.add_note("Not even one image fits: use a smaller model, or device='cpu'.")
+                raise
+        # Out of the `except`, nothing refers to the failed attempt's tensors any more.
+        log.warning(
+            "%s: %d images at once do not fit into memory; going on with %d (%s).", what, size, size // 2, follows
+        )
+        size //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def accumulate(
@@ -86,22 +102,49 @@ def accumulate(
 
 
 class Backward:
-    """The gradients of a step, `backward(x, loss_of)`: zeroed, then accumulated, in parts where the memory is small.
+    """`backward(x, loss_of)`: the gradients of a step, zeroed, then accumulated, in parts where the memory is small.
 
-    embed: (N, 3, S, S) to (N, D), the model that is trained; size: images whose activations are kept at once.
+    embed: (N, 3, S, S) to (N, D), the model that is trained; size: images whose activations are kept at once. Once
+    halved, it stays so. Returns the loss, detached; the gradients are in the weights, ready for the optimiser's step.
     """
 
     def __init__(self, what: str, optimizer: torch.optim.Optimizer, embed: Callable, size: int):
-        self.optimizer, self.embed, self.fitting = optimizer, embed, Fitting(what, size)
+        self.what, self.optimizer, self.embed, self.size = what, optimizer, embed, size
 
     def __call__(self, x: torch.Tensor, loss_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """The loss of this batch, detached; its gradients are in the weights, ready for the optimiser's step."""
-
         def run(size: int) -> torch.Tensor:
+            self.size = size
             self.optimizer.zero_grad(set_to_none=True)  # here: an attempt that failed may have left some
             return accumulate(self.embed, x, loss_of, size)
 
-        return self.fitting(run)
+        return halving(run, self.size, self.what)
+
+
+class _Moments(torch.autograd.Function):
+    """x (values, C) -> mean and mean square of each channel, (C,) float32; x is kept for backward as it is.
+
+    Written by hand, since torch would keep a float32 copy of every layer's input, two fifths of what a step holds.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.save_for_backward(x)
+        x = x.float()  # (values, channels): sums of a row are fast
+        return x.mean(0), x.square().mean(0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, to_mean: torch.Tensor, to_square: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.addcmul(to_mean / len(x), x.float(), 2 / len(x) * to_square).to(x.dtype)
+
+
+def lean_moments(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and std, (C,) float32 each, of every channel of x (N, C, H, W), or of x (N, P, C) as tokens have it."""
+    x = (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).flatten(0, -2)
+    mean, square = _Moments.apply(x)
+    variance = (square - mean.square()).clamp(min=0) * len(x) / (len(x) - 1)
+    return mean, (variance + eps).sqrt()
 
 
 def compiled(embed: Callable[[torch.Tensor], torch.Tensor], wanted: bool) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -8,8 +8,8 @@ import torch
 from open_clip.transformer import QuickGELU
 
 from forgetkit import Recipe, forget, remind, restore
-from forgetkit.store import cached, key
 from forgetkit.lora import adapt, merge
+from forgetkit.store import cached, key
 
 QUICK = dict(k=2, rank=2, fisher_samples=4, forget_steps=2, forget_stop=None, remind_steps=2, align_steps=1,
              n_noise=4, n_abstract=4, remind_batch=8, forget_batch=8, alphas=(0.0, 1.0))  # fmt: skip

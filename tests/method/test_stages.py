@@ -11,8 +11,8 @@ import torch
 
 from forgetkit import Recipe, accuracies, forget, pipeline, remind, restore
 from forgetkit.alignment import norm_layers
-from forgetkit.models.clip import ModelError, batch_norms
 from forgetkit.lora import adaptable
+from forgetkit.models.clip import ModelError, batch_norms
 from forgetkit.pipeline import unlearn
 from forgetkit.reminding import pools as remind_pools
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit.synthetic import abstract_images, noise_images
 from forgetkit.losses import class_distillation, feature_distillation, hinge
+from forgetkit.synthetic import abstract_images, noise_images
 
 SCALE = torch.tensor(10.0)
 HEAD = torch.eye(3, 4)

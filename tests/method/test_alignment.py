@@ -1,11 +1,12 @@
-"""Alignment to the BatchNorm statistics, and, where there are none, to those of LayerNorm inputs."""
+"""Alignment to the BatchNorm statistics."""
 
 import pytest
 import torch
 
-from forgetkit.alignment import _Moments, align, alignment_losses, gathered, norm_layers, remembered, statistics
+from forgetkit import tutorial_sets
+from forgetkit.alignment import align, alignment_losses, moments, remembered, statistics
 from forgetkit.models.clip import ModelError, batch_norms
-from forgetkit.data.tutorial import tutorial_sets
+from forgetkit.models.memory import lean_moments
 
 
 def falls_everywhere(clip, images, **options):
@@ -46,41 +47,6 @@ def test_loss_is_zero_at_the_running_statistics(resnet):
     assert all(loss.item() == 0 for loss in alignment_losses(seen, remembered(resnet)).values())
 
 
-def test_statistics_of_layernorm_inputs_are_those_of_all_tokens(vit):
-    tower, x = vit.model.visual, torch.randn(8, 3, 32, 32)
-    inputs = {}
-    layers = norm_layers(tower)
-    assert "ln_pre" in layers and len(layers) == 6, "two a block, one before, one after"
-    for name, layer in layers.items():
-        layer.register_forward_pre_hook(lambda _, args, name=name: inputs.update({name: args[0].detach()}))
-    with statistics(tower, layers) as seen, torch.no_grad():
-        tower(x)
-    assert inputs["ln_pre"].shape == (8, 5, 64)
-    for name, value in inputs.items():
-        tokens = value.reshape(-1, 64)
-        torch.testing.assert_close(seen[name][0], tokens.mean(0), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(seen[name][1], (tokens.var(0) + layers[name].eps).sqrt(), atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("tower", ["vit", "resnet"])
-def test_what_is_gathered_in_batches_is_what_one_batch_has(tower, request):
-    """To the n - 1 of each batch's variance."""
-    clip = request.getfixturevalue(tower)
-    x = torch.randn(30, 3, clip.image_size, clip.image_size)
-    whole, parts = gathered(clip, [x]), gathered(clip, x.split(16))
-    for name in whole:
-        for a, b in zip(whole[name], parts[name]):
-            torch.testing.assert_close(a, b, atol=1e-3, rtol=0.02)
-
-
-def test_a_vit_is_aligned_to_what_other_images_have(vit, colours):
-    goal = gathered(vit, vit.batches(colours.calibration["other"].images, 16))
-    x = vit.preprocess(colours.retain.images)
-    aligned = align(vit, x, steps=20, bound=2.0, goal=goal)
-    assert len(aligned.losses) == 6 and aligned.curve[-1] < 0.8 * aligned.curve[0]
-    assert sum(alignment_losses(goal, goal).values()) == 0
-
-
 def test_stays_within_bound_and_a_valid_image(mini, colours):
     x = mini.preprocess(colours.retain.images)
     aligned = align(mini, x, steps=4, lr=0.5, bound=0.1).images
@@ -91,16 +57,21 @@ def test_stays_within_bound_and_a_valid_image(mini, colours):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_moments_have_the_gradient_that_torch_would_find(dtype):
-    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
-    mine, plain = x.clone().requires_grad_(), x.float().requires_grad_()
-    found, wanted = _Moments.apply(mine), (plain.mean(0), plain.square().mean(0))
+def test_lean_moments_are_those_of_the_equation_and_so_is_their_gradient(dtype):
+    x = torch.randn(5, 6, 4, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    lean, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, wanted = lean_moments(lean, 1e-5), moments(plain, 1e-5)
     for one, other in zip(found, wanted):
         torch.testing.assert_close(one, other)
-    weights = torch.arange(6.0)
-    for mean, square in (found, wanted):
-        (weights * mean + (square - mean.square()).sqrt()).sum().backward()
-    torch.testing.assert_close(mine.grad, plain.grad.to(dtype))
+    for mean, std in (found, wanted):
+        (torch.arange(6.0) * mean + std).sum().backward()
+    torch.testing.assert_close(lean.grad, plain.grad)
+
+
+def test_the_equations_own_moments_align_alike(mini, colours):
+    x = mini.preprocess(colours.retain.images[:8])
+    lean, plain = align(mini, x, steps=2), align(mini, x, steps=2, moments=moments)
+    assert lean.curve == pytest.approx(plain.curve, rel=1e-2)
 
 
 def test_changes_nothing_in_the_model(mini, colours):
@@ -112,7 +83,7 @@ def test_changes_nothing_in_the_model(mini, colours):
 
 
 def test_model_without_batchnorm_and_wrong_size_are_told(vit, mini):
-    with pytest.raises(ModelError, match="no BatchNorm.*`forgetkit.alignment.gathered`"):
+    with pytest.raises(ModelError, match="no BatchNorm layers.*nothing to align to"):
         align(vit, torch.zeros(2, 3, 32, 32))
     with pytest.raises(ModelError, match=r"\(N, 3, 64, 64\)"):
         align(mini, torch.zeros(2, 3, 32, 32))
