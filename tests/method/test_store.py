@@ -1,122 +1,196 @@
-"""Kept stages: found where everything is the same, computed where anything is another."""
+"""What is kept: found where everything is the same, computed where anything is another, healed where it is damaged."""
 
 import logging
-from dataclasses import fields, replace
+import os
+import random
+from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from open_clip.transformer import QuickGELU
+from PIL import Image
 
-from forgetkit import Recipe, forget, remind, restore
+from forgetkit import Recipe, accuracies, evaluate, forget, store
+from forgetkit.data import DataError, ImageSet
+from forgetkit.data.reading import files_for
 from forgetkit.lora import adapt, merge
-from forgetkit.store import cached, key
+from forgetkit.store import kept, key
 
-QUICK = dict(k=2, rank=2, fisher_samples=4, forget_steps=2, forget_stop=None, remind_steps=2, align_steps=1,
-             n_noise=4, n_abstract=4, remind_batch=8, forget_batch=8, alphas=(0.0, 1.0))  # fmt: skip
+RECIPE = Recipe.default(
+    forget={"k": 2, "rank": 2, "fisher_samples": 4, "steps": 2, "stop": None, "batch": 8},
+).forget
 
 
 @pytest.fixture
-def counted(monkeypatch):
+def counted():
     """`forget`, counting how often it is computed."""
     calls = []
 
-    def counting(clip, sets, recipe, head=None):
+    def counting(*args):
         calls.append(1)
-        return forget(clip, sets, recipe, head)
+        return forget(*args)
 
     counting.__name__ = "forget"
     return counting, calls
 
 
-def test_the_second_time_it_is_read_and_equal_to_the_bit(counted, mini, colours, prototypes, tmp_path):
+def test_the_second_time_it_is_read_and_equal_to_the_bit(counted, mini, ready, tmp_path):
     stage, calls = counted
-    recipe = Recipe.default(**QUICK)
-    first, second = (cached(stage, tmp_path)(mini, colours, recipe, prototypes) for _ in range(2))
+    first, second = (kept(stage, tmp_path)(mini, ready, RECIPE) for _ in range(2))
     assert len(calls) == 1
     a, b = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert second.name == "forget" and second.record == first.record
 
 
-def test_a_damaged_entry_is_computed_anew(counted, mini, colours, prototypes, tmp_path, caplog):
+def test_any_damage_is_told_and_the_stage_computed_anew(counted, mini, ready, tmp_path, caplog):
     stage, calls = counted
-    recipe = Recipe.default(**QUICK)
-    cached(stage, tmp_path)(mini, colours, recipe, prototypes)
-    (file,) = tmp_path.glob("*/visual.safetensors")
-    file.write_bytes(file.read_bytes()[:1000])
-    with caplog.at_level(logging.WARNING):
-        cached(stage, tmp_path)(mini, colours, recipe, prototypes)
-    assert len(calls) == 2 and "damaged" in caplog.text
+    wanted = kept(stage, tmp_path)(mini, ready, RECIPE).model.state_dict()
+    (file,) = tmp_path.iterdir()
+    whole, rng = file.read_bytes(), random.Random(0)
+    for damage in ("cut", "flip", "flip", "note"):
+        content = bytearray(whole[: len(whole) // 2] if damage == "cut" else whole)
+        if damage != "cut":
+            content[rng.randrange(len(whole)) if damage == "flip" else 40] ^= 1
+        file.write_bytes(content)
+        before = len(calls)
+        with caplog.at_level(logging.WARNING):
+            found = kept(stage, tmp_path)(mini, ready, RECIPE).model.state_dict()
+        assert len(calls) == before + 1 and "made anew" in caplog.text
+        assert all(torch.equal(found[k], wanted[k]) for k in wanted)
 
 
-def test_a_folder_that_cannot_be_written_costs_a_warning_only(counted, mini, colours, prototypes, tmp_path, caplog):
-    stage, calls = counted
+def test_a_folder_that_cannot_be_written_costs_a_warning_only(counted, mini, ready, tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     with caplog.at_level(logging.WARNING):
-        found = cached(stage, blocked)(mini, colours, Recipe.default(**QUICK), prototypes)
+        found = kept(counted[0], blocked)(mini, ready, RECIPE)
     assert found.name == "forget" and "could not be kept" in caplog.text
 
 
-def test_old_entries_go(mini, colours, prototypes, tmp_path, monkeypatch):
-    monkeypatch.setattr("forgetkit.store.KEPT", 2)
-    for seed in range(3):
-        cached(forget, tmp_path)(mini, colours, Recipe.default(**QUICK, seed=seed), prototypes)
-    assert len(list(tmp_path.iterdir())) == 2
+def test_the_files_not_used_for_longest_go(tmp_path, monkeypatch):
+    monkeypatch.setitem(store.MOST, "stages", 2)
+    for i in range(4):
+        store.write(tmp_path / "stages" / f"s{i}", {"x": torch.ones(1)})
+        os.utime(tmp_path / "stages" / f"s{i}", (i, i))
+        store.read(tmp_path / "stages" / "s0")
+    assert {file.name for file in (tmp_path / "stages").iterdir()} == {"s0", "s3"}
 
 
-def test_the_key_depends_on_weights_images_recipe_and_head(mini, colours, prototypes):
-    recipe = Recipe.default()
-    base = key("forget", mini, colours, recipe, prototypes)
-    assert base == key("forget", mini.copy(), colours, Recipe.default(), prototypes.clone())
+def test_the_key_depends_on_weights_images_recipe_and_head(mini, colours, ready, prototypes):
+    base = key("forget", mini, ready, RECIPE)
+    assert base == key("forget", mini.copy(), colours.on(mini, prototypes.clone()), replace(RECIPE))
     changed = mini.copy()
     changed.model.visual.attnpool.k_proj.bias.data[0] += 1e-3
-    assert key("forget", changed, colours, recipe, prototypes) != base
+    assert key("forget", changed, ready, RECIPE) != base
     images = colours.forget.images.copy()
     images[0, 0, 0, 0] ^= 1
-    other = replace(colours, forget=replace(colours.forget, images=images))
-    assert key("forget", mini, other, recipe, prototypes) != base
-    assert key("forget", mini, colours, Recipe.default(rank=3), prototypes) != base
-    assert key("forget", mini, colours, recipe, prototypes + 1) != base
-    assert key("forget", mini, colours, Recipe.default(ema_decay=0.5), prototypes) == base, "stage 1 does not read it"
+    other = replace(colours, forget=replace(colours.forget, images=images)).on(mini, prototypes)
+    assert key("forget", mini, other, RECIPE) != base
+    assert key("forget", mini, ready, replace(RECIPE, rank=3)) != base
+    assert key("forget", mini, colours.on(mini, prototypes.flip(0)), RECIPE) != base
+    assert key("remind", mini, ready, RECIPE) != base
 
 
-def test_the_key_depends_on_the_activation_and_not_on_the_order_of_weights(vit, colours):
-    head = torch.zeros(4, 16)
-    base = key("forget", vit, colours, Recipe.default(), head)
+def test_the_key_depends_on_the_activation_and_not_on_the_order_of_weights(vit):
+    base = key(vit)
     other = vit.copy()
     for block in other.model.visual.transformer.resblocks:
         block.mlp.gelu = QuickGELU()
-    assert key("forget", other, colours, Recipe.default(), head) != base, "the weights are the same"
+    assert key(other) != base, "the weights are the same"
     moved = vit.copy()
     fc = moved.model.visual.transformer.resblocks[0].mlp.c_fc
     adapt(moved.model.visual, ["transformer.resblocks.0.mlp.c_fc.weight"], 1, 1.0)
     merge(moved.model.visual)
     assert list(fc.state_dict()) == ["bias", "weight"], "or the rest says nothing"
-    assert key("forget", moved, colours, Recipe.default(), head) == base
+    assert key(moved) == base
 
 
-@pytest.mark.parametrize("stage", ["forget", "remind", "restore"])
-def test_a_stage_reads_nothing_that_its_key_leaves_out(stage, mini, colours, prototypes):
-    """Every value of the recipe that `read_by` leaves out raises where the stage touches it."""
-    recipe = Recipe.default(**QUICK)
-    before = forget(mini, colours, recipe, prototypes)
-
-    class Guarded:
-        def __getattr__(self, name):
-            if name in {f.name for f in fields(Recipe)} and name not in recipe.read_by(stage):
-                raise AssertionError(f"{stage} reads {name}, but its key leaves it out")
-            return getattr(recipe, name)
-
-    if stage == "forget":
-        forget(mini, colours, Guarded(), prototypes)
-    else:
-        {"remind": remind, "restore": restore}[stage](before, mini, colours, Guarded(), prototypes)
+# --------------------------------------------------------------------------------------------------
+# Embeddings
 
 
-def test_two_stages_read_different_values():
-    read = {stage: set(Recipe.default().read_by(stage)) for stage in ("forget", "remind", "restore")}
-    assert read["restore"] == {"alphas", "soup_target_limit"}
-    assert "forget_lr" in read["forget"] and "forget_lr" not in read["remind"]
-    assert "ema_decay" in read["remind"] and "ema_decay" not in read["forget"]
-    assert {"seed", "rank", "alpha", "guard_margin", "k"} <= read["forget"] & read["remind"]
+@pytest.fixture
+def images(tmp_path, mini):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for i in range(5):
+        Image.fromarray(rng.integers(0, 256, (70, 80, 3), np.uint8)).save(tmp_path / "images" / f"{i}.JPEG")
+    return files_for(mini, sorted((tmp_path / "images").iterdir()))
+
+
+@pytest.fixture
+def seen(mini, monkeypatch):
+    """How many images the model embeds, call by call."""
+    counts = []
+    embed = type(mini).embed
+
+    def counting(self, images, *args, **kwargs):
+        counts.append(len(images))
+        return embed(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(type(mini), "embed", counting)
+    return counts
+
+
+def test_a_file_is_embedded_once_until_it_changes(mini, images, seen, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SHARD", 2)
+    embed = partial(store.embed, mini, images, folder=tmp_path / "kept")
+    first = embed()
+    assert seen == [2, 2, 1] and torch.equal(first, mini.embed(images.read(), batch=2).cpu())
+    seen.clear()
+    assert torch.equal(embed(), first) and not seen
+
+    Image.new("RGB", (70, 80), "red").save(images.files[3])
+    again = embed()
+    assert seen == [2], "only the entry that the changed file is in"
+    assert torch.equal(again[:2], first[:2]) and not torch.equal(again[3], first[3])
+    seen.clear()
+    os.utime(images.files[0], (1, 1))
+    embed()
+    assert seen == [2], "a new time of change, too"
+
+
+def test_other_weights_and_other_reading_are_other_embeddings(mini, images, seen, tmp_path):
+    store.embed(mini, images, folder=tmp_path)
+    other = mini.copy("other")
+    with torch.no_grad():
+        next(other.model.visual.parameters()).add_(0.1)
+    seen.clear()
+    store.embed(other, images, folder=tmp_path)
+    store.embed(mini, files_for(mini, images.files, border=1), folder=tmp_path)
+    assert seen == [5, 5]
+
+
+def test_what_is_finished_before_a_broken_file_is_kept(mini, images, seen, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SHARD", 2)
+    whole = open(images.files[4], "rb").read()
+    open(images.files[4], "wb").write(whole[:-300])
+    with pytest.raises(DataError, match=r"4\.JPEG"):
+        store.embed(mini, images, folder=tmp_path / "kept")
+    open(images.files[4], "wb").write(whole)
+    seen.clear()
+    store.embed(mini, images, folder=tmp_path / "kept")
+    assert seen == [1], "the four before it are not embedded again"
+
+
+@pytest.mark.parametrize(
+    "spoil, message", [(os.remove, "cannot be found any more"), (lambda f: open(f, "w"), "is empty")]
+)
+def test_a_missing_or_empty_file_is_told_before_anything_is_embedded(mini, images, seen, tmp_path, spoil, message):
+    spoil(images.files[2])
+    with pytest.raises(DataError, match=rf"2\.JPEG {message}"):
+        store.embed(mini, images, folder=tmp_path / "kept")
+    assert not seen
+
+
+def test_accuracies_are_those_of_the_evaluation(mini, images, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path))
+    columns = {"target": ImageSet("x", images, np.array([0, 1, 0, 1, 0]), ("cat", "ship"))}
+    heads = store.heads(mini, columns)
+    assert torch.equal(heads["target"], mini.head(("cat", "ship"), columns["target"].prompts))
+    found = store.accuracies(mini, columns, heads)
+    assert found == accuracies(mini, columns) == accuracies(mini, columns, heads)
+    assert evaluate([mini, mini], columns, found, heads)["target"].nunique() == 1
