@@ -72,6 +72,7 @@ def _classes(path: Path) -> dict[str, list[str]]:
         raise DataError(f"{path} has no class folders; expected one folder a class: {path / 'cat' / '001.jpg'}.")
     parts = [folder.name for folder in folders if folder.name.lower() in PART_NAMES]
     if len(parts) > 1 or len(parts) == len(folders):
+        parts.sort(key=lambda name: name.lower().startswith("test") - name.lower().startswith("train"))
         raise DataError(
             f"The folders {', '.join(parts)} in {path} look like parts, not classes. Load each by itself: for example "
             f"load_folder('{path / parts[0]}', size, part, fractions=(0.7, 0.15, 0.15, 0)) for the parts train, "

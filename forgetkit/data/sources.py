@@ -229,7 +229,7 @@ def _run(command: list[str], folder: Path) -> str:
     return next((line for line in lines if line.startswith(("E:", "npm error", "npm ERR!"))), lines[-1])
 
 
-def _unpack(archive: Path, members: tuple[str, ...], folder: Path) -> None:
+def _unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
     """Unpack the `members` of a .tgz or .deb into `folder`; tarfile's `data` filter keeps every file inside it."""
     if archive.suffix == ".deb":
         tar = archive.with_suffix(".tar")
@@ -237,5 +237,5 @@ def _unpack(archive: Path, members: tuple[str, ...], folder: Path) -> None:
             subprocess.run(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=file, check=True)
         archive = tar
     with tarfile.open(archive) as tar:
-        chosen = [m for m in tar if m.name.removeprefix("./").startswith(members)]
+        chosen = [m for m in tar if m.name.removeprefix("./").startswith(tuple(members))]
         tar.extractall(folder, chosen, filter="data")

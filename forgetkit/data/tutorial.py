@@ -147,7 +147,12 @@ def kmeans(z: torch.Tensor, n: int, seed: int = 0, steps: int = 30, starts: int 
         centres = z[torch.randperm(len(z), generator=generator)[:n]]
         for _ in range(steps):
             sums = torch.zeros_like(centres).index_add_(0, (z @ centres.T).argmax(1), z)
-            centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres)
+            before, centres = (
+                centres,
+                torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres),
+            )
+            if torch.equal(before, centres):
+                break
         fit = (z @ centres.T).max(1).values.mean().item()
         if fit > best_fit:
             best, best_fit = centres, fit

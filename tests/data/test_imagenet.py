@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 
 import forgetkit
-from forgetkit.data import imagenet
-from forgetkit.data.sets import DataError
-from forgetkit.data.files import ImageFiles
+from forgetkit.data import PARTS, DataError, imagenet
 from forgetkit.data.ground_truth import ground_truth
+from forgetkit.data.reading import ImageFiles, divide
 
 TABLE = Path(imagenet.__file__).with_name("imagenet_families.csv")
 MONKEYS = ("n02490219", "n02492035", "n02493509")  # marmoset, capuchin, titi
@@ -261,63 +260,85 @@ def test_two_classes_of_one_name_are_told_apart(tmp_path):
     assert data.resolve("n04356056") == ("n04356056",)
 
 
-def test_the_sets_are_disjoint_lazy_and_labelled(folder, mini):
+SIZE = 32  # of the images; a model would do as well
+
+
+def test_the_parts_are_disjoint_lazy_and_labelled(folder):
     data = imagenet.load(folder)
-    sets = imagenet.sets(data, "marmoset", mini, n_forget=10, n_retain=10)
-    assert sets.classes == tuple(data.names.values()) and len(sets.prompts) == 80
+    found = imagenet.grouped(data, "marmoset", SIZE)
+    assert found.parts["train"].classes == tuple(data.names.values()) and len(found.parts["train"].prompts) == 80
+    files = [set(found.parts[part].images.files) for part in PARTS]
+    assert sum(map(len, files)) == len(set.union(*files)), "no image in two parts"
+    for part in PARTS:
+        images = found.parts[part]
+        assert isinstance(images.images, ImageFiles) and images.meta["part"] == part
+        assert {Path(file).parts[-3] for file in images.images.files} == {"val" if part == "test" else "train"}
+        assert np.array_equal(images.names, data.class_of(images.images.files))
+        other = ~np.isin(images.names, (found.subgroup.target, *found.subgroup.siblings))
+        assert np.array_equal(found.groups[part], np.where(other, "other", images.names))
+    counts = dict(zip(*np.unique(found.groups["test"], return_counts=True)))
+    assert counts == {"marmoset": 3, "white-headed capuchin": 3, "titi monkey": 3, "other": 6}
+    assert found.zero_shot == {}
+
+
+def test_split_takes_what_is_grouped(folder):
+    sets = forgetkit.split(**vars(imagenet.grouped(imagenet.load(folder), "marmoset", SIZE)), n_forget=8, n_retain=8)
     assert {sets.classes[c] for c in sets.forget.labels} == {"marmoset"}
     assert {sets.classes[c] for c in sets.retain.labels} == {"white-headed capuchin", "titi monkey"}
     assert {name: len(part) for name, part in sets.test.items()} == {"target": 3, "retain": 6, "other": 6}
-    assert isinstance(sets.forget.images, np.ndarray) and isinstance(sets.calibration["other"].images, np.ndarray)
-    assert isinstance(sets.test["other"].images, ImageFiles)
-    files = [set(part.images.files) for part in (*sets.validation.values(), *sets.test.values())]
-    assert sum(map(len, files)) == len(set.union(*files))
-    assert all("val" in Path(f).parts for part in sets.test.values() for f in part.images.files)
-    pixels = [
-        image.tobytes() for part in (sets.forget, sets.retain, *sets.calibration.values()) for image in part.images
-    ]
-    assert len(set(pixels)) == len(pixels)
+    assert isinstance(sets.forget.images, np.ndarray) and isinstance(sets.test["other"].images, ImageFiles)
 
 
-def test_a_class_is_divided_alike_whichever_others_are_there(folder, tmp_path, mini):
+def test_of_1300_images_of_a_class_enough_calibrate_and_validate():
+    for wnid in imagenet.wnids():
+        parts = divide([f"{wnid}_{i}.JPEG" for i in range(1300)], imagenet.SHARES)
+        assert len(parts["calibration"]) >= 250 and len(parts["validation"]) >= 50 and not parts["test"]
+
+
+def test_a_class_is_divided_alike_whichever_others_are_there(folder, tmp_path):
     for split in ("train", "val"):
         (tmp_path / split).mkdir()
         for wnid in MONKEYS[:2]:
             (tmp_path / split / wnid).symlink_to(folder / split / wnid)
-    few = [
-        {Path(f).name for f in imagenet.sets(imagenet.load(root), "marmoset", mini, n_forget=5, n_retain=5)
-         .validation["target"].images.files}
-        for root in (folder, tmp_path)
-    ]  # fmt: skip
-    assert few[0] == few[1]
+    for part in PARTS:
+        names = []
+        for root in (folder, tmp_path):
+            found = imagenet.grouped(imagenet.load(root), "marmoset", SIZE)
+            files = np.array(found.parts[part].images.files)[found.groups[part] == "marmoset"]
+            names.append([Path(file).name for file in files])
+        assert names[0] == names[1]
 
 
-def test_coarse_labels_are_the_familys_name(folder, mini):
-    sets = imagenet.sets(
-        imagenet.load(folder), "marmoset", mini, kind="coarse", templates="one", n_forget=9, n_retain=9
-    )
-    assert sets.classes == ("sea snake", "monkey", "soup bowl") and sets.prompts == ("a photo of a {}.",)
-    assert set(sets.forget.labels) == set(sets.retain.labels) == {1} and sets.subgroup.target == "marmoset"
+def test_coarse_labels_are_the_familys_name(folder):
+    found = imagenet.grouped(imagenet.load(folder), "marmoset", SIZE, labels="coarse", templates="one")
+    train = found.parts["train"]
+    assert train.classes == ("sea snake", "monkey", "soup bowl") and train.prompts == ("a photo of a {}.",)
+    assert set(train.labels[found.groups["train"] != "other"]) == {1} and found.subgroup.target == "marmoset"
     with pytest.raises(DataError, match="Coarse labels are a family's name"):
-        imagenet.sets(imagenet.load(folder), "marmoset", mini, family="titi monkey, sea snake", kind="coarse")
+        imagenet.grouped(imagenet.load(folder), "marmoset", SIZE, family="titi monkey, sea snake", labels="coarse")
+    with pytest.raises(DataError, match="labels is one of fine, coarse"):
+        imagenet.grouped(imagenet.load(folder), "marmoset", SIZE, labels="medium")
 
 
-def test_train_or_val_alone_is_divided(folder, tmp_path, mini):
+def test_train_or_val_alone_is_divided(folder, tmp_path):
     for split in ("train", "val"):
         root = tmp_path / split
         root.mkdir()
         (root / split).symlink_to(folder / "train")  # 20 a class in either
-        sets = imagenet.sets(imagenet.load(root), "marmoset", mini, n_forget=5, n_retain=8)
-        assert {name: len(part) for name, part in sets.test.items()} == {"target": 5, "retain": 10, "other": 10}
-        assert not set(sets.test["target"].images.files) & set(sets.validation["target"].images.files)
+        found = imagenet.grouped(imagenet.load(root), "marmoset", SIZE)
+        files = [set(found.parts[part].images.files) for part in PARTS]
+        assert sum(map(len, files)) == len(set.union(*files))
+        assert all({"marmoset", "titi monkey"} <= set(found.groups[part]) for part in PARTS)
 
 
-def test_of_many_siblings_few_images_each_calibrate(folder, mini, monkeypatch):
-    monkeypatch.setattr(imagenet, "CALIBRATION", 4)
-    sets = imagenet.sets(imagenet.load(folder), "marmoset", mini, n_forget=5, n_retain=8)
-    assert len(sets.calibration["retain"]) == 4 and len(sets.calibration["target"]) == 6
+def test_of_many_siblings_few_images_each_calibrate(folder, monkeypatch):
+    before = imagenet.grouped(imagenet.load(folder), "marmoset", SIZE).groups["calibration"].tolist()
+    monkeypatch.setattr(imagenet, "CALIBRATION", 2)
+    after = imagenet.grouped(imagenet.load(folder), "marmoset", SIZE).groups["calibration"].tolist()
+    assert before.count("titi monkey") > 1 and after.count("titi monkey") == after.count("white-headed capuchin") == 1
+    assert after.count("marmoset") == before.count("marmoset")
 
 
-def test_few_images_of_other_classes_are_evaluated_where_asked(folder, mini):
-    sets = imagenet.sets(imagenet.load(folder), "marmoset", mini, n_other=2, n_forget=5, n_retain=8)
-    assert len(sets.test["other"]) == 2 and len(sets.test["retain"]) == 6
+def test_few_images_of_other_classes_are_evaluated_where_asked(folder):
+    found = imagenet.grouped(imagenet.load(folder), "marmoset", SIZE, n_other=2)
+    assert found.groups["test"].tolist().count("other") == 2 and len(found.parts["test"]) == 11

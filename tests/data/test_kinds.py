@@ -1,13 +1,15 @@
 """Three kinds of subgroups over the tutorial's sets."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit import Subgroup, split
-from forgetkit.data.sets import PARTS, DataError, ImageSet
-from forgetkit.data.tutorial import ICONS, KINDS, clusters, kmeans, targets, tutorial_sets
+from forgetkit import split, tutorial_sets
+from forgetkit.data import PARTS, DataError, ImageSet, Subgroup, tutorial
+from forgetkit.data.tutorial import ICONS, KINDS, clusters, grouped, kmeans, targets
 
 
 def test_kmeans_finds_what_is_there_largest_first():
@@ -55,10 +57,41 @@ def test_wrong_names_are_told_with_the_choices():
     with pytest.raises(DataError, match="Choose one of: class, style, cluster"):
         targets("flavour")
     with pytest.raises(DataError, match="No style is called 'cat'. Choose one of: airplane sketches"):
-        tutorial_sets("cat", kind="style")
-    with pytest.raises(DataError, match="give tutorial_sets the clip"):
-        tutorial_sets("cat 1", kind="cluster")
+        grouped("cat", "style")
+    with pytest.raises(DataError, match="in a model's embedding: give the clip"):
+        grouped("cat 1", "cluster")
     assert all(len(set(targets(kind))) == len(targets(kind)) for kind in KINDS)
+
+
+@pytest.fixture
+def small_sets(monkeypatch):
+    """The four named sets in small: every class of the tutorial's has two images a part, noise of 8 pixels."""
+    icons = tuple(name for names in ICONS.values() for name in names)
+    classes = {"cifar10": targets("class"), "quickdraw": (*ICONS, "fox"), "emoji": icons, "fashion": ("bag",)}
+
+    def parts_of(name):
+        rng, n = np.random.default_rng(0), len(classes[name])
+        noise = lambda: rng.integers(0, 256, (2 * n, 8, 8, 3), np.uint8)
+        return {p: ImageSet(name, noise(), np.arange(2 * n) % n, classes[name], (f"{name} {{}}",)) for p in PARTS}
+
+    monkeypatch.setattr(tutorial, "_parts", parts_of)
+    tutorial.styles.cache_clear()
+    yield
+    tutorial.styles.cache_clear()
+
+
+@pytest.mark.parametrize("kind, target", [("class", "cat"), ("style", "cat sketches"), ("cluster", "cat 1")])
+def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target):
+    embedder = SimpleNamespace(embed=lambda images: F.normalize(torch.eye(2 * 10)[: len(images)], dim=1))
+    monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
+    found = grouped(target, kind, embedder)
+    assert found.subgroup.target == target and set(found.zero_shot) == {"fashion", "quickdraw", "emoji"}
+    shown = found.zero_shot["quickdraw"]["test"]
+    assert ("cat" in shown.names) == (kind != "style"), "the target is no column of its own success"
+    if kind != "class":
+        assert {target, *found.subgroup.siblings} <= set(found.groups["train"]) and found.subgroup.family == "cat"
+    sets = split(**vars(found), n_forget=1, n_retain=len(found.subgroup.siblings))
+    assert {sets.classes[c] for c in sets.forget.labels} == {"cat"}
 
 
 @pytest.mark.slow

