@@ -22,8 +22,10 @@ quick: .venv/installed
 
 # Every row, table and figure of the docs: hours on two cores, minutes on a GPU; resumable.
 results: .venv/installed
+	$(BIN)/python -m forgetkit.lab.accuracy
 	$(BIN)/python -m forgetkit.lab.benchmark tune
 	$(BIN)/python -m forgetkit.lab.benchmark run
+	$(BIN)/python -m forgetkit.lab.studies quickstart
 	$(BIN)/python -m forgetkit.lab.studies front
 	$(BIN)/python -m forgetkit.lab.studies sensitivity
 	$(BIN)/python -m forgetkit.lab.studies soup

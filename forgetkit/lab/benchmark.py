@@ -1,61 +1,50 @@
 """The benchmark: every method on every subgroup, `python -m forgetkit.lab.benchmark tune | run` (see `--help`).
 
-Rows are appended to `docs/results`; what is there already is not computed again. `tune` scores settings on
-validation images of the subgroups in `TUNED_ON`; `run` reads the test images, once a method, subgroup and seed. It is a
-sweep (`forgetkit.batch.run`) of `subgroup`, whose rows are put into the table as its runs end.
+Rows are added to `docs/results`; what is there already is not computed again. `tune` scores settings on validation
+images of the subgroups in `TUNED_ON`; `run` reads the test images, once a method, subgroup and seed. It is a sweep
+(`forgetkit batch`) of `run_subgroup`, whose rows are put into the table as its runs end.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 
+import click
 import pandas as pd
 import psutil
 import torch
-from tqdm import tqdm
 
-from forgetkit.batch import run as batch, worker as job
-from forgetkit.lab.baselines import BASELINES
-from forgetkit.models.clip import Clip
-from forgetkit.tutorial.diagnostics import kept
-from forgetkit.data.sets import CIFAR10
+from forgetkit.batch import record
+from forgetkit.batch import run as batch
+from forgetkit.batch.worker import watched
+from forgetkit.data.tutorial import targets
 from forgetkit.evaluation import accuracies
-from forgetkit.data.tutorial import tutorial_sets
+from forgetkit.lab.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage, exchanging
+from forgetkit.lab.baselines import BASELINES
+from forgetkit.lab.rows import Rows, measured, options
+from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
-from forgetkit.lab.rows import Rows, measured, versions
+from forgetkit.store import kept
+from forgetkit.subgroups import Splits, tutorial_sets
 
-RESULTS = Path("docs/results")
 # Two targets of the benchmark and a cluster that is none: tuned on whole classes alone, a method fails on parts of one.
 TUNED_ON = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
 SUBGROUPS = (
-    *(("class", name) for name in CIFAR10),
+    *(("class", name) for name in targets("class")),
     *(("style", f"{name} sketches") for name in ("cat", "airplane", "truck")),
     *(("cluster", f"dog {i}") for i in range(3)),
 )
 ABLATED_ON = tuple(("class", name) for name in ("cat", "dog", "horse", "airplane", "ship", "truck"))
 SEEDS = (0, 1, 2)
-# What a recipe becomes without one of its parts.
-ABLATIONS = {
-    "fisher": dict(choose="random"),
-    "alignment": dict(align_steps=0),
-    "distillation": dict(distill_weight=0.0, feature_weight=0.0, rename_weight=0.0),
-    "ema": dict(ema_decay=0.0),
-    "soup": dict(alphas=(1.0,)),
-    "late layers": dict(last=1.0),
-    "raw images": dict(contrastive_on="aligned"),
-    "guard": dict(guard_weight=0.0, rename_weight=0.0, distill_without_target=False),
-    "lora": dict(rank=0, forget_lr=3e-5, remind_lr=1e-4),  # smaller rates: whole weights move further
-}
-OURS = ("late layers", "raw images", "guard")  # parts that the published description does not have
-# Settings tried for each method: the same effort for all, six each.
+KEY = ["method", "kind", "subgroup", "seed"]  # of a row of `run`
+# Settings tried for each method: the same effort for all, six each (the closed form has only two).
 GRIDS = {
     "ga": [dict(lr=lr) for lr in (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)],
     "finetune": [dict(lr=lr, steps=n) for lr, n in itertools.product((1e-5, 1e-4, 1e-3), (50, 200))],
@@ -66,34 +55,51 @@ GRIDS = {
     "salun": [dict(lr=lr, share=s) for lr, s in itertools.product((1e-5, 1e-4, 3e-4), (0.3, 0.7))],
     "task_vector": [dict(lr=lr, steps=n) for lr, n in itertools.product((1e-6, 1e-5, 1e-4), (20, 60))],
     "projection": [dict(orthogonal=o) for o in (True, False)],
-    "paper": [dict(k=k, remind_lr=lr) for k, lr in itertools.product((8, 16), (3e-4, 1e-3, 2.5e-3))],
-    "default": [dict(remind_lr=lr, guard_margin=m) for lr, m in itertools.product((3.5e-3, 5e-3, 7e-3), (2.0, 3.0))],
+    "paper": [{"forget.k": k, "remind.lr": lr} for k, lr in itertools.product((8, 16), (3e-4, 1e-3, 2.5e-3))],
+    "default": [
+        {"forget.margin": m, "remind.guard_margin": m, "remind.lr": lr}
+        for lr, m in itertools.product((3.5e-3, 5e-3, 7e-3), (2.0, 3.0))
+    ],
 }
 
 
-def recipe_of(method: str, **settings) -> Recipe:
-    """The recipe of a method such as "default", "paper" or "default without soup"."""
-    name, _, part = method.partition(" without ")
-    return Recipe.named(name, **{**(ABLATIONS[part] if part else {}), **settings})
+def all_methods() -> list[str]:
+    """Recipes, baselines, and each recipe after its first stage and without each of the parts it has."""
+    recipes = ("default", "paper")
+    parts = [f"{r} without {p}" for r in recipes for p in ABLATIONS if r == "default" or p not in UNPUBLISHED]
+    return [*recipes, *BASELINES, *(f"{r} after forget" for r in recipes), *parts]
 
 
-def unlearned(
-    method: str, clip: Clip, sets, head: torch.Tensor, seed: int, keep: bool = True, **settings
-) -> tuple[Clip, float]:
+def whole(method: str) -> bool:
+    """Is this a method as it is, neither cut short nor without a part?"""
+    return " " not in method
+
+
+@lru_cache(maxsize=1)
+def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Splits:
+    """The sets of one of the tutorial's subgroups, on the model; the last ones are remembered."""
+    return tutorial_sets(subgroup, seed, kind, clip, **sizes).on(clip)
+
+
+def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = True, **settings) -> tuple[Clip, float]:
     """The model a method makes, and the seconds it took: a baseline, a recipe, or a recipe without a part.
 
-    method: a name in `BASELINES`, "default", "paper", or such as "default without soup", "default after forget".
+    method: "original", a name in `BASELINES`, "default", "paper", or such as "default without soup", "default after
+            forget"
     keep:   a recipe's stages are read where they were computed before: ablations share some
     """
+    if method == "original":
+        return clip, 0.0
     if method in BASELINES:
-        if method != "projection":  # nothing is drawn there
-            settings = {"seed": seed, **settings}
-        result = BASELINES[method](clip, sets, head, **settings)
+        result = BASELINES[method](clip, sets, **{"seed": seed, **settings})
         return result, result.record["seconds"]
     name, _, stage = method.partition(" after ")
-    models = unlearn(clip, sets, recipe_of(name, seed=seed, **settings), keep=keep)
-    last = 1 if stage == "forget" else len(models) - 1
-    return models[last], sum(model.record["seconds"] for model in models[1 : last + 1])
+    name, _, part = name.partition(" without ")
+    recipe = Recipe.named(name, seed, **by_stage({**ABLATIONS.get(part, {}), **settings}))
+    plain = kept if keep else lambda stage: stage
+    models = unlearn(clip, sets, recipe, exchanging(**PIECES[part]) if part in PIECES else plain)
+    done = models[1:2] if stage else models[1:]
+    return done[-1], sum(model.record["seconds"] for model in done)
 
 
 @contextmanager
@@ -110,82 +116,49 @@ def peak_memory(device: torch.device, every: float = 0.05):
     def look() -> None:
         found["MB"] = max(found["MB"], process.memory_info().rss / 1e6)
 
-    with job.watched(look, every):
+    with watched(look, every):
         yield found
 
 
-def measure(clip: Clip, runs: Iterable[tuple], part: str, rows: Rows, load: Callable = tutorial_sets) -> pd.DataFrame:
-    """Append a row for each run (method, settings, kind, target, seed) that has none; `part`: "test" or "validation".
+@lru_cache(maxsize=1)
+def original_accuracies(clip: Clip, part: str, kind: str, subgroup: str, seed: int) -> dict[str, float]:
+    return accuracies(clip, getattr(drawn(clip, kind, subgroup, seed), part))
 
-    The original's row has the method "original".
-    """
-    originals: dict[tuple, dict] = {}
-    where = versions(clip.device)
-    sets = loaded = None
-    for method, settings, kind, target, seed in tqdm(list(runs), unit="run"):
-        setting = json.dumps(settings, sort_keys=True)
-        names = {"method": method, "setting": setting, "kind": kind, "target": target, "seed": seed}
-        if tuple(names[k] for k in rows.key) in rows:
-            continue
-        if loaded != (kind, target, seed):
-            sets, loaded = load(target, seed, kind, clip), (kind, target, seed)
-            head = clip.head(sets.classes, sets.prompts)
-        columns = getattr(sets, part)
-        if (kind, target) not in originals:  # what is evaluated depends on the subgroup only
-            originals[kind, target] = accuracies(clip, columns)
-        before = originals[kind, target]
-        first = {**names, "method": "original", "setting": "{}", "seed": 0}
-        if tuple(first[k] for k in rows.key) not in rows:
-            rows.add({**first, **measured(before, None), "seconds": 0.0, "peak_mb": 0.0, **where})
-        with peak_memory(clip.device) as memory:
-            result, seconds = unlearned(method, clip, sets, head, seed, **settings)
-        after = accuracies(result, columns)
-        alpha = result.record.get("alpha")
-        rows.add(
-            {**names, **measured(after, before), "seconds": round(seconds, 2), "peak_mb": round(memory["MB"]), **where}
-            | {"alpha": alpha}
-        )
-    return rows.table
+
+def measure(clip: Clip, part: str, method: str, kind: str, subgroup: str, seed: int, setting: str = "{}") -> list[dict]:
+    """The row of one method; part: "test" or "validation", setting: JSON. The original's row has no Score."""
+    sets, before = drawn(clip, kind, subgroup, seed), original_accuracies(clip, part, kind, subgroup, seed)
+    with peak_memory(clip.device) as memory:
+        result, seconds = unlearned(method, clip, sets, seed, **json.loads(setting))
+    found = measured(before, None) if result is clip else measured(accuracies(result, getattr(sets, part)), before)
+    cost = {"seconds": round(seconds, 2), "peak_mb": round(memory["MB"])}
+    return [{"setting": setting, **found, **cost, "alpha": result.record.get("alpha")}]
 
 
 def tune(clip: Clip, methods: list[str], out: Path) -> pd.DataFrame:
     """Score every setting of `GRIDS` on validation images of the subgroups in `TUNED_ON`, seed 0."""
-    rows = Rows(out, ["method", "setting", "kind", "target", "seed"])
-    runs = [(m, s, kind, target, 0) for kind, target in TUNED_ON for m in methods for s in GRIDS[m]]
-    return measure(clip, runs, "validation", rows)
+    settings = [("original", {}), *((method, setting) for method in methods for setting in GRIDS[method])]
+    runs = [
+        {"method": method, "setting": json.dumps(setting, sort_keys=True), "kind": kind, "subgroup": name, "seed": 0}
+        for kind, name in TUNED_ON
+        for method, setting in settings
+    ]
+    return Rows(out, [*runs[0]], clip.device).fill(runs, partial(measure, clip, "validation"))
 
 
 def best_setting(table: pd.DataFrame, method: str) -> dict:
     """The setting with the best mean validation Score over the subgroups tuned on."""
-    found = table[table["method"] == method].groupby("setting")["score"].mean()
-    return json.loads(found.idxmax())
+    return json.loads(table[table["method"] == method].groupby("setting")["score"].mean().idxmax())
 
 
-def relative(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a result file without the originals, accuracies as percent of the original's on the same subgroup."""
-    rows = rows.rename(columns={"target": "subgroup", "target_acc": "target"})
-    columns = ["target", *rows.columns[rows.columns.get_loc("target") + 1 : rows.columns.get_loc("score")]]
-    originals = rows[rows["method"] == "original"].set_index("subgroup")[columns]
-    return kept(rows[rows["method"] != "original"], originals)
-
-
-def shared(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows on those subgroups and seeds that every method in them has: means over these can be compared."""
-    where = pd.MultiIndex.from_frame(rows[["kind", "subgroup", "seed"]])
-    by_method = [set(where[(rows["method"] == method).to_numpy()]) for method in rows["method"].unique()]
-    return rows[where.isin(set.intersection(*by_method))] if by_method else rows
-
-
-KEY = ["method", "kind", "target", "seed"]  # of a row of `run`
-
-
-def subgroup(kind: str, target: str, seed: int, methods: list[str], device: str, out: Path) -> pd.DataFrame:
+def run_subgroup(kind: str, subgroup: str, seed: int, methods: list[str], device: str, out: Path) -> pd.DataFrame:
     """Rows of these methods, and of the original, on test images of one subgroup and seed; also in `out`."""
-    runs = [(method, {}, kind, target, seed) for method in methods]
-    return measure(load_clip("mini", device=device), runs, "test", Rows(out / "rows.csv", KEY))
+    clip, where = load_clip("mini", device=device), {"kind": kind, "subgroup": subgroup, "seed": seed}
+    runs = [{"method": method, **where} for method in ("original", *methods)]
+    return Rows(out / "rows.csv", KEY, clip.device).fill(runs, partial(measure, clip, "test"))
 
 
-def run(
+def run_all(
     device: str, methods: list[str], seeds: list[int], subgroups: list[str], out: Path, workers: int = 1,
     folder: Path = Path("runs/benchmark"),
 ) -> pd.DataFrame:  # fmt: skip
@@ -194,66 +167,64 @@ def run(
     One run a subgroup and seed, in `folder` until its rows are in the table `out`. Seconds in the table are comparable
     among rows of the same `workers`.
     """
-    rows, sets = Rows(out, KEY), []
-    for seed, (kind, target) in itertools.product(seeds, SUBGROUPS):
-        asked = [m for m in methods if whole(m) or (kind, target) in ABLATED_ON]
-        missing = [m for m in asked if (m, kind, target, seed) not in rows]
-        if missing and (not subgroups or target in subgroups):
-            sets.append({"kind": kind, "target": target, "seed": seed, "methods": missing})
+    rows, sets = Rows(out, KEY, pick_device(device)), []
+    for seed, (kind, name) in itertools.product(seeds, SUBGROUPS):
+        where = {"kind": kind, "subgroup": name, "seed": seed}
+        asked = [method for method in methods if whole(method) or (kind, name) in ABLATED_ON]
+        missing = [method for method in asked if {"method": method, **where} not in rows]
+        if missing and (not subgroups or name in subgroups):
+            sets.append({**where, "methods": missing})
     if sets:
-        spec = {"function": "forgetkit.lab.benchmark:subgroup", "grid": {"device": device}, "list": sets}
+        spec = {"function": "forgetkit.lab.benchmark:run_subgroup", "grid": {"device": device}, "list": sets}
         try:
             status = batch.run(spec, folder, workers=workers, changed="rerun", retry_failed=True)
         finally:
-            rows = merge(folder, out)
+            collect(rows, folder)
         if status["failed"]:
             raise RuntimeError(f"{status['failed']} of {len(sets)} runs failed: result.json in {folder} says why.")
     return rows.table
 
 
-def merge(folder: Path, out: Path) -> Rows:
-    """Put the rows of finished runs into the table, and their folders away: what is done stands in the table alone."""
-    rows = Rows(out, KEY)
+def collect(rows: Rows, folder: Path) -> None:
+    """Put the rows of finished runs into the table, and their folders away: what is done stands in the table alone.
+
+    The original's row is the same for every seed of a subgroup, and stands there once, with seed 0.
+    """
     for done in sorted(folder.glob("*-*")):
-        if (found := job.read(done)) and found["status"] == "done":
-            table = pd.read_csv(done / job.TABLE)
-            rows.add(*(row for row in table.to_dict("records") if tuple(row[k] for k in KEY) not in rows))
+        if (found := record.read(done)) and found["status"] == "done":
+            new = pd.read_csv(done / record.TABLE)
+            new.loc[new["method"] == "original", "seed"] = 0
+            rows.add(*(row for row in new.to_dict("records") if row not in rows))
             shutil.rmtree(done)
-    return rows
 
 
-def all_methods() -> list[str]:
-    """Recipes, baselines, and each recipe after its first stage and without each of the parts it has."""
-    recipes = ("default", "paper")
-    parts = [f"{r} without {p}" for r in recipes for p in ABLATIONS if r == "default" or p not in OURS]
-    return [*recipes, *BASELINES, *(f"{r} after forget" for r in recipes), *parts]
+def methods_option(choices: list[str]):
+    choice = click.Choice(choices)
+    return click.option("--method", "methods", multiple=True, type=choice, default=choices, help="repeat; default: all")
 
 
-def whole(method: str) -> bool:
-    """Is this a method as it is, neither cut short nor without a part?"""
-    return " " not in method
+@click.group(help=__doc__)
+def main() -> None:
+    pass
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m forgetkit.lab.benchmark", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, methods, function in (("tune", list(GRIDS), tune), ("run", all_methods(), run)):
-        sub = commands.add_parser(name, help=function.__doc__.splitlines()[0])
-        sub.add_argument("--methods", nargs="+", choices=methods, default=methods, metavar="METHOD")
-        sub.add_argument("--device", default="auto")
-        sub.add_argument("--out", type=Path, default=RESULTS / ("settings.csv" if name == "tune" else "benchmark.csv"))
-        if name == "run":
-            sub.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-            sub.add_argument("--subgroups", nargs="+", default=[], help="targets; all, unless named")
-            sub.add_argument("--workers", type=int, default=1, help="subgroups at a time")
-    args = vars(parser.parse_args(argv))
-    if args.pop("command") == "run":
-        table = run(**args)
-    else:
-        table = tune(load_clip("mini", device=args.pop("device")), **args)
-        for method in args["methods"]:
-            print(f"best for {method}: {best_setting(table, method)}")
-    print(table.groupby("method")[["target_acc", "score", "seconds"]].mean().round(1).to_string())
+@main.command("tune", help=tune.__doc__)
+@options("settings.csv")
+@methods_option([*GRIDS])
+def tune_command(device: str, out: Path, methods: tuple[str, ...]) -> None:
+    table = tune(load_clip("mini", device=device), methods, out)
+    for method in methods:
+        print(f"best for {method}: {best_setting(table, method)}")
+
+
+@main.command("run", help=run_all.__doc__)
+@options("benchmark.csv")
+@methods_option(all_methods())
+@click.option("--seed", "seeds", multiple=True, type=int, default=SEEDS, show_default=True, help="repeat")
+@click.option("--subgroup", "subgroups", multiple=True, help="repeat; default: all")
+@click.option("--workers", default=1, show_default=True, help="subgroups at a time")
+def run_command(**given) -> None:
+    print(run_all(**given).groupby("method")[["target", "score", "seconds"]].mean().round(1).to_string())
 
 
 if __name__ == "__main__":

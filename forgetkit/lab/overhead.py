@@ -1,4 +1,4 @@
-"""What sweeps cost: `python -m forgetkit.lab.overhead papermill | workers | many | kill`; rows: docs/results/batch.csv.
+"""What sweeps cost: `python -m forgetkit.lab.overhead papermill workers many kill`; rows: docs/results/batch.csv.
 
 papermill: seconds a run of the quickstart in a sweep, its start included, and by plain papermill
 workers:   seconds for the same sweep of a lesson with one worker on all cores, and with a worker a core
@@ -10,88 +10,75 @@ Times are of the whole machine: measure when it has nothing else to do.
 
 from __future__ import annotations
 
-import argparse
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import nbformat
 import psutil
-import torch
 import yaml
 from tqdm import tqdm
 
-from forgetkit.batch import worker as job
-from forgetkit.__main__ import NOTEBOOKS
-from forgetkit.lab.benchmark import RESULTS
-from forgetkit.batch.engines import cores
+from forgetkit.batch import record
+from forgetkit.batch.run import cores
 from forgetkit.batch.table import gather
-from forgetkit.lab.rows import Rows, versions
+from forgetkit.lab.rows import Rows, options
+from forgetkit.models.clip import pick_device
 
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 EDGE = 100  # runs that count as the beginning, and as the end, of many
 Figures = dict[str, tuple[float, str]]  # what was measured: its value and unit
 
 
-def start(command: list[str], folder: Path) -> subprocess.Popen:
-    """Start a command in `folder`; what it says goes to `said.txt` there."""
-    with (folder / "said.txt").open("a") as said:
-        return subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
+def sweep(folder: Path, notebook: Path, runs: int, *options: str) -> list[str]:
+    """The command that sweeps a notebook over seeds in `folder`; its runs are in `folder/out`."""
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({"notebook": str(notebook), "grid": {"seed": [*range(runs)]}}))
+    return ["forgetkit", "batch", "sweep.yaml", "--out", "out", *options]
 
 
-def sweep(folder: Path, content: dict, *options: str) -> subprocess.Popen:
-    """Start a sweep in `folder`."""
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(content))
-    return start([sys.executable, "-m", "forgetkit.batch.run", "sweep.yaml", "--out", "out", *options], folder)
+def start(folder: Path, module: str, *arguments: str) -> subprocess.Popen:
+    """Start `python -m module` in `folder`; what it says is not shown."""
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=folder, **quiet)
 
 
-def seconds(started: Callable[[], subprocess.Popen]) -> float:
-    """How long a process takes; raises RuntimeError if it fails."""
+def seconds(folder: Path, *commands: Sequence[str]) -> float:
+    """How long these commands take, one after the other; raises RuntimeError if one fails."""
     begun = time.perf_counter()
-    if started().wait():
-        raise RuntimeError("A run failed, so its time says nothing: run the notebook by hand to see why.")
+    for command in tqdm(commands, unit="command"):
+        if start(folder, *command).wait():
+            raise RuntimeError(f"It failed, so its time says nothing; run it by hand: {' '.join(command)}")
     return time.perf_counter() - begun
 
 
-def all_done(process: subprocess.Popen, folder: Path) -> None:
-    """Wait for the sweep in `folder`; raises RuntimeError, with what it said of the failed runs, if there are any."""
-    if process.wait():
-        said = (folder / "said.txt").read_text().splitlines()
-        raise RuntimeError("\n".join(["A trivial run failed.", *(line for line in said if "failed" in line)]))
-
-
-def trivial(folder: Path, runs: int) -> dict:
-    """A sweep of a notebook that does next to nothing."""
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+def trivial(folder: Path) -> Path:
+    """A notebook that does next to nothing."""
+    write = "from pathlib import Path\n\nPath(out).mkdir(exist_ok=True)\n(Path(out) / 'table.csv').write_text("
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     notebook.cells = [
         nbformat.v4.new_code_cell("seed = 0\nout = '.'", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(
-            "from pathlib import Path\n\nPath(out).mkdir(exist_ok=True)\n"
-            "(Path(out) / 'table.csv').write_text(f'square\\n{seed * seed}\\n');"
-        ),
+        nbformat.v4.new_code_cell(write + "f'square\\n{seed * seed}\\n');"),
     ]
     nbformat.write(notebook, folder / "trivial.ipynb")
-    return {"notebook": "trivial.ipynb", "grid": {"seed": list(range(runs))}}
+    return folder / "trivial.ipynb"
 
 
 def finished(folder: Path) -> dict[str, float]:
     """When each finished run ended."""
-    return {run.name: found["ended"] for run in (folder / "out").glob("*-*") if (found := job.read(run))}
+    return {run.name: found["ended"] for run in (folder / "out").glob("*-*") if (found := record.read(run))}
 
 
 def papermill(folder: Path, runs: int, notebook: Path = NOTEBOOKS / "00_quickstart.ipynb") -> Figures:
     """One run after the other, by plain papermill, then as a sweep with one worker."""
-    command = [sys.executable, "-m", "papermill", str(notebook), "plain.ipynb", "-k", "python3", "--no-progress-bar"]
-    command += ["--cwd", str(notebook.parent), "-p", "out", str(folder / "plain")]
-    plain = 0.0
-    for seed in tqdm(range(runs), desc="papermill", unit="run"):
-        plain += seconds(lambda: start([*command, "-p", "seed", str(seed)], folder)) / runs
-    content = {"notebook": str(notebook), "grid": {"seed": list(range(runs))}}
-    swept = seconds(lambda: sweep(folder, content, "--workers", "1")) / runs
+    fixed = ["plain.ipynb", "-k", "python3", "--no-progress-bar", "--cwd", str(notebook.parent), "-p", "out", "plain"]
+    by_hand = [["papermill", str(notebook), *fixed, "-p", "seed", str(seed)] for seed in range(runs)]
+    plain = seconds(folder, *by_hand) / runs
+    swept = seconds(folder, sweep(folder, notebook, runs, "--workers", "1")) / runs
     return {
         f"{notebook.stem} by papermill": (plain, "s a run"),
         f"{notebook.stem} in a sweep of {runs} runs, its start included": (swept, "s a run"),
@@ -99,13 +86,12 @@ def papermill(folder: Path, runs: int, notebook: Path = NOTEBOOKS / "00_quicksta
     }
 
 
-def workers(folder: Path, runs: int) -> Figures:
+def workers(folder: Path, runs: int, notebook: Path = NOTEBOOKS / "01_subgroups.ipynb") -> Figures:
     """The same sweep with one worker and with one a core; nothing in it is read from a cache."""
-    content = {"notebook": str(NOTEBOOKS / "01_subgroups.ipynb"), "grid": {"seed": list(range(runs))}}
     took = {}
     for n in (1, cores()):
         (folder / str(n)).mkdir()
-        took[n] = seconds(lambda: sweep(folder / str(n), content, "--workers", str(n)))
+        took[n] = seconds(folder / str(n), sweep(folder / str(n), notebook, runs, "--workers", str(n)))
     return {
         **{f"{runs} runs of a lesson, {n} at a time, {cores() // n} threads each": (s, "s") for n, s in took.items()},
         f"{cores()} workers against one": (took[1] / took[cores()], "times as fast"),
@@ -114,35 +100,35 @@ def workers(folder: Path, runs: int) -> Figures:
 
 def many(folder: Path, runs: int) -> Figures:
     """Trivial runs, and what the sweep's process holds meanwhile."""
-    process = sweep(folder, trivial(folder, runs))
+    process = start(folder, *sweep(folder, trivial(folder), runs))
     memory, edge = {}, min(EDGE, runs // 2)
     with tqdm(total=runs, unit="run") as bar:
         while process.poll() is None:
-            bar.update(len(list((folder / "out").glob(f"*/{job.RESULT}"))) - bar.n)
+            bar.update(len([*(folder / "out").glob(f"*/{record.RESULT}")]) - bar.n)
             try:
                 memory[bar.n] = psutil.Process(process.pid).memory_info().rss / 1e6
             except psutil.Error:
                 break
             time.sleep(0.5)
-    all_done(process, folder)
+    if process.wait():
+        raise RuntimeError(f"A trivial run failed; see {folder / 'out'}.")
     ended = sorted(finished(folder).values())
-    early = max(held for n, held in memory.items() if n <= edge)
+    early, late = max(held for n, held in memory.items() if n <= edge), memory[max(n for n in memory if n < runs)]
     return {
         f"first {edge} of {runs} trivial runs": ((ended[edge] - ended[0]) / edge, "s a run"),
         f"last {edge} of {runs} trivial runs": ((ended[-1] - ended[-1 - edge]) / edge, "s a run"),
         f"the sweep's process, first {edge} of {runs} trivial runs": (early, "MB"),
-        f"the sweep's process, last of {runs} trivial runs": (memory[max(n for n in memory if n < runs)], "MB"),
+        f"the sweep's process, last of {runs} trivial runs": (late, "MB"),
     }
 
 
 def kill(folder: Path, runs: int, kills: int = 10) -> Figures:
     """Kill the sweep again and again, then let it finish: what was finished must be there, unchanged, and only once."""
-    content = trivial(folder, runs)
-    rng, known, again, killed = random.Random(0), {}, 0, 0
-    for _ in tqdm(range(kills), unit="kill"):
-        process = sweep(folder, content)
+    notebook, rng, known, again, killed = trivial(folder), random.Random(0), {}, 0, 0
+    for attempt in tqdm(range(kills + 1), unit="kill"):
+        process = start(folder, *sweep(folder, notebook, runs))
         try:
-            process.wait(rng.uniform(1, 2 * runs / kills))
+            process.wait(rng.uniform(1, 2 * runs / kills) if attempt < kills else None)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -150,12 +136,9 @@ def kill(folder: Path, runs: int, kills: int = 10) -> Figures:
         found = finished(folder)
         again += sum(found.get(name) != ended for name, ended in known.items())
         known = found
-    all_done(sweep(folder, content), folder)
-    found, table = finished(folder), gather(folder / "out")
-    again += sum(found.get(name) != ended for name, ended in known.items())
-    rows = table["seed"].value_counts()
-    wrong = int((table["square"] != table["seed"] ** 2).sum())
-    missing = sum(rows.get(i, 0) != 1 for i in range(runs))
+    table = gather(folder / "out")
+    wrong, times = int((table["square"] != table["seed"] ** 2).sum()), table["seed"].value_counts()
+    missing = sum(times.get(seed, 0) != 1 for seed in range(runs))
     return {
         f"kill -9 of a sweep of {runs} trivial runs": (killed, "times"),
         "finished runs lost or done twice after the kills": (again, "runs"),
@@ -166,23 +149,19 @@ def kill(folder: Path, runs: int, kills: int = 10) -> Figures:
 MEASURES = {"papermill": (papermill, 3), "workers": (workers, 4), "many": (many, 1000), "kill": (kill, 60)}
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m forgetkit.lab.overhead", description=__doc__.splitlines()[0])
-    parser.add_argument("measure", choices=list(MEASURES), nargs="+")
-    parser.add_argument("--runs", type=int, help="how many, unless as many as the docs say")
-    parser.add_argument("--out", type=Path, default=RESULTS / "batch.csv")
-    args = parser.parse_args(argv)
-    rows = Rows(args.out, ["what", "unit"])
-    for name in args.measure:
-        function, runs = MEASURES[name]
+@click.command(help=__doc__)
+@click.argument("measures", nargs=-1, required=True, type=click.Choice([*MEASURES]), metavar="MEASURE...")
+@options("batch.csv")
+@click.option("--runs", type=int, help="how many, unless as many as the docs say")
+def main(measures: Sequence[str], device: str, out: Path, runs: int | None) -> None:
+    rows = Rows(out, ["what", "unit"], pick_device(device))
+    for name in measures:
+        function, usual = MEASURES[name]
         with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-            found = function(Path(folder), args.runs or runs)
+            found = function(Path(folder), runs or usual)
         print(*(f"{what}: {value:.2f} {unit}" for what, (value, unit) in found.items()), sep="\n")
         rows.table = rows.table[~rows.table["what"].isin(found)]  # measured anew
-        where = versions(torch.device("cpu"))
-        rows.add(
-            *({"what": w, "value": round(v, 2), "unit": u, **where, "cores": cores()} for w, (v, u) in found.items())
-        )
+        rows.add(*({"what": w, "value": round(v, 2), "unit": u, "cores": cores()} for w, (v, u) in found.items()))
 
 
 if __name__ == "__main__":

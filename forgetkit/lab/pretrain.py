@@ -15,7 +15,6 @@ Interrupt it at will: the same command resumes at the last checkpoint (weights, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
 import open_clip
 import torch
@@ -287,19 +287,17 @@ def export(model: torch.nn.Module, path: Path) -> None:
     os.replace(path.with_suffix(".part"), path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/pretrain"))
-    parser.add_argument("--model", default=Pretraining.model, choices=("mini-clip", "mini-vit"))
-    parser.add_argument("--lr", type=float, default=Pretraining.lr)
-    parser.add_argument("--images", type=int, default=Pretraining.images_seen, help="images seen in all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, to be resumed later")
-    args = parser.parse_args()
-    config = Pretraining(model=args.model, images_seen=args.images, lr=args.lr, seed=args.seed)
-    path = pretrain(config, args.out, pick_device(args.device), args.minutes)
-    print(f"weights in {path}; copy them to forgetkit/mini/ to make them the embedded model")
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/pretrain"), show_default=True)
+@click.option("--model", type=click.Choice(["mini-clip", "mini-vit"]), default=Pretraining.model, show_default=True)
+@click.option("--lr", default=Pretraining.lr, show_default=True)
+@click.option("--images", default=Pretraining.images_seen, show_default=True, help="images seen in all")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--minutes", type=float, default=math.inf, help="stop after so long, to be resumed later")
+def main(out: Path, model: str, lr: float, images: int, seed: int, device: str, minutes: float) -> None:
+    path = pretrain(Pretraining(model=model, images_seen=images, lr=lr, seed=seed), out, pick_device(device), minutes)
+    print(f"weights in {path}; copy them to forgetkit/models/mini/ to make them the embedded model")
 
 
 if __name__ == "__main__":

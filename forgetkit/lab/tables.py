@@ -6,108 +6,124 @@ A block `<!-- table: NAME -->` ... `<!-- end -->` holds what `TABLES[NAME]` make
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 import pandas as pd
 from matplotlib.figure import Figure
 
-from forgetkit.tutorial import figures
-from forgetkit.lab.benchmark import ABLATIONS, best_setting, relative, shared, whole
-from forgetkit.tutorial.diagnostics import front as along
-from forgetkit.tutorial.diagnostics import kept_at
+from forgetkit.lab import figures
+from forgetkit.lab.ablations import ABLATIONS
+from forgetkit.lab.benchmark import best_setting, whole
+from forgetkit.lab.rows import RESULTS, kept_at_target, on_common_subgroups, percent_of_original, trade_off
 from forgetkit.recipe import Recipe
-from forgetkit.lab.studies import SIZES
 
 FILES = (
-    "README.md", "docs/method.md", "docs/benchmark.md", "docs/models.md", "docs/batches.md", "forgetkit/mini/README.md",
+    "README.md", "docs/method.md", "docs/benchmark.md", "docs/models.md", "docs/batches.md",
+    "forgetkit/models/mini/README.md",
 )  # fmt: skip
-ACCURACIES = ["target", "retain", "other", "fashion", "quickdraw", "emoji"]
+BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
+KEPT = ["retain", "other", "fashion", "quickdraw", "emoji"]
+ACCURACIES = ["target", *KEPT]
+# Score of the ablations of Zhang et al. on RN50 and marmosets, as reported; the whole method scores 91.0 there.
+REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
+TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {}  # by name: file of rows, and what is shown
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table; floats to one decimal, NaN as nothing."""
+def table(name: str, file: str = "") -> Callable:
+    """Register a function from the rows of docs/results/FILE.csv (NAME.csv unless given) to a table."""
+
+    def register(function: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:
+        TABLES[name] = file or name, function
+        return function
+
+    return register
+
+
+def made(name: str, results: Path) -> str:
+    """The table NAME as Markdown; floats to one decimal, NaN as nothing."""
+    file, function = TABLES[name]
+    shown = function(pd.read_csv(results / f"{file}.csv"))
 
     def cell(value) -> str:
         if isinstance(value, float):
             return "" if pd.isna(value) else f"{value:.1f}"
         return str(value)
 
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.itertuples(index=False)]
+    lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.itertuples(index=False)]
     return "\n".join("| " + " | ".join(cell(v) for v in line) + " |" for line in lines)
 
 
-def mini_clip(results: Path) -> str:
+def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, str]:
+    return {name: f"{before[name].mean():.1f} → {after[name].mean():.1f}" for name in ACCURACIES}
+
+
+@table("mini-clip")
+def mini_clip_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Zero-shot accuracy of the embedded model per set."""
-    rows = pd.read_csv(results / "mini-clip.csv")
     names = {"set": "set", "images": "test images", "classes": "classes", "top1": "top-1 (%)", "chance": "chance (%)"}
-    return markdown(rows[[*names]].rename(columns=names))
+    return rows[[*names]].rename(columns=names)
 
 
-def default(results: Path) -> str:
+@table("default", "benchmark")
+def default_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a subgroup: accuracies before → after forgetting it, mean over seeds, with the worst if several."""
-    rows = pd.read_csv(results / "benchmark.csv").rename(columns={"target": "forget", "target_acc": "target"})
-    before = rows[rows["method"] == "original"].set_index("forget")
     lines = []
-    for subgroup, found in rows[rows["method"] == "default"].groupby("forget", sort=False):
-        line = {"forget": subgroup}
-        for name in ACCURACIES:
-            line[name] = f"{before.loc[subgroup, name]:.1f} → {found[name].mean():.1f}"
-        line["Score"] = f"{found['score'].mean():.1f}"
+    for subgroup, found in rows[rows["method"] == "default"].groupby("subgroup", sort=False):
+        original = rows[(rows["method"] == "original") & (rows["subgroup"] == subgroup)]
+        line = {"forget": subgroup, **before_and_after(original, found), "Score": f"{found['score'].mean():.1f}"}
         if len(found) > 1:
             line["target"] += f" (worst {found['target'].max():.1f})"
             line["Score"] += f" (worst {found['score'].min():.1f})"
         lines.append(line)
-    return markdown(pd.DataFrame(lines))
+    return pd.DataFrame(lines)
 
 
-def stages(results: Path) -> str:
+@table("stages", "benchmark")
+def stages_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a recipe and stage: mean over the subgroups and seeds of the ablations, as percent of the original's."""
-    rows = relative(pd.read_csv(results / "benchmark.csv"))
-    lines = []
+    rows, lines = percent_of_original(rows), []
     for recipe in ("default", "paper"):
         names = {f"{recipe} after forget": "forget", f"{recipe} without soup": "remind", recipe: "restore"}
         runs = rows[rows["method"].isin(names)]
-        if runs["method"].nunique() < len(names):
-            continue
-        runs = shared(runs)
-        for method, model in names.items():
-            found = runs[runs["method"] == method]
-            line = {"recipe": recipe, "after": model, **found[ACCURACIES].mean()}
-            lines.append(line | {"Score": found["score"].mean()})
-    return markdown(pd.DataFrame(lines))
+        if runs["method"].nunique() == len(names):
+            mean = on_common_subgroups(runs).groupby("method")[[*ACCURACIES, "score"]].mean()
+            mean = mean.rename(columns={"score": "Score"})
+            lines += [{"recipe": recipe, "after": stage, **mean.loc[method]} for method, stage in names.items()]
+    return pd.DataFrame(lines)
 
 
-def _compared(results: Path) -> pd.DataFrame:
+def whole_methods(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of whole methods, accuracies in percent of the original's, on the subgroups and seeds that all have."""
-    rows = relative(pd.read_csv(results / "benchmark.csv"))
-    return shared(rows[rows["method"].map(whole)])
+    rows = percent_of_original(rows)
+    return on_common_subgroups(rows[rows["method"].map(whole)])
 
 
-def benchmark(results: Path) -> str:
+@table("benchmark")
+def benchmark_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a method, best first: accuracies in percent of the original's, Score by kind of subgroup."""
     lines = []
-    for method, found in _compared(results).groupby("method", sort=False):
+    for method, found in whole_methods(rows).groupby("method", sort=False):
+        score = found["score"]
         line = {"method": method, "runs": len(found), **found[ACCURACIES].mean()}
-        line["Score"], line["sd"], line["worst"] = found["score"].mean(), found["score"].std(), found["score"].min()
+        line |= {"Score": score.mean(), "sd": score.std(), "worst": score.min()}
         lines.append(line | found.groupby("kind", sort=False)["score"].mean().to_dict())
-    return markdown(pd.DataFrame(lines).sort_values("Score", ascending=False))
+    return pd.DataFrame(lines).sort_values("Score", ascending=False)
 
 
-# Score of the ablations of Zhang et al. on RN50 and marmosets, as reported; the whole method scores 91.0 there.
-REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
-
-
-def ablation(results: Path) -> str:
+@table("ablation", "benchmark")
+def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a part left out: mean Score, its change, and the target, on the subgroups and seeds that all share."""
-    rows = relative(pd.read_csv(results / "benchmark.csv"))
+    rows = percent_of_original(rows)
     rows = rows[~rows["method"].str.contains(" after ")]
     name = rows["method"].str.partition(" without ")
     rows = rows.assign(recipe=name[0], part=name[2].where(name[1] != "", "(nothing)"))
     rows = rows[rows["recipe"].isin(rows.loc[name[1] != "", "recipe"])]
-    table = rows.pivot_table(index=["recipe", "kind", "subgroup", "seed"], columns="part", values=["score", "target"])
+    wide = rows.pivot_table(index=["recipe", "kind", "subgroup", "seed"], columns="part", values=["score", "target"])
     lines = {part: {"without": part} for part in ["(nothing)", *ABLATIONS]}
-    for recipe, found in table.groupby("recipe"):
+    for recipe, found in wide.groupby("recipe"):
         found = found.dropna(axis=1, how="all").dropna()
         for part in found["score"].columns:
             lines[part][f"{recipe}: Score"] = found["score", part].mean()
@@ -115,152 +131,141 @@ def ablation(results: Path) -> str:
             lines[part][f"{recipe}: target"] = found["target", part].mean()
     for part, line in lines.items():
         line["reported Score (RN50, marmoset)"] = REPORTED.get(part, float("nan"))
-    return markdown(pd.DataFrame(lines.values()))
+    return pd.DataFrame(lines.values())
 
 
-def soup(results: Path) -> str:
+@table("soup")
+def soup_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a subgroup: target and Score along the soup's path on validation images, and what was chosen."""
-    rows = pd.read_csv(results / "soup.csv").query("alpha >= 0.6")
-    lines = []
-    for target, found in rows.groupby("target", sort=False):
-        line = {"target": target}
-        for row in found.itertuples():
-            line[f"α {row.alpha:g}"] = f"{row.target_acc:.1f} / {row.score:.1f}"
+    rows, lines = rows.query("alpha >= 0.6"), []
+    for subgroup, found in rows.groupby("subgroup", sort=False):
+        line = {"target": subgroup}
+        line |= {f"α {row.alpha:g}": f"{row.target:.1f} / {row.score:.1f}" for row in found.itertuples()}
         line["chosen"], line["of images"] = f"{found['chosen'].iloc[0]:g}", found["calibration_target"].iloc[0]
         lines.append(line)
-    return markdown(pd.DataFrame(lines))
+    return pd.DataFrame(lines)
 
 
-def probe(results: Path) -> str:
+@table("probe")
+def probe_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a cluster: what a linear probe on the original's embeddings confuses."""
-    rows = pd.read_csv(results / "probe.csv")
-    names = {"target": "cluster", "images": "validation images", "target_wrong": "target confused (%)"}
-    names["siblings_wrong"] = "siblings confused (%)"
-    names["siblings_lost"] = "siblings lost with 98 % of the target (%)"
-    return markdown(rows[[*names]].rename(columns=names))
+    names = {
+        "subgroup": "cluster", "images": "validation images", "target_wrong": "target confused (%)",
+        "siblings_wrong": "siblings confused (%)", "siblings_lost": "siblings lost with 98 % of the target (%)",
+    }  # fmt: skip
+    return rows[[*names]].rename(columns=names)
 
 
-def front(results: Path, level: float = 10.0) -> str:
+@table("front")
+def front_table(rows: pd.DataFrame, level: float = 10.0) -> pd.DataFrame:
     """One line a method: what its path from the original keeps where `level` percent of the target are left."""
-    rows = pd.read_csv(results / "front.csv")
-    columns = [c for c in ACCURACIES if c != "target"]
     lines = {}
-    for (method, target), path in rows.groupby(["method", "target"], sort=False):
-        lines.setdefault(method, {"method": method})[target] = kept_at(along(path, columns), level)
-    table = pd.DataFrame(lines.values())
-    means = table.drop(columns="method").mean(axis=1, skipna=False)
-    return markdown(table.assign(mean=means).sort_values("mean", ascending=False, na_position="last"))
+    for (method, subgroup), path in rows.groupby(["method", "subgroup"], sort=False):
+        lines.setdefault(method, {"method": method})[subgroup] = kept_at_target(trade_off(path, KEPT), level)
+    shown = pd.DataFrame(lines.values())
+    means = shown.drop(columns="method").mean(axis=1, skipna=False)
+    return shown.assign(mean=means).sort_values("mean", ascending=False, na_position="last")
 
 
-def settings(results: Path) -> str:
+@table("settings")
+def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The setting each method was given, and its mean validation Score over the subgroups tuned on."""
-    rows = pd.read_csv(results / "settings.csv").query("method != 'original'")
-    lines = []
+    rows, lines = rows.query("method != 'original'"), []
     for method, found in rows.groupby("method", sort=False):
-        chosen = best_setting(rows, method)
         scores = found.groupby("setting")["score"].mean()
-        text = ", ".join(f"{name}={value:g}" for name, value in chosen.items())
+        text = ", ".join(f"{name}={value:g}" for name, value in best_setting(rows, method).items())
         lines.append({"method": method, "setting": text, "Score": scores.max(), "worst setting": scores.min()})
-    return markdown(pd.DataFrame(lines).sort_values("Score", ascending=False))
+    return pd.DataFrame(lines).sort_values("Score", ascending=False)
 
 
-def cost(results: Path) -> str:
+@table("cost")
+def cost_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Seconds and peak memory of each method, once, alone on the machine."""
-    rows = pd.read_csv(results / "cost.csv")
-    table = rows[rows["unit"].isin(["s", "MB"])].pivot(index=["device", "what"], columns="unit", values="value")
-    table = table.sort_values("s").reset_index().rename(columns={"what": "method", "s": "seconds", "MB": "peak MB"})
-    return markdown(table[["method", "seconds", "peak MB", "device"]].astype({"peak MB": int}))
+    rows = rows[rows["unit"].isin(["s", "MB"])].pivot(index=["device", "what"], columns="unit", values="value")
+    rows = rows.sort_values("s").reset_index().rename(columns={"what": "method", "s": "seconds", "MB": "peak MB"})
+    return rows[["method", "seconds", "peak MB", "device"]].astype({"peak MB": int})
 
 
-def speed(results: Path) -> str:
+@table("speed", "cost")
+def speed_table(rows: pd.DataFrame) -> pd.DataFrame:
     """images/s of the stages' steps against plain training steps of the same model at the same batch."""
-    rows = pd.read_csv(results / "cost.csv").query("unit == 'images/s'")
     lines = []
-    for device, found in rows.groupby("device"):
+    for device, found in rows.query("unit == 'images/s'").groupby("device"):
         for stage, plain in zip(found.iloc[::2].itertuples(), found.iloc[1::2].itertuples()):  # rows come in pairs
             line = {"steps of": stage.what, "images/s": stage.value, "beside": plain.what, "its images/s": plain.value}
             lines.append(line | {"ratio": f"{stage.value / plain.value:.2f}", "device": device})
-    return markdown(pd.DataFrame(lines))
+    return pd.DataFrame(lines)
 
 
-def batch(results: Path) -> str:
+@table("batch")
+def batch_table(rows: pd.DataFrame) -> pd.DataFrame:
     """What sweeps cost, a figure a line."""
-    rows = pd.read_csv(results / "batch.csv")
     rows["measured"] = [f"{value:.4g} {unit}" for value, unit in zip(rows["value"], rows["unit"])]
-    return markdown(rows[["what", "measured", "device"]].rename(columns={"what": ""}))
+    return rows[["what", "measured", "device"]].rename(columns={"what": ""})
 
 
-def vit(results: Path) -> str:
+@table("vit")
+def vit_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a subgroup and alignment: mean over seeds, Score also with its standard deviation, cost of stage 2."""
-    rows = pd.read_csv(results / "vit.csv").rename(columns={"target": "forget", "target_acc": "target"})
     lines = []
-    for (subgroup, alignment), runs in rows.groupby(["forget", "alignment"], sort=False):
+    for (subgroup, alignment), runs in rows.groupby(["subgroup", "alignment"], sort=False):
         before, reminded, after = (runs[runs["model"] == name] for name in ("original", "remind", "restore"))
-        line = {"forget": subgroup, "alignment": alignment, "seeds": len(after)}
-        for name in ACCURACIES:
-            line[name] = f"{before[name].mean():.1f} → {after[name].mean():.1f}"
+        line = {"forget": subgroup, "alignment": alignment, "seeds": len(after), **before_and_after(before, after)}
         line["Score"] = f"{after['score'].mean():.1f} ± {after['score'].std():.1f}"
         lines.append(line | {"seconds of stage 2": f"{reminded['seconds'].mean():.0f}"})
-    return markdown(pd.DataFrame(lines))
+    return pd.DataFrame(lines)
 
 
-def throughput(results: Path) -> str:
+@table("throughput", "gpu")
+def throughput_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a model and stage: images/s beside those of a plain training step and of the floor; peak memory."""
-    rows = pd.read_csv(results / "gpu.csv")
     names = {
         "model": "model", "batch": "batch", "stage": "stage", "images_s": "images/s", "ratio": "ratio to plain",
         "floor_share": "% of the floor's speed", "peak_mb": "peak MB", "device": "device",
     }  # fmt: skip
-    rows["ratio"] = rows["ratio"].map("{:.2f}".format)
-    return markdown(rows[[*names]].rename(columns=names))
+    return rows.assign(ratio=rows["ratio"].map("{:.2f}".format))[[*names]].rename(columns=names)
 
 
-def memory(results: Path) -> str:
+@table("memory")
+def memory_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a model and stage: what a step holds at most, and with the weights of the models."""
-    rows = pd.read_csv(results / "memory.csv").rename(columns={"held_gb": "step (GB)", "weights_gb": "weights (GB)"})
+    rows = rows.rename(columns={"held_gb": "step (GB)", "weights_gb": "weights (GB)"})
     rows["both (GB)"] = rows["step (GB)"] + rows["weights (GB)"]
-    return markdown(rows[["model", "batch", "stage", "step (GB)", "weights (GB)", "both (GB)"]])
+    return rows[["model", "batch", "stage", "step (GB)", "weights (GB)", "both (GB)"]]
 
 
-TABLES = {
-    "mini-clip": mini_clip, "default": default, "stages": stages, "benchmark": benchmark, "ablation": ablation,
-    "settings": settings, "soup": soup, "probe": probe, "front": front, "cost": cost, "speed": speed, "batch": batch,
-    "vit": vit, "throughput": throughput, "memory": memory,
-}  # fmt: skip
-
-
-def _chosen(rows: pd.DataFrame) -> dict[str, float]:
-    """The soup's coefficient that the recipe chose by itself, most often, in the rows of a sensitivity study."""
-    free = rows[(rows["model"] == "restore") & (rows["knob"] != "alphas")]
-    return {"alphas": float(free["alpha"].mode().max())}
+def usual_values(rows: pd.DataFrame) -> dict[str, float]:
+    """The default of every knob of a sensitivity study; of the soup's coefficient, what was chosen most often."""
+    recipe = asdict(Recipe.default())
+    found = {f"{stage}.{n}": v for stage in ("forget", "remind") for n, v in recipe[stage].items()}
+    chosen = rows[(rows["model"] == "restore") & (rows["knob"] != "restore.alphas")]["alpha"].mode().max()
+    sizes = {"n_forget": 400, "n_retain": 400, "restore.alphas": chosen}
+    return {**recipe["forget"], **found, **sizes}  # a name without a stage: both have the same
 
 
 def pictures(results: Path) -> dict[str, Figure]:
     """The figures of the docs, by name: those whose rows are there."""
     figures.use_style()
-    made = {
-        "benchmark": lambda rows: figures.score_strips(_compared(results)),
+    drawn = {
+        "benchmark": lambda rows: figures.score_strips(whole_methods(rows)),
         "front": figures.fronts,
-        "sensitivity": lambda rows: figures.sensitivity(rows, asdict(Recipe.default()) | SIZES | _chosen(rows)),
+        "sensitivity": lambda rows: figures.sensitivity(rows, usual_values(rows)),
     }
-    files = {name: results / f"{name}.csv" for name in made}
-    return {name: draw(pd.read_csv(files[name])) for name, draw in made.items() if files[name].exists()}
+    files = {name: results / f"{name}.csv" for name in drawn}
+    return {name: draw(pd.read_csv(files[name])) for name, draw in drawn.items() if files[name].exists()}
 
 
-BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
+def render(text: str, results: Path) -> str:
+    """The text with every block made anew from the rows."""
+    return BLOCK.sub(lambda m: m[1] + made(m[2], results) + "\n" + m[3], text)
 
 
-def render(text: str, root: Path) -> str:
-    """The text with every block made anew from the rows below `root`."""
-    return BLOCK.sub(lambda m: m[1] + TABLES[m[2]](root / "docs/results") + "\n" + m[3], text)
-
-
+@click.command(help=__doc__)
 def main() -> None:
-    root = Path(__file__).resolve().parent.parent.parent.parent
-    for name in FILES:
-        file = root / name
-        file.write_text(render(file.read_text(), root))
-    for name, figure in pictures(root / "docs/results").items():
+    root = Path(__file__).resolve().parents[2]
+    for file in (root / name for name in FILES):
+        file.write_text(render(file.read_text(), root / RESULTS))
+    for name, figure in pictures(root / RESULTS).items():
         figures.save(figure, root / "docs/figures", name)
 
 

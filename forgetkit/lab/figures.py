@@ -1,0 +1,104 @@
+"""The look of all figures, and the figures of the benchmark and of the studies beside it, from their committed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from forgetkit.lab.rows import trade_off
+
+# Okabe and Ito's colours; light to dark also in grey.
+COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#D55E00"}
+STYLE = {"figure.dpi": 90, "savefig.dpi": 140, "font.size": 10, "axes.titlesize": 11}
+RECIPES = {"default": COLOURS["restore"], "paper": COLOURS["forget"]}  # drawn larger than the baselines
+MARKERS, LINES = "osD^v<>PXh*", ("", (4, 2), (3, 1, 1, 1), (1, 1))  # of curves; lines as seaborn's dashes
+
+
+def use_style() -> None:
+    """The tutorial's look, for every figure made afterwards."""
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", rc=STYLE)
+
+
+def save(figure: Figure, folder: str | Path, name: str) -> Figure:
+    """Write `folder/name.png` and hand the figure on."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(folder) / f"{name}.png", bbox_inches="tight")
+    return figure
+
+
+def score_strips(rows: pd.DataFrame) -> Figure:
+    """Score of every run by method, best mean first, a panel a kind of subgroup; a bar marks the mean.
+
+    rows: one a run, with `method`, `kind`, `subgroup`, `score`
+    """
+    order = [*rows.groupby("method")["score"].mean().sort_values(ascending=False).index]
+    kinds = [*dict.fromkeys(rows["kind"])]
+    figure, axes = plt.subplots(1, len(kinds), figsize=(9.5, 0.3 * len(order) + 1), sharey=True, squeeze=False)
+    rng = np.random.default_rng(0)  # the same rows give the same picture
+    for axis, kind in zip(axes[0], kinds):
+        found = rows[rows["kind"] == kind]
+        y = np.array([order.index(method) for method in found["method"]]) + rng.uniform(-0.25, 0.25, len(found))
+        colours = [COLOURS["restore"] if method in RECIPES else "#999999" for method in found["method"]]
+        axis.scatter(found["score"], y, c=colours, s=16, edgecolor="black", linewidth=0.3)
+        mean = found.groupby("method")["score"].mean().reindex(order)
+        axis.scatter(mean, range(len(order)), marker="|", s=180, color="black", lw=1.6, zorder=5)
+        beside = dict(xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)
+        for line, value in enumerate(mean):
+            if not np.isnan(value):
+                axis.annotate(f"{value:.1f}", (1.01, line), **beside)
+        axis.set(title=f"{kind} ({found['subgroup'].nunique()} subgroups)", xlabel="Score (%)", ylabel="")
+        axis.grid(axis="y", visible=False)
+    axes[0, 0].set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.5, -0.5))
+    figure.tight_layout()
+    return figure
+
+
+def fronts(rows: pd.DataFrame) -> Figure:
+    """A curve a method from the original to its result: target accuracy against what is kept, a panel a subgroup.
+
+    rows: `method`, `subgroup`, `alpha`, accuracies in percent from `target` on; alpha 0 is the original
+    """
+    columns = [c for c in ("retain", "other", "fashion", "quickdraw", "emoji") if c in rows]
+    paths = rows.groupby(["subgroup", "method"], sort=False)
+    curves = pd.concat([trade_off(path, columns).assign(subgroup=s, method=m) for (s, m), path in paths])
+    methods = [*dict.fromkeys(rows["method"])]  # markers and lines tell them apart in grey
+    grid = sns.relplot(
+        curves, x="target", y="kept", col="subgroup", hue="method", style="method", size="method", kind="line",
+        palette={m: RECIPES.get(m, f"C{i}") for i, m in enumerate(methods)}, markers=[*MARKERS[: len(methods)]],
+        sizes={m: 1.8 if m in RECIPES else 0.9 for m in methods}, dashes=[LINES[i % 4] for i in range(len(methods))],
+        style_order=methods, height=3.4, sort=False, estimator=None, markeredgecolor="black", markeredgewidth=0.3,
+        markersize=5,
+    )  # fmt: skip
+    grid.set(xlim=(-4, 104)).set(ylim=(None, 101.5)).set_titles("{col_name}")
+    grid.set_axis_labels("target (% of original)", "kept, mean of the rest (% of original)")
+    return grid.figure
+
+
+def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:
+    """Score and target accuracy where one value of the recipe is changed: a panel a knob, its default marked.
+
+    rows: `knob`, `value`, `subgroup`, `model`, `score`, `target`
+    """
+    first, last = (rows[rows["model"] == model] for model in ("forget", "restore"))
+    shown = {"Score": (last, "score"), "target accuracy": (last, "target"), "Score after stage 1": (first, "score")}
+    long = pd.concat([found.assign(percent=found[name], shown=what) for what, (found, name) in shown.items()])
+    colours = dict(zip(dict.fromkeys(rows["subgroup"]), (COLOURS[s] for s in ("restore", "forget", "remind"))))
+    grid = sns.relplot(
+        long, x="value", y="percent", col="knob", col_wrap=-(-rows["knob"].nunique() // 2), hue="subgroup",
+        style="shown", style_order=[*shown], palette=colours, kind="line", markers=["o", "s", "."],
+        dashes=[LINES[0], (1, 1), (3, 1, 1, 1)], height=2.3, facet_kws=dict(sharex=False),
+    )  # fmt: skip
+    for knob, axis in grid.axes_dict.items():
+        values = sorted(rows.loc[rows["knob"] == knob, "value"].unique())
+        axis.axvline(default[knob], color="black", lw=0.8, ls="--", zorder=0)
+        axis.set(xscale="log", xlabel=knob, ylim=(-4, 104), title="")
+        axis.set_xticks(values, [f"{v:g}" for v in values], fontsize=7)
+        axis.minorticks_off()
+    grid.figure.tight_layout(rect=(0, 0, 0.88, 1))
+    return grid.figure

@@ -1,0 +1,131 @@
+"""Tables and figures of the benchmark and the studies, from made-up rows."""
+
+import itertools
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from forgetkit.lab import figures, tables
+from forgetkit.lab.rows import kept_at_target, measured, on_common_subgroups, percent_of_original, trade_off
+
+
+@pytest.fixture
+def bench():
+    rows = [{"method": "original", "kind": "class", "subgroup": "red", "seed": 0, "target": 80.0, "retain": 50.0}]
+    scores = {"default": 99.0, "ga": 90.0, "default without soup": 98.0, "default without guard": 60.0}
+    for method, value in scores.items():
+        rows.append({**rows[0], "method": method, "target": 100 - value, "retain": value / 2, "score": value})
+    return pd.DataFrame(rows).assign(other=40.0)[[*rows[0], *["other"], "score"]]
+
+
+def test_rows_are_percent_of_the_original_on_the_same_subgroup(bench):
+    found = percent_of_original(bench).set_index("method")
+    assert "original" not in found.index
+    assert found.loc["ga", "target"] == pytest.approx(100 * 10 / 80)
+    assert found.loc["ga", "retain"] == pytest.approx(90) and found.loc["ga", "other"] == pytest.approx(100)
+    elsewhere = pd.concat([bench, bench[bench["method"] == "ga"].assign(subgroup="blue")])
+    assert percent_of_original(elsewhere).query("subgroup == 'blue'")["target"].isna().all(), "it has no original"
+
+
+def test_an_original_has_no_score_and_a_method_has_one():
+    original = {"target": 80.0, "retain": 50.0}
+    assert measured(original, None) == {**original, "score": None}
+    assert measured({"target": 0.0, "retain": 100 / 3}, original) == {"target": 0.0, "retain": 33.333, "score": 83.333}
+
+
+def test_only_subgroups_that_every_method_has_are_compared(bench):
+    rows = percent_of_original(bench)
+    more = rows[rows["method"] == "ga"].assign(subgroup="blue")
+    assert len(on_common_subgroups(rows)) == len(rows)
+    assert set(on_common_subgroups(pd.concat([rows, more]))["subgroup"]) == {"red"}
+
+
+def test_a_path_trades_the_target_for_the_rest():
+    path = pd.DataFrame(
+        {"alpha": [0.0, 0.5, 1.0], "target": [80, 40, 0], "retain": [50, 60, 25], "other": [40, 40, 40]}
+    )
+    curve = trade_off(path.sample(frac=1, random_state=0), ["retain", "other"])
+    assert curve["target"].tolist() == [100, 50, 0] and curve["kept"].tolist() == [100, 100, 75], "gains do not count"
+    assert kept_at_target(curve, 25) == pytest.approx(87.5), "half way between two points"
+    assert kept_at_target(curve, 100) == 100 and np.isnan(kept_at_target(curve.iloc[:2], 25))
+
+
+def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
+    bench.to_csv(tmp_path / "benchmark.csv", index=False)
+    text = tables.made("ablation", tmp_path)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    table = {line[0]: dict(zip(lines[0], line)) for line in lines[2:]}
+    assert table["soup"]["default: change"] == "-1.0" and table["guard"]["default: change"] == "-39.0"
+    assert table["lora"]["default: change"] == "", "not run"
+    assert table["fisher"]["reported Score (RN50, marmoset)"] == "72.3"
+
+
+def test_a_vit_is_shown_before_and_after_over_seeds(tmp_path):
+    accuracies = dict.fromkeys(tables.ACCURACIES, 80.0)
+    names = {"alignment": "none", "kind": "class", "subgroup": "cat"}
+    rows = []
+    for seed in (0, 1):
+        rows += [{**names, "seed": seed, "model": "original", **accuracies, "score": 80.0, "seconds": 0.0}]
+        rows += [{**names, "seed": seed, "model": "remind", **accuracies, "score": 80.0, "seconds": 20.0 + 10 * seed}]
+        last = {**accuracies, "target": 1.0 + seed}
+        rows += [{**names, "seed": seed, "model": "restore", **last, "score": 97.0 + 2 * seed, "seconds": 1.0}]
+    pd.DataFrame(rows).to_csv(tmp_path / "vit.csv", index=False)
+    line = tables.made("vit", tmp_path).splitlines()[-1]
+    assert line.startswith("| cat | none | 2 | 80.0 → 1.5 | 80.0 → 80.0 |") and line.endswith("| 98.0 ± 1.4 | 25 |")
+
+
+def test_strips_show_every_run_and_the_mean():
+    rows = pd.DataFrame(
+        [("default", "class", f"c{i}", 98.0 + i) for i in range(2)] + [("ga", "class", "c0", 70.0)],
+        columns=["method", "kind", "subgroup", "score"],
+    )
+    figure = figures.score_strips(rows)
+    assert len(figure.axes) == 1
+    points = np.concatenate([c.get_offsets()[:, 0] for c in figure.axes[0].collections])
+    assert {98.0, 99.0, 70.0, 98.5} <= {round(float(p), 3) for p in points}
+    assert [t.get_text() for t in figure.axes[0].texts] == ["98.5", "70.0"], "best first"
+    plt.close(figure)
+
+
+def test_the_same_rows_give_the_same_picture():
+    one = {"kind": "class", "subgroup": "red"}
+    rows = [{**one, "method": method, "score": 90.0 + i} for method in ("ga", "lip") for i in range(5)]
+    pictures = []
+    for _ in range(2):
+        figure = figures.score_strips(pd.DataFrame(rows))
+        figure.canvas.draw()
+        pictures.append(np.asarray(figure.canvas.buffer_rgba()))
+        plt.close(figure)
+    assert np.array_equal(*pictures)
+
+
+def test_fronts_start_at_everything_kept():
+    rows = [
+        {"method": m, "kind": "class", "subgroup": "red", "alpha": a, "target": 80 * (1 - a), "retain": 50 - 5 * a}
+        for m, a in itertools.product(("default", "ga"), (0.0, 0.5, 1.0))
+    ]
+    figure = figures.fronts(pd.DataFrame(rows))
+    drawn = [line for line in figure.axes[0].lines if len(line.get_xydata())]  # the others are the legend's
+    assert len(drawn) == 2
+    for line in drawn:
+        assert line.get_xydata()[0].tolist() == [100.0, 100.0]
+        assert line.get_xydata()[-1].tolist() == pytest.approx([0.0, 90.0])
+    plt.close(figure)
+
+
+def test_sensitivity_marks_the_default():
+    rows = [
+        {"knob": knob, "value": v, "subgroup": "red", "model": "restore", "score": 90.0 + v, "target": 1.0}
+        for knob, v in (("forget.k", 4), ("forget.k", 8), ("rank", 1), ("rank", 2))
+    ]
+    figure = figures.sensitivity(pd.DataFrame(rows), {"forget.k": 8, "rank": 2})
+    dashed = [[n for n in axis.lines if n.get_linestyle() == "--" and len(n.get_xdata())] for axis in figure.axes[:2]]
+    marks = [line.get_xdata()[0] for lines in dashed for line in lines]
+    assert marks == [8, 2]
+    plt.close(figure)
