@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 
-from forgetkit.evaluation import TARGET
+from forgetkit.evaluation import TARGET, percent
 
 
 def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -23,9 +22,7 @@ def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """
     accuracy = table.set_index("model")[list(columns)]
     ratio = (accuracy / accuracy.iloc[0]).loc[:, accuracy.iloc[0] > 0]
-    parts = ratio.clip(upper=1)
-    parts[TARGET] = 1 - ratio[TARGET]
-    return 100 * parts
+    return 100 * ratio.clip(upper=1).assign(**{TARGET: 1 - ratio[TARGET]})
 
 
 def churn(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -34,12 +31,9 @@ def churn(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> di
     lost: right before, wrong now; won: wrong before, right now; still wrong: wrong both times, under two names. The
     change of accuracy is won - lost, and small where both are large.
     """
-    changed = {
-        "lost": (before == labels) & (after != labels),
-        "won": (before != labels) & (after == labels),
-        "still wrong": (before != labels) & (after != labels) & (before != after),
-    }
-    return {name: 100 * mask.double().mean().item() for name, mask in changed.items()}
+    was, now = before == labels, after == labels
+    changed = {"lost": was & ~now, "won": ~was & now, "still wrong": ~was & ~now & (before != after)}
+    return {name: percent(mask) for name, mask in changed.items()}
 
 
 def second_choice(z: torch.Tensor, head: torch.Tensor, without: int) -> torch.Tensor:
@@ -63,33 +57,3 @@ def plane(z: torch.Tensor, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, t
         mean, centred = z.mean(0), z - z.mean(0)
         _, s, axes = torch.pca_lowrank(centred.cpu(), q=min(8, *z.shape), center=False)
     return mean, axes[:, :2].to(z.device), s[:2] ** 2 / centred.square().sum().cpu()
-
-
-def kept(rows: pd.DataFrame, original: pd.DataFrame) -> pd.DataFrame:
-    """Rows of accuracies as percent of the original's; original: its accuracies, one row a subgroup (the index).
-
-    rows have a column `subgroup`; those whose subgroup has no original become NaN.
-    """
-    accuracy = original.reindex(rows["subgroup"]).set_index(rows.index)
-    return rows.assign(**{name: 100 * rows[name] / accuracy[name] for name in original.columns})
-
-
-def front(path: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """A path from the original as `target` (what is left) and `kept` (mean of the rest), in percent of the original's.
-
-    path: accuracies by `alpha`, of the target in `target_acc`; alpha 0 is the original. As in the Score, what a column
-    gains over the original does not count.
-    """
-    path = path.sort_values("alpha")
-    ratio = 100 * path[["target_acc", *columns]] / path[["target_acc", *columns]].iloc[0]
-    return pd.DataFrame({"target": ratio["target_acc"], "kept": ratio[[*columns]].clip(upper=100).mean(axis=1)})
-
-
-def kept_at(curve: pd.DataFrame, level: float) -> float:
-    """What a `front` keeps where its target first falls to `level`, between two points in proportion; NaN if never."""
-    below = np.flatnonzero(curve["target"] <= level)
-    if not len(below):
-        return np.nan
-    i = below[0]
-    ends = curve.iloc[max(i - 1, 0) : i + 1].sort_values("target")
-    return float(np.interp(level, ends["target"], ends["kept"]))

@@ -1,39 +1,46 @@
-"""What every notebook of the series does besides its subject: check its parameters, show source, tell the time."""
+"""What every notebook does besides its subject: check its parameters, set up, show source, tell the time."""
 
 from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import open_clip
+import pandas as pd
 import torch
 from IPython.display import Markdown
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from forgetkit.models.clip import Clip, describe, pick_device
+from forgetkit.data.images import ImageSet
 from forgetkit.data.tutorial import KINDS, targets
-from forgetkit.models.loading import register_mini
-from forgetkit.batch.notebook import execute, known_parameters  # noqa: F401 - in reach of every lesson
+from forgetkit.lab.figures import use_style
+from forgetkit.models.clip import Clip, describe, pick_device
+from forgetkit.models.loading import load_clip, register_mini
 from forgetkit.recipe import Recipe
+from forgetkit.subgroups import Splits, tutorial_sets
 
-CHECKED = ("kind", "target", "seed", "recipe", "model", "device")  # and sizes, n_...
+CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "device")  # and sizes, n_...
 _started = time.perf_counter()
 
 
 def check_parameters(**values) -> None:
     """Raise ValueError, naming what there is to choose from, for a wrong parameter; call it first.
 
-    Known are: kind, target (of that kind), seed, recipe, model, device, and sizes (n_...).
+    Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, device, and sizes (n_...),
+    where None is as many as usual.
     """
     kind = values.get("kind", "class")
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}.")
     for name, value in values.items():
-        if name == "kind" and kind not in KINDS:
-            raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}.")
-        elif name == "target" and value not in targets(kind):
+        if name == "target" and value not in targets(kind):
             raise ValueError(f"target={value!r} is no {kind} here: choose one of {', '.join(targets(kind))}.")
-        elif name == "recipe":
-            Recipe.named(value)
+        elif name in ("recipe", "changes"):
+            Recipe.named(values.get("recipe", "default"), **values.get("changes", {}))
         elif name == "model":
             register_mini()
             if value != "mini" and value not in open_clip.list_models():
@@ -43,18 +50,59 @@ def check_parameters(**values) -> None:
                 torch.empty(1, device=pick_device(value))
             except (RuntimeError, AssertionError) as error:
                 raise ValueError(f"device={value!r} cannot be used here: choose 'auto' or 'cpu'.") from error
-        elif name == "seed" or name.startswith("n_"):
+        elif name == "seed" or (name.startswith("n_") and value is not None):
             least = 0 if name == "seed" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name}={value!r}: a whole number, at least {least}.")
-        elif name not in ("kind", "target"):
+        elif name not in CHECKED and not name.startswith("n_"):
             raise ValueError(f"There is no parameter {name!r}.")
+
+
+def check_value(name: str, value, given: Mapping) -> None:
+    """`check_parameters` as `batch.load` asks: about one value of a run that has the parameters `given`.
+
+    Values that lessons do not share pass, and so does a target in a folder of one's own (`data_dir`).
+    """
+    if name.startswith("n_") or name in CHECKED and not ("data_dir" in given and name in ("kind", "target")):
+        beside = {other: given[other] for other in ("kind", "recipe") if other in given and "data_dir" not in given}
+        check_parameters(**{**beside, name: value})
+
+
+def start(
+    kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
+    recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto", as_images: bool = False,
+) -> tuple[Clip, Splits, Recipe]:  # fmt: skip
+    """The original model, the sets of one of the tutorial's subgroups on it, and the recipe.
+
+    as_images: leave the sets as they are, to be looked at: stages take them only on the model
+    Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
+    """
+    given = locals()
+    check_parameters(**{name: given[name] for name in given if name != "as_images"})
+    use_style()
+    clip = load_clip(model, device=device)
+    sets = tutorial_sets(target, seed, kind, clip, n_forget=n_forget, n_retain=n_retain)
+    print(f"forget {sets.subgroup.target!r}, keep {', '.join(sets.subgroup.siblings)}")
+    return clip, sets if as_images else sets.on(clip), Recipe.named(recipe, seed, **changes)
+
+
+def few(columns: Mapping[str, ImageSet], n: int = 400, seed: int = 0) -> dict[str, ImageSet]:
+    """At most n random images of each column, the same in every call."""
+    rng = np.random.default_rng(seed)
+    return {name: part.take(rng.permutation(len(part))[:n]) for name, part in columns.items()}
 
 
 def source(*objects) -> Markdown:
     """The source of functions and classes, as it stands in the package."""
     blocks = [f"```python\n# {o.__module__}\n{inspect.getsource(o).rstrip()}\n```" for o in objects]
     return Markdown("\n\n".join(blocks))
+
+
+def keep(table: pd.DataFrame, out: str | Path, index: bool = False) -> pd.DataFrame:
+    """Write the lesson's table, rounded to 0.01, to `out/table.csv`, and hand it on; index: write its index, too."""
+    Path(out).mkdir(parents=True, exist_ok=True)
+    table.round(2).to_csv(Path(out) / "table.csv", index=index)
+    return table
 
 
 def elapsed(clip: Clip) -> str:

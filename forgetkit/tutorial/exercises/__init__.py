@@ -1,0 +1,14 @@
+"""Exercises of the lessons, a module each: `check("01.1", answer)` says whether an answer holds, or what to look at.
+
+Solutions are in `notebooks/solutions`.
+"""
+
+from importlib import import_module
+
+from forgetkit.tutorial.exercises.checking import CHECKS, EMPTY, check
+
+__all__ = ["CHECKS", "EMPTY", "check"]
+LESSONS = ("subgroups", "forgetting", "reminding", "restoring", "evaluation", "imagenet", "styles", "batches")
+
+for lesson in LESSONS:  # each registers its checks
+    import_module(f"{__name__}.{lesson}")

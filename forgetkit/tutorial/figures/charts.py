@@ -1,0 +1,241 @@
+"""Curves and bars: lines, markers and hatches tell series apart in grey, too. Each function returns a Figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+
+from forgetkit.lab.figures import COLOURS
+
+# One look a column, in every figure.
+LOOKS = {
+    "target": {"color": COLOURS["target"], "ls": "-", "marker": "o", "lw": 2.4},
+    "retain": {"color": "#0072B2", "ls": "--", "marker": "s"},
+    "other": {"color": "#56B4E9", "ls": "-.", "marker": "^"},
+    "fashion": {"color": "#009E73", "ls": ":", "marker": "D"},
+    "quickdraw": {"color": "#E69F00", "ls": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
+    "emoji": {"color": "#666666", "ls": (0, (7, 2)), "marker": "x"},
+    "score": {"color": "black", "ls": "--", "marker": ""},
+}
+STROKES = zip((COLOURS["restore"], COLOURS["target"], "#666666", "#009E73"), ("-", "--", "-.", ":"), "os^D")
+SERIES = [{"color": colour, "ls": line, "marker": marker} for colour, line, marker in STROKES]
+BESIDE = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.02, 0.5)}  # a legend right of the axes
+ABOVE = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+
+
+def draw(axis, table: pd.DataFrame, mark: float | None = None, **settings) -> None:
+    """A line a column of the table over its index; `mark` gets a dotted line; settings as `Axes.set` takes them."""
+    for name, look in zip(table, SERIES * 3):
+        line = table[name].dropna()
+        axis.plot(line.index, line, label=name, ms=4, markevery=max(1, len(line) // 16), **LOOKS.get(name, look))
+    if mark is not None:
+        axis.axvline(mark, color="black", lw=1, ls=":")
+    axis.set(**{"xlabel": table.index.name, **settings})
+
+
+def lines(
+    tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str, mark: float | Mapping[str, float] | None = None,
+    **settings,
+) -> Figure:  # fmt: skip
+    """Curves over the index of a table, a line a column; a panel a table where there are several, by title.
+
+    label: of the y axis; mark: where a dotted line stands, in all panels or by title; settings: as `Axes.set`
+    """
+    tables = tables if isinstance(tables, Mapping) else {"": tables}
+    size = (5.4, 2.7) if len(tables) == 1 else (3.9 * len(tables) + 1, 2.9)
+    figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False)
+    for axis, (title, table) in zip(axes[0], tables.items()):
+        draw(axis, table, mark.get(title) if isinstance(mark, Mapping) else mark, title=title, **settings)
+    axes[0, 0].set_ylabel(label)
+    axes[0, -1].legend(**BESIDE)
+    figure.tight_layout()
+    return figure
+
+
+def pair(left: pd.DataFrame, right: pd.DataFrame, of_left: dict, of_right: dict) -> Figure:
+    """Two panels of curves with axes of their own; `of_left`, `of_right`: settings as `draw` takes them."""
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.7))
+    for axis, table, settings in zip(axes, (left, right), (of_left, of_right)):
+        draw(axis, table, **settings)
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[1].legend(**BESIDE, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def loss_curves(record: dict) -> Figure:
+    """What stage 1 leaves recognised of D_f (and of D_r, where it looks); stage 2's loss terms; by step."""
+    known = pd.DataFrame(record["forget"]).set_index("step").drop(columns="loss", errors="ignore").dropna(how="all")
+    known.columns = known.columns.map({"target": "forget images", "retain": "retain images"})
+    terms = pd.DataFrame(record["remind"]).set_index("step").rolling(5, min_periods=1).mean()
+    of_left = {"ylabel": "recognised (%)", "title": "1. forget", "ylim": (-2, None)}
+    return pair(known, terms, of_left, {"ylabel": "loss", "title": "2. remind", "yscale": "log"})
+
+
+def soup_path(record: dict, images: str = "calibration set") -> Figure:
+    """Accuracy and Score from the original (alpha 0) to the unlearned model (1), the chosen alpha dotted."""
+    path = along(record["soup"])
+    return lines(path, f"{images} (%)", record["alpha"], xlim=(-0.02, 1.02), ylim=(0, 102))
+
+
+def along(path) -> pd.DataFrame:
+    """The rows of a path from the original to the unlearned model, by alpha."""
+    return pd.DataFrame(path).set_index("alpha").rename_axis("alpha (0 = original, 1 = unlearned)")
+
+
+# --------------------------------------------------------------------------------------------------
+# Bars
+
+
+def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), axis=None, **settings) -> Figure:
+    """A group of bars a row of the table (its index), a bar a column, values above where there is room.
+
+    highlight: rows that are drawn, or named, in the target's colour; settings: as `Axes.set`
+    """
+    n, groups = table.shape[1], len(table)
+    if axis is None:
+        _, axis = plt.subplots(figsize=(min(9, max(0.3 * table.size, 0.75 * groups) + 2), 2.7))
+    greys = ["#dddddd", COLOURS["remind"], COLOURS["restore"], COLOURS["forget"]]
+    look = greys[:n] if n > 1 else [COLOURS["restore"]]
+    for i, name in enumerate(table):
+        at = np.arange(groups) + (i - (n - 1) / 2) * 0.8 / n
+        hatch = ["", "//", "..", "xx"][i % 4]
+        drawn = axis.bar(
+            at, table[name], 0.8 / n, label=name, color=COLOURS.get(name, look[i % len(look)]), hatch=hatch,
+            edgecolor="black", lw=0.4,
+        )  # fmt: skip
+        if table.size <= 40:
+            axis.bar_label(drawn, fmt="%.1f" if table.to_numpy().max() < 20 else "%.0f", fontsize=7, padding=1)
+        for bar, row in zip(drawn, table.index):
+            if n == 1 and row in highlight:
+                bar.set(facecolor=COLOURS["target"], hatch="//")
+    slant = {"rotation": 60 if groups > 12 else 30, "ha": "right", "rotation_mode": "anchor"} if groups > 6 else {}
+    axis.set_xticks(range(groups), table.index, fontsize=7 if groups > 12 else None, **slant)
+    for text in axis.get_xticklabels():
+        if text.get_text() in highlight:
+            text.set(color=COLOURS["target"], fontweight="bold")
+    axis.set(**{"ylabel": label, "ylim": (0, 1.15 * max(table.to_numpy().max(), 1)), **settings})
+    axis.set_xlim(-0.6, groups - 0.4)
+    axis.grid(axis="x", visible=False)
+    if n > 1:
+        axis.legend(**ABOVE, ncol=n)
+    return axis.figure
+
+
+def table_bars(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
+    """Accuracy per column, one bar a model, of `evaluate`'s table."""
+    return bars(table.set_index("model")[list(columns)].T, "accuracy (%)", ylim=(0, 108))
+
+
+def alignment_bars(losses) -> Figure:
+    """Distance to the BatchNorm statistics before and after alignment; rows of layer, before, after."""
+    table = pd.DataFrame(losses).set_index("layer")
+    return bars(table, "distance to the\nrunning statistics", xlabel="BatchNorm layer, input to output")
+
+
+def channel_means(means: Mapping[str, torch.Tensor], running: torch.Tensor, layer: str) -> Figure:
+    """Mean of each channel at a BatchNorm layer's input against its running mean, (channels,) each; a panel a set."""
+    figure, axes = plt.subplots(1, len(means), figsize=(3.3 * len(means), 3.1), sharex=True, sharey=True)
+    for axis, (name, mean), colour, marker in zip(axes, means.items(), ("original", "restore"), "oD"):
+        axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
+        look = {"color": COLOURS[colour], "marker": marker, "edgecolor": "black", "lw": 0.3}
+        axis.scatter(running.cpu(), mean.float().cpu(), s=16, **look)
+        axis.set(xlabel="running mean of a channel", title=f"{name}: distance {(mean - running).norm():.1f}")
+    axes[0].set_ylabel(f"mean over the images\n(input of {layer})")
+    figure.tight_layout()
+    return figure
+
+
+def soup_point(table: pd.DataFrame, alpha: float) -> Figure:
+    """Every column of one blend as bars, the original's accuracy as lines; table: rows of a path."""
+    row, before = table.loc[(table["alpha"] - alpha).abs().idxmin()], table.loc[table["alpha"].idxmin()]
+    names = list(table.columns.drop(["alpha", "score"]))
+    title = f"alpha = {row['alpha']:.2f}: Score {row['score']:.1f}"
+    figure = bars(row[names].to_frame(), "test set (%)", highlight=["target"], title=title, ylim=(0, 105))
+    for i, name in enumerate(names):
+        figure.axes[0].hlines(before[name], i - 0.42, i + 0.42, color="#666666", lw=2)
+    return figure
+
+
+def adapter_gradients(table: pd.DataFrame) -> Figure:
+    """The gradient's length at every adapter (index), a column a way of putting it there; 0: none arrives."""
+    bottom = table.replace(0, np.nan).min(axis=None) / 3
+    label, below = "gradient at B (length)", "adapted weight, input to output"
+    figure = bars(table, label, yscale="log", xlabel=below, ylim=(bottom, None))
+    for i, j in zip(*np.nonzero(table.to_numpy() == 0)):
+        at = i + (j - (table.shape[1] - 1) / 2) * 0.8 / table.shape[1]
+        look = {"rotation": 90, "ha": "center", "fontsize": 7, "color": COLOURS["target"], "fontweight": "bold"}
+        figure.axes[0].text(at, 1.15 * bottom, "none", va="bottom", **look)
+    return figure
+
+
+def fisher_bars(table: pd.DataFrame, chosen: Sequence[str], order: Sequence[str] = (), title: str = "") -> Figure:
+    """Relative Fisher information of every layer, the chosen ones coloured and hatched.
+
+    table: layer, ratio, as `relative_fisher` makes it or stage 1 records it; order: the layers from input to output,
+    the order of the table unless given
+    """
+    ratio = pd.DataFrame(table).set_index("layer")["ratio"]
+    ratio = ratio.loc[list(order)] if len(order) else ratio
+    figure, axis = plt.subplots(figsize=(6.4, 0.17 * len(ratio) + 0.9))
+    ours = ratio.index.isin(chosen)
+    look = {"color": np.where(ours, COLOURS["restore"], "#dddddd"), "edgecolor": np.where(ours, "white", "#999999")}
+    axis.barh(ratio.index.str.removesuffix(".weight"), ratio, lw=0.3, hatch=["///" if o else "" for o in ours], **look)
+    axis.axvline(1, color="black", lw=0.8, ls=":")
+    axis.invert_yaxis()
+    label = "relative Fisher information, forget / retain (ratio)"
+    axis.set(xlabel=label, ylabel="input  →  output" if len(order) else "layer", title=title)
+    axis.tick_params(axis="y", labelsize=7)
+    axis.grid(axis="y", visible=False)
+    axis.margins(y=0.01)
+    return figure
+
+
+def score_slots(parts: pd.DataFrame) -> Figure:
+    """A row a model, a slot a column, filled as far as it counts in the Score; from `diagnostics.contributions`."""
+    figure, axis = plt.subplots(figsize=(8, 0.42 * len(parts) + 0.9))
+    rows = [f"{model}, Score {score:.1f}" for model, score in parts.mean(axis=1).items()]
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    for i, name in enumerate(parts):
+        colour = COLOURS["target"] if name == "target" else COLOURS["restore"]
+        axis.barh(rows, 0.96, left=i, lw=0.4, color="white", edgecolor="#777777", hatch="////")
+        filled = 0.96 * parts[name].clip(lower=0) / 100
+        axis.barh(rows, filled, left=i, lw=0.4, color=colour, edgecolor="black")
+        for row, share in zip(rows, parts[name]):
+            axis.text(i + 0.48, row, f"{share:.1f}", ha="center", va="center", fontsize=8, bbox=box)
+    axis.set_xticks(np.arange(parts.shape[1]) + 0.48, parts.columns)
+    axis.set(xlim=(-0.02, parts.shape[1]), xlabel="a slot of the Score a column, filled in percent")
+    axis.invert_yaxis()
+    axis.grid(visible=False)
+    return figure
+
+
+def dumbbells(table: pd.DataFrame, label: str, before: str = "original", after: str = "restore") -> Figure:
+    """A line a row (its index), from the value before (circle) to the one after (diamond), in percent."""
+    figure, axis = plt.subplots(figsize=(6.5, 0.26 * len(table) + 0.9))
+    y = np.arange(len(table))
+    axis.hlines(y, table[before], table[after], color="#777777", lw=1.5)
+    for name, marker in ((before, "o"), (after, "D")):
+        look = {"marker": marker, "color": COLOURS.get(name, "white"), "edgecolor": "black", "lw": 0.5}
+        axis.scatter(table[name], y, s=38, label=name, zorder=3, **look)
+    axis.set_yticks(y, table.index)
+    axis.set(xlabel=label, xlim=(-2, 102), ylim=(len(table) - 0.5, -0.5))
+    axis.legend(**BESIDE)
+    return figure
+
+
+def similarities(cosines: Mapping[str, torch.Tensor], name: str) -> Figure:
+    """The distribution of the cosine of images and one text, a line a set; cosines: (N,) by set."""
+    figure, axis = plt.subplots(figsize=(6.5, 2.6))
+    colours = [COLOURS["target"], COLOURS["restore"], COLOURS["original"], COLOURS["remind"]]
+    for (part, cosine), colour, style in zip(cosines.items(), colours, ["-", "--", ":", "-."]):
+        sns.kdeplot(x=cosine.cpu().numpy(), color=colour, ls=style, lw=2, label=part, ax=axis)
+    axis.set(xlabel=f"cosine of image and the text {name!r}", ylabel="density", yticks=[])
+    axis.legend(**BESIDE)
+    return figure

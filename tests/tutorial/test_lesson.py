@@ -1,0 +1,114 @@
+"""What notebooks share: parameters checked, source shown, training watched, widgets that only look up."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from forgetkit.alignment import align
+from forgetkit.tutorial import browse, exercises, lesson
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (dict(kind="flavour"), "choose one of class, style, cluster"),
+        (dict(kind="class", target="unicorn"), "choose one of airplane"),
+        (dict(kind="style", target="cat"), "no style here: choose one of airplane sketches"),
+        (dict(recipe="secret"), "choose 'default' or 'paper'"),
+        (dict(changes={"remind": {"stepps": 3}}), "stepps"),
+        (dict(recipe="paper", changes={"reminding": {}}), "reminding"),
+        (dict(model="RN5000"), "choose 'mini'"),
+        (dict(device="cuda:77"), "choose 'auto' or 'cpu'"),
+        (dict(seed=-1), "a whole number, at least 0"),
+        (dict(seed="0"), "a whole number"),
+        (dict(seed=None), "a whole number"),
+        (dict(n_forget=0), "at least 1"),
+        (dict(n_retain=True), "at least 1"),
+        (dict(colour="red"), "no parameter 'colour'"),
+    ],
+)
+def test_a_wrong_parameter_is_told_with_the_choices(values, message):
+    with pytest.raises(ValueError, match=message):
+        lesson.check_parameters(**values)
+
+
+def test_right_parameters_pass():
+    lesson.check_parameters(
+        kind="cluster", target="dog 1", seed=3, n_forget=10, n_retain=None, recipe="paper",
+        changes={"remind": {"steps": 3}}, model="RN50", device="cpu",
+    )  # fmt: skip
+
+
+def test_a_sweep_asks_about_one_value_with_the_run_it_belongs_to():
+    lesson.check_value("target", "dog 1", {"kind": "cluster", "target": "dog 1"})
+    lesson.check_value("changes", {"remind": {"steps": 3}}, {"recipe": "paper"})
+    lesson.check_value("templates", "all", {})  # the notebook's own
+    lesson.check_value("target", "marmoset", {"data_dir": "/data/imagenet"})  # only the folder knows
+    with pytest.raises(ValueError, match="is no style here"):
+        lesson.check_value("target", "dog", {"kind": "style"})
+
+
+@pytest.mark.slow
+def test_a_lesson_starts_on_the_sets_as_the_model_takes_them_or_as_images(capsys):
+    asked = dict(kind="style", target="cat sketches", n_retain=20, recipe="paper", changes={"forget": {"k": 2}})
+    clip, sets, settings = lesson.start(**asked)
+    assert "forget 'cat sketches', keep cat photos, cat icons" in capsys.readouterr().out
+    assert sets.forget.images.shape[1:] == (3, *clip.image_shape) and sets.head.shape[0] == len(sets.classes)
+    assert len(sets.forget) < 400 and len(sets.retain) == 20, "all there are, and as many as asked for"
+    assert settings.name == "paper" and settings.forget.k == 2
+    _, images, _ = lesson.start(**asked, as_images=True)
+    assert images.forget.images.dtype == np.uint8 and images.head is None
+
+
+def test_few_images_of_each_column_are_the_same_in_every_call(colours):
+    few = lesson.few(colours.test, 5)
+    assert few.keys() == colours.test.keys() and all(len(part) == 5 for part in few.values())
+    again = lesson.few(colours.test, 5)["target"]
+    assert np.array_equal(few["target"].images, again.images)
+    assert not np.array_equal(few["target"].images, lesson.few(colours.test, 5, seed=1)["target"].images)
+
+
+def test_the_table_is_kept_rounded_and_handed_on(tmp_path):
+    table = pd.DataFrame({"target": [1.23456]})
+    assert lesson.keep(table, tmp_path / "new") is table
+    assert (tmp_path / "new/table.csv").read_text().split() == ["target", "1.23"]
+
+
+def test_source_shows_the_code_itself():
+    text = lesson.source(exercises.check, align).data
+    assert "def check(name: str, answer)" in text and "# forgetkit.tutorial.exercises" in text
+    assert "def align(" in text and text.rstrip().endswith("```")
+
+
+def test_training_is_watched_from_outside():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    weight.grad = torch.ones(2)
+    with lesson.weights_by_step() as path:
+        optimizer.step()
+        optimizer.step()
+    optimizer.step()
+    assert [w.tolist() for w in path] == [[-1, -1], [-2, -2]], "each step, and none after the block"
+
+
+def figure(value):
+    fig, axis = plt.subplots(figsize=(1, 1))
+    axis.bar(0, value)
+    return fig
+
+
+def test_the_widget_only_looks_up():
+    open_before = len(plt.get_fignums())
+    box = browse("Which one?", ((str(i), figure(i)) for i in range(1, 6)), "height")
+    assert len(plt.get_fignums()) == open_before, "every figure is closed"
+    question, control, image = box.children
+    assert "Which one?" in question.value and control.description == "height"
+    seen = {bytes(image.value)}
+    for value in ("2", "3", "4", "5"):
+        control.value = value
+        seen.add(bytes(image.value))
+    assert len(seen) == 5 and len(plt.get_fignums()) == open_before, "nothing is drawn while it moves"
+    with pytest.raises(ValueError, match="at least one"):
+        browse("Nothing?", [], "none")

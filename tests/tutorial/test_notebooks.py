@@ -1,0 +1,173 @@
+"""The notebooks: committed clean, reproduced by nbval, and run by papermill with other parameters."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+
+from forgetkit.batch.notebook import execute, known_parameters
+from forgetkit.tutorial import exercises
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LESSONS = NOTEBOOKS[1:]
+SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("[0-9]*.ipynb"))
+STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "emoji", "score", "seconds"]
+FOLDERS = ("06_imagenet_rn50", "07_styles")  # whose targets may be those of a reader's folder
+name = lambda path: f"{path.parent.name}/{path.stem}"
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(path):
+    return [c for c in read(path).cells if c.cell_type == "code"]
+
+
+def printed(path) -> str:
+    return "\n".join(o.text for c in code(path) for o in c.outputs if o.output_type == "stream")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS + SOLUTIONS, ids=name)
+def test_is_committed_executed_and_clean(path):
+    notebook, text = read(path), path.read_text(encoding="utf-8")
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}, "run `python -m forgetkit notebooks`"
+    assert not [c for c in notebook.cells if set(c.metadata) - {"tags"}], "times and the like stay out"
+    counts = [c.execution_count for c in code(path)]
+    assert counts == list(range(1, len(counts) + 1)), "execute it in order, as a whole"
+    assert not [o for c in code(path) for o in c.outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert "application/vnd.jupyter.widget-view+json" not in text, "progress bars: see forgetkit.batch.notebook.clean"
+    assert not re.search(r"/(home|root|tmp|work|Users)/", text), "an absolute path"
+    assert path.stat().st_size < 1.5e6
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name)
+def test_lesson_has_what_every_lesson_has(path):
+    cells = read(path).cells
+    first = cells[0].source
+    assert "After this notebook you can" in first and "CPU" in first and "GPU" in first
+    cover = re.search(r"!\[.+\]\((\.\./docs/figures/\S+\.png)\)", first)
+    assert cover and (path.parent / cover[1]).exists(), "one picture at the top"
+    wanted = {"target", "seed", "n_forget", "n_retain", "model", "device", "out"}
+    wanted |= {"labels"} if path.stem == "06_imagenet_rn50" else {"kind"}
+    assert wanted <= set(known_parameters(path))
+    text = "\n".join(c.source for c in cells)
+    assert "lesson.source(" in text and "$$" in text and "browse(" in text and "# NBVAL_CHECK_OUTPUT" in text
+    asked = re.findall(r"\*\*(\d\d\.\d) \((★+)\)\*\*", text)
+    assert 3 <= len(asked) <= 5 and len({marks for _, marks in asked}) > 1
+    assert {n for n, _ in asked} == {n for n in exercises.CHECKS if n.startswith(path.name[:2])}
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", text)
+    assert not [link for link in links if not (path.parent / link).exists()], "a dead link"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_cells_are_short(path):
+    setup, *rest = [c.source.splitlines() for c in code(path)[1:]]
+    assert len(setup) <= 12 and max(map(len, rest)) <= 30
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name)
+def test_unsolved_exercises_say_so(path):
+    wanted = [n for n in exercises.CHECKS if n.startswith(path.name[:2])]
+    assert all(f"Exercise {n}, not yet: {exercises.EMPTY}" in printed(path) for n in wanted)
+
+
+# --------------------------------------------------------------------------------------------------
+# Parameters
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_every_parameter_is_checked_before_anything_is_computed(path):
+    """After the imports, the first call of the first cell is the check, and it is given what lessons share."""
+    lines = [
+        line for line in ast.parse(code(path)[1].source).body if not isinstance(line, (ast.Import, ast.ImportFrom))
+    ]
+    calls = [node for line in lines for node in ast.walk(line) if isinstance(node, ast.Call)]
+    assert ast.unparse(calls[0].func) in ("lesson.start", "lesson.check_parameters")
+    until = next(i for i, line in enumerate(lines) if calls[0] in ast.walk(line))
+    used = {node.id for line in lines[: until + 1] for node in ast.walk(line) if isinstance(node, ast.Name)}
+    shared = set(known_parameters(path)) & {"kind", "target", "seed", "recipe", "changes", "model", "device"}
+    shared |= {n for n in known_parameters(path) if n.startswith("n_")}
+    assert used >= shared - ({"kind", "target"} if path.stem in FOLDERS else set())
+
+
+def test_a_wrong_target_is_told_before_anything_is_computed(tmp_path):
+    """In one notebook: all others check it as the test above says."""
+    with pytest.raises(papermill.PapermillExecutionError, match="(?i)choose one of airplane") as caught:
+        execute(LESSONS[3], tmp_path / "out.ipynb", {"target": "unicorn"})
+    assert caught.value.exec_count == 3, "the given parameters are a cell, too"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_a_misspelt_parameter_is_an_error(path, tmp_path):
+    with pytest.raises(ValueError, match="has no parameter targt. It has: .*target"):
+        execute(path, tmp_path / "out.ipynb", {"targt": "cat"})
+
+
+# --------------------------------------------------------------------------------------------------
+# Runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_nbval_reproduces_it(path):
+    """Runs as committed; cells that begin with NBVAL_CHECK_OUTPUT must print the same."""
+    nbval = ["--nbval-lax", "--nbval-cell-timeout=900", "-p", "no:cacheprovider", path]
+    done = subprocess.run([sys.executable, "-m", "pytest", *nbval], capture_output=True, text=True, cwd=path.parent)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+SMALL = {
+    "forget": {"steps": 20, "fisher_samples": 20},
+    "remind": {"steps": 6, "align_steps": 2, "n_noise": 20, "n_abstract": 20},
+    "restore": {"alphas": [0.0, 0.5, 1.0]},
+}
+OTHER = {
+    "01_subgroups": dict(kind="style", target="truck sketches"),
+    "02_forgetting": dict(target="truck"),
+    "03_reminding": dict(kind="style", target="bird sketches"),
+    "04_restoring": dict(kind="cluster", target="dog 1"),
+    "05_evaluation": dict(target="ship"),
+    "06_imagenet_rn50": dict(target="ship"),
+    "07_styles": dict(target="sketches"),
+    "08_batches": dict(target="ship"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", LESSONS, ids=name)
+def test_papermill_runs_the_lesson_on_another_subgroup_in_small(path, tmp_path):
+    parameters = {**OTHER[path.stem], "seed": 1, "n_forget": 40, "n_retain": 60, "out": str(tmp_path)}
+    if "changes" in known_parameters(path):
+        parameters["changes"] = SMALL
+    out = execute(path, tmp_path / "out.ipynb", parameters)
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert len(table) >= 3 and not table.drop(columns=["score", "Score"], errors="ignore").isna().all().any()
+    numbers = table.select_dtypes("number")
+    percent = numbers[[c for c in numbers if c in (*STAGES[1:7], "accuracy")]]
+    assert not percent.empty and ((percent >= 0) & (percent <= 100)).all(axis=None)
+    assert len(list(tmp_path.glob("*.png"))) >= 4 and (tmp_path / "cover.png").exists()
+    assert repr(parameters["target"])[1:-1] in json.dumps([c.source for c in read(out).cells])
+
+
+@pytest.mark.slow
+def test_papermill_runs_the_quickstart_on_another_subgroup(tmp_path):
+    parameters = dict(target="truck", seed=3, n_forget=200, n_retain=200, out=str(tmp_path))
+    execute(NOTEBOOKS[0], tmp_path / "out.ipynb", parameters)
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table.columns) == STAGES
+    assert list(table["model"]) == ["original", "forget", "remind", "restore"]
+    restored = table.iloc[-1]
+    assert table["target"][0] > 80, "the original knows trucks"
+    assert restored["target"] <= 5 and restored["score"] >= 90
+    figures = {"sets", "fisher", "alignment", "curves", "soup", "table", "predictions"}
+    assert figures <= {f.stem for f in tmp_path.glob("*.png")}
