@@ -50,7 +50,7 @@ def load_folder(
     every = [file for files in found.values() for file in files]
     if passed := _passed_over(path, set(every)):
         reasons = ", ".join(f"{n} {reason}" for reason, n in passed.items())
-        _warn_once(f"{path}: {passed.total()} files are passed over: {reasons}.")
+        _warn_once(f"{path}: {passed.total()} of its files are not read: {reasons}.")
     chosen = [divide(files, fractions, seed)[part] for files in found.values()]
     labels = np.repeat(np.arange(len(found)), [len(files) for files in chosen])
     images = files_for(size, [file for files in chosen for file in files])

@@ -41,7 +41,8 @@ CIFAR10 = tuple(SETS["cifar10"].classes)
 
 
 # --------------------------------------------------------------------------------------------------
-# Reading: images (N, H, W, 3) uint8 RGB, labels (N,), classes (C names), held (N,) bool: outside the training split.
+# Reading: images (N, H, W, 3) uint8 RGB (or grey without the last axis), labels (N,), classes (C names), and
+# held (N,) bool: outside the training split.
 
 
 def read(name: str, root: Path) -> tuple[np.ndarray, np.ndarray, Sequence[str], np.ndarray]:
@@ -56,11 +57,8 @@ def read(name: str, root: Path) -> tuple[np.ndarray, np.ndarray, Sequence[str], 
     if not len(images) == len(labels) == SETS[name].count:
         found = f"{len(images)} images and {len(labels)} labels"
         raise DataError(f"{name}: {root} holds {found} instead of {SETS[name].count}; {expected}")
+    images = np.repeat(images[..., None], 3, axis=-1) if images.ndim == 3 else images  # grey, without a channel
     return images, np.asarray(labels, np.int64), classes, held
-
-
-def _gray_to_rgb(gray: np.ndarray) -> np.ndarray:
-    return np.repeat(gray[..., None], 3, axis=-1)
 
 
 def _first(marker: str, *folders: Path) -> Path:
@@ -99,7 +97,7 @@ def _read_fashion(root: Path):
         arrays.append(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape))
     train, train_labels, test, test_labels = arrays
     images, labels = np.concatenate([train, test]), np.concatenate([train_labels, test_labels])
-    return _gray_to_rgb(images), labels, SETS["fashion"].classes, np.arange(len(images)) >= len(train)
+    return images, labels, SETS["fashion"].classes, np.arange(len(images)) >= len(train)
 
 
 def _read_quickdraw(root: Path):
@@ -113,7 +111,7 @@ def _read_quickdraw(root: Path):
         images.append(np.rint(255 * (1 - ink)).astype(np.uint8))
         labels += [label] * len(ink)
     classes = tuple(f.name.removesuffix(".ndjson.gz").lower() for f in files)
-    return _gray_to_rgb(np.concatenate(images)), labels, classes, np.zeros(len(labels), bool)
+    return np.concatenate(images), labels, classes, np.zeros(len(labels), bool)
 
 
 def _read_emoji(root: Path):

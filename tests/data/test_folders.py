@@ -74,7 +74,7 @@ def test_what_is_passed_over_is_counted_in_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert sum(map(len, all_parts(tmp_path).values())) == 20
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "12 files are passed over" in message and "7 in folders below a class folder" in message
+    assert "12 of its files are not read" in message and "7 in folders below a class folder" in message
     assert "3 with the suffix .cr2" in message and "1 without a suffix" in message and "1 beside the class" in message
 
 
