@@ -96,7 +96,7 @@ def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:
     )  # fmt: skip
     for knob, axis in grid.axes_dict.items():
         values = sorted(rows.loc[rows["knob"] == knob, "value"].unique())
-        axis.axvline(default[knob], color="black", lw=0.8, ls="--", zorder=0)
+        axis.axvline(default[knob], color="black", lw=0.8, ls="--", zorder=1)
         axis.set(xscale="log", xlabel=knob, ylim=(-4, 104), title="")
         axis.set_xticks(values, [f"{v:g}" for v in values], fontsize=7)
         axis.minorticks_off()

@@ -18,7 +18,7 @@ def before(mini, ready):
 @pytest.mark.parametrize("name", BASELINES)
 def test_returns_a_new_model_and_leaves_the_statistics(name, mini, ready):
     weights = {k: v.clone() for k, v in mini.model.state_dict().items()}
-    settings = {} if name == "projection" else {"steps": 2}
+    settings = {} if name == "projection" else {"steps": 2, "batch": 8}
     result = BASELINES[name](mini, ready, **settings)
     assert result.name == name and result.record["seconds"] > 0
     for key, value in mini.model.state_dict().items():

@@ -1,14 +1,12 @@
 """The embedded model keeps its floors on real test data, and pre-training learns, stops and resumes."""
 
-import subprocess
-import sys
-
 import numpy as np
 import open_clip
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from forgetkit import load_clip
@@ -118,5 +116,4 @@ def test_checkpoint_of_other_settings_or_damaged_is_told(tiny_sets, tmp_path):
 
 
 def test_command_line_shows_its_options():
-    shown = subprocess.run([sys.executable, "-m", "forgetkit.lab.pretrain", "--help"], capture_output=True, text=True)
-    assert "--minutes" in shown.stdout
+    assert "--minutes" in CliRunner().invoke(pretrain.main, ["--help"]).output

@@ -72,18 +72,18 @@ def test_memory_is_what_is_held_at_once():
 
 
 def test_memory_of_every_stage_is_counted(tmp_path, monkeypatch):
-    found = {n: speed.memory_study(["mini-clip"], n, "cpu", tmp_path / f"{n}.csv").set_index("stage") for n in (32, 64)}
+    found = {n: speed.memory_study(["mini-clip"], n, "cpu", tmp_path / f"{n}.csv").set_index("stage") for n in (16, 32)}
     few, many = (table["held_gb"] for table in found.values())
     weights = sum(p.nbytes for p in load_clip("mini-clip").model.parameters())
-    assert found[64]["weights_gb"].tolist() == 6 * [pytest.approx(2 * weights / 1e9, abs=0.001)]
+    assert found[32]["weights_gb"].tolist() == 6 * [pytest.approx(2 * weights / 1e9, abs=0.001)]
     assert many["align"] / few["align"] == pytest.approx(2, rel=0.2), "activations of all images"
     assert many["plain"] > 3 * weights / 1e9, "gradients and AdamW's two moments"
     assert many["restore"] < many["forget"] < many["remind"], "no backward pass; four layers; all of them"
-    (tmp_path / "64.csv").rename(tmp_path / "memory.csv")
+    (tmp_path / "32.csv").rename(tmp_path / "memory.csv")
     line = tables.made("memory", tmp_path).splitlines()[2]
-    assert line.startswith("| mini-clip | 64 | plain |") and f"| {many['plain']:.1f} |" in line
+    assert line.startswith("| mini-clip | 32 | plain |") and f"| {many['plain']:.1f} |" in line
     monkeypatch.setattr(speed, "load_clip", lambda *_: pytest.fail("counted again"))
-    assert len(speed.memory_study(["mini-clip"], 32, "cpu", tmp_path / "32.csv")) == 6
+    assert len(speed.memory_study(["mini-clip"], 16, "cpu", tmp_path / "16.csv")) == 6
 
 
 def test_speed_is_that_of_the_steps_alone(monkeypatch):

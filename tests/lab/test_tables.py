@@ -125,7 +125,6 @@ def test_sensitivity_marks_the_default():
         for knob, v in (("forget.k", 4), ("forget.k", 8), ("rank", 1), ("rank", 2))
     ]
     figure = figures.sensitivity(pd.DataFrame(rows), {"forget.k": 8, "rank": 2})
-    dashed = [[n for n in axis.lines if n.get_linestyle() == "--" and len(n.get_xdata())] for axis in figure.axes[:2]]
-    marks = [line.get_xdata()[0] for lines in dashed for line in lines]
+    marks = [line.get_xdata()[0] for axis in figure.axes[:2] for line in axis.lines if line.get_color() == "black"]
     assert marks == [8, 2]
     plt.close(figure)
