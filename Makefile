@@ -11,10 +11,10 @@ BIN := .venv/bin
 .PHONY: run test quick results notebooks lock clean
 
 run: .venv/installed
-	$(BIN)/python -m forgetkit run --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
+	$(BIN)/forgetkit run --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
 
 test: .venv/installed
-	$(BIN)/python -m forgetkit fetch
+	$(BIN)/forgetkit fetch
 	$(BIN)/python -m pytest tests
 
 quick: .venv/installed
@@ -40,7 +40,7 @@ results: .venv/installed
 
 # Every notebook and its solutions, executed in place as they are committed.
 notebooks: .venv/installed
-	$(BIN)/python -m forgetkit notebooks
+	$(BIN)/forgetkit notebooks
 
 # The lock file, anew, after a change to pyproject.toml.
 lock: .venv/installed

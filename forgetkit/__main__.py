@@ -1,65 +1,96 @@
-"""Command line: `python -m forgetkit fetch | run | notebooks` (see `--help`)."""
+"""The command line: `forgetkit COMMAND`, or `python -m forgetkit COMMAND`."""
 
 from __future__ import annotations
 
-import argparse
+import codecs
 import os
 import sys
 from pathlib import Path
 
-import pandas as pd
-
-from forgetkit.data.sets import SETS, DataError, cache_folder, load_parts
-from forgetkit.models.clip import ModelError
-from forgetkit.recipe import Recipe
-from forgetkit.subgroups import Subgroup
+import click
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+NAMES = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+@click.group(context_settings=NAMES)
+def forgetkit() -> None:
+    """Make a CLIP model forget one subgroup of images, and keep the rest.
+
+    Begin with `forgetkit run`: two minutes on two CPU cores. `forgetkit COMMAND --help` says more of each command.
+    """
+
+
+@forgetkit.command()
 def fetch() -> None:
-    """Bring every set of the tutorial into the cache."""
+    """Download the image sets of the tutorial.
+
+    Later commands find them on this disk.
+    """
+    from forgetkit.data.sets import SETS, cache_folder, load_parts
+
     for name in SETS:
         parts = load_parts(name)
-        print(f"{name}: " + ", ".join(f"{len(p)} {part}" for part, p in parts.items()))
-    print(f"cached in {cache_folder()}")
+        click.echo(f"{name}: " + ", ".join(f"{len(p)} {part}" for part, p in parts.items()))
+    click.echo(f"cached in {cache_folder()}")
 
 
-def run(target: str, seed: int, recipe: str, device: str, out: Path) -> None:
-    """Execute notebooks/00_quickstart.ipynb with these parameters; leave it, its figures and its table in `out`."""
+@forgetkit.command()
+@click.option("--target", default="cat", show_default=True, help="What to forget: a class of CIFAR-10.")
+@click.option("--seed", default=0, show_default=True, help="Which images are drawn, and in which order.")
+@click.option("--recipe", default="default", show_default=True, help="default (ours) or paper (as published).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option("--out", type=FOLDER, default="runs/quickstart", show_default=True, help="Folder for what it makes.")
+@click.pass_context
+def run(context: click.Context, target: str, seed: int, recipe: str, device: str, out: Path) -> None:
+    """Forget one class of images, in two minutes.
+
+    Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out.
+    """
+    from forgetkit.recipe import Recipe
+    from forgetkit.subgroups import Subgroup
+
+    Subgroup.within(target)  # a wrong name is told before anything starts
+    Recipe.named(recipe)
+    notebook, out = NOTEBOOKS / "00_quickstart.ipynb", out.resolve()
+    if not notebook.exists():
+        raise click.ClickException(
+            f"There is no {notebook}: run this from a clone of the repository, installed with `pip install -e .`."
+        )
+    if out == NOTEBOOKS:
+        raise ValueError(f"{out} holds the notebooks themselves: name another folder with --out.")
+    context.invoke(fetch)
+    import pandas as pd
     import papermill
 
     from forgetkit.batch.notebook import execute
 
-    Subgroup.within(target)  # a wrong name is told before anything starts
-    Recipe.named(recipe)
-    notebook = NOTEBOOKS / "00_quickstart.ipynb"
-    if not notebook.exists():
-        raise DataError(
-            f"There is no {notebook}: run this from a clone of the repository, installed with `pip install -e .`."
-        )
-    fetch()
-    out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     try:
         parameters = {"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)}
         execute(notebook, out / notebook.name, parameters)
     except papermill.PapermillExecutionError as error:
-        raise SystemExit(
+        raise click.ClickException(
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"It is kept, with the full traceback, in {out / notebook.name}."
         ) from None
-    print(pd.read_csv(out / "table.csv").to_string(index=False))
-    print(f"Executed notebook, figures and table.csv are in {os.path.relpath(out)}.")
+    click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
+    click.echo(f"Executed notebook, figures and table.csv are in {os.path.relpath(out)}.")
 
 
-def notebooks(names: list[str]) -> None:
-    """Execute notebooks in place, as they are committed; `names` such as 02, or all of them with their solutions."""
+@forgetkit.command()
+@click.argument("numbers", nargs=-1)
+def notebooks(numbers: tuple[str, ...]) -> None:
+    """Execute notebooks of the series in place.
+
+    They are left as they are committed. NUMBERS are such as 02 05; without them, all notebooks and their solutions.
+    """
     from forgetkit.batch.notebook import execute, thumbnail
 
-    found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not names or path.name[:2] in names]
+    found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not numbers or path.name[:2] in numbers]
     if not found:
-        raise DataError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(names)}.")
+        raise ValueError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(numbers) or 'a number'}.")
     for path in found:
         execute(path)
         cover = NOTEBOOKS.parent / "runs" / path.stem / "cover.png"  # the picture a lesson opens with
@@ -67,23 +98,122 @@ def notebooks(names: list[str]) -> None:
             thumbnail(cover, NOTEBOOKS.parent / "docs/figures" / f"{path.stem}.png")
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m forgetkit", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("fetch", help=fetch.__doc__)
-    sub = commands.add_parser("run", help=run.__doc__)
-    sub.add_argument("--recipe", default="default", help="default or paper")
-    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    sub.add_argument("--target", default="cat", help="a class of CIFAR-10")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--out", type=Path, default=Path("runs/quickstart"))
-    sub = commands.add_parser("notebooks", help=notebooks.__doc__)
-    sub.add_argument("names", nargs="*")
-    args = vars(parser.parse_args(argv))
+def check_lesson(name: str, value, parameters: dict) -> None:
+    """Raise ValueError for a value that a notebook of this package would refuse; see `batch.spec.load`."""
+    from forgetkit.tutorial.lesson import CHECKED, check_parameters
+
+    beside = {"target": "kind", "changes": "recipe"}.get(name)  # what there is to choose from depends on it
+    if name in CHECKED or name.startswith("n_"):
+        check_parameters(**({beside: parameters[beside]} if beside in parameters else {}), **{name: value})
+
+
+@forgetkit.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The sweep's folder, a subfolder a run.")
+@click.option("--workers", type=click.IntRange(1), help="Runs at a time.  [default: one a GPU, or one a core]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each run.  [default: cores / workers]")
+@click.option("--dask", metavar="ADDRESS", help="Run on the Dask cluster at this address, such as tcp://host:8786.")
+@click.option("--retry-failed", is_flag=True, help="Do runs again that failed before.")
+@click.option(
+    "--changed", type=click.Choice(["stop", "keep", "rerun"]), default="stop", show_default=True,
+    help="What to do with finished runs whose code has changed since.",
+)  # fmt: skip
+def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
+    """Run a notebook many times, with other parameters.
+
+    SPEC is a YAML file that says what to run, see docs/batches.md. What is finished is not run again: the same command
+    goes on where it was stopped. The exit status is 0 if all runs are done, 1 if some
+    are not, 2 if nothing was started, 130 after Ctrl-C.
+    """
+    from forgetkit.batch.run import run as sweep
+
+    sys.path.insert(0, os.getcwd())  # functions are found there
     try:
-        globals()[args.pop("command")](**args)
-    except (DataError, ModelError, ValueError) as error:
-        sys.exit(f"forgetkit: {error}")
+        status = sweep(spec, out, dask, check=check_lesson, **settings)
+    except KeyboardInterrupt:
+        click.echo("Stopped. What is finished stays; the same command goes on from here.", err=True)
+        sys.exit(130)
+    except OSError as error:
+        raise click.ClickException(
+            f"{error}\nNothing that is finished is lost; the same command goes on from here."
+        ) from None
+    counts = ", ".join(f"{status[what]} {what}" for what in ("done", "failed", "damaged", "lost") if what in status)
+    click.echo(f"{counts or 'nothing done'}; the table is {os.path.relpath(out / 'results.csv')}.")
+    if status["failed"]:
+        click.echo("Each failed run's folder has the error (result.json) and, of a notebook, the cell that raised it;")
+        click.echo("the same command with --retry-failed runs them again.")
+    if status["lost"]:
+        click.echo("What ran them ended before they did. Nothing that is finished is lost; the same command goes on.")
+    sys.exit(1 if set(status) - {"done"} else 0)
+
+
+def names(context, option, value: str | None) -> list[str] | None:
+    """Names with commas between them, as a list."""
+    return value and [name.strip() for name in value.split(",")]
+
+
+@forgetkit.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--by", callback=names, metavar="NAMES", help="Columns to group by, such as target,stage.")
+@click.option("--values", callback=names, metavar="NAMES", help="Columns to average, such as retain,other.")
+@click.option("--figures/--no-figures", default=True, show_default=True, help="Draw a figure a value.")
+@click.option("--images", is_flag=True, help="Sum up predictions.parquet of the runs, image by image.")
+def summary(folder: Path, by: list[str] | None, values: list[str] | None, figures: bool, images: bool) -> None:
+    """Tell what came out of a batch.
+
+    Prints mean ± standard deviation of the values in the runs' tables, and draws a figure a value. FOLDER is the one that `forgetkit batch` was given with --out. Values are grouped by the parameters that vary,
+    except the seed, unless told otherwise.
+    """
+    from forgetkit.batch import table as results
+
+    table = results.gather(folder, write=True)
+    click.echo(results.describe(table))
+    if images:
+        found, faults = results.predictions(folder)
+        by = [name for name in table.attrs["parameters"] if table[name].nunique() > 1] if by is None else by
+        click.echo(results.changes(found, by).round(1).to_string() if len(found) else "No run left predictions.")
+        click.echo("".join(f"{fault}\n" for fault in faults), nl=False)
+        return
+    by, values = results.columns(table, by, values)
+    click.echo(results.summarise(table, by, values).to_string())
+    for path in draw(table, by, values, folder / "figures") if figures else ():
+        click.echo(os.path.relpath(path))
+
+
+def draw(table, by: list[str], values: list[str], folder: Path) -> list[Path]:
+    """A figure a value, saved in `folder`: every run, and mean ± standard deviation."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from forgetkit.batch.record import file_name
+    from forgetkit.tutorial.figures import mean_and_runs, save, use_style
+
+    use_style()
+    found = []
+    for name in values:
+        plt.close(save(mean_and_runs(table[table["status"] == "done"], name, by), folder, file_name(name)))
+        found.append(folder / f"{file_name(name)}.png")
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command; what is wrong with what was given is told in a sentence, with exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # no locale keeps a name or a ± from being printed
+            plain = codecs.lookup(stream.encoding or "ascii").name == "ascii"
+            stream.reconfigure(errors="replace", **({"encoding": "utf-8"} if plain else {}))
+    if cache := os.environ.get("FORGETKIT_CACHE"):  # notebooks work in folders of their own
+        os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
+    try:
+        forgetkit.main(argv, prog_name="forgetkit")
+    except (ValueError, RuntimeError) as error:
+        named = {base.__name__ for base in type(error).__mro__}
+        if isinstance(error, ValueError) or named & {"DataError", "ModelError"}:
+            click.echo(f"forgetkit: {error}", err=True)
+            sys.exit(2 if isinstance(error, ValueError) else 1)
+        raise
 
 
 if __name__ == "__main__":

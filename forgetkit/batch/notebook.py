@@ -1,7 +1,4 @@
-"""A notebook as a file: what it takes from outside, its execution, and how it is left behind.
-
-Imports no torch, so that processes that only execute notebooks start fast.
-"""
+"""A notebook as a file: its code, what it takes from outside, its execution, and how it is left behind."""
 
 from __future__ import annotations
 
@@ -10,10 +7,19 @@ import base64
 import io
 import json
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+import psutil
+
+LONGEST = 70  # bytes of a folder in which a kernel's sockets still have names that the system takes
+BAR = re.compile(r"\d+%\||\[\d+:\d\d(:\d\d)?(<|, )")  # a progress bar of tqdm
 
 
 def code_cells(path: str | Path) -> list[dict]:
@@ -22,99 +28,159 @@ def code_cells(path: str | Path) -> list[dict]:
     Raises ValueError where the file is none.
     """
     try:
-        cells = [cell for cell in json.loads(Path(path).read_text())["cells"] if cell["cell_type"] == "code"]
-        return [{**cell, "source": "".join(cell["source"])} for cell in cells]
-    except (ValueError, KeyError, TypeError):
+        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        return [{**cell, "source": "".join(cell["source"]), "metadata": dict(cell["metadata"])} for cell in code]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{path} is no notebook, or one that Jupyter should upgrade first.") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}).") from None
 
 
-def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.expr]]:
+def code_of(path: str | Path) -> str:
+    """All code of a notebook."""
+    return "\n".join(cell["source"] for cell in code_cells(path))
+
+
+def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:
     """(name, annotation, default) of each parameter in a notebook's `parameters` cell, as syntax trees.
 
-    Raises ValueError where the notebook has no such cell.
+    Magics in the cell are passed over. Raises ValueError where there is no such cell, or more than one, or no Python.
     """
-    for cell in code_cells(path):
-        if "parameters" in cell["metadata"].get("tags", []):
-            break
-    else:
-        raise ValueError(f"{path} has no cell tagged `parameters`.")
-    for line in ast.parse(cell["source"]).body:
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-            yield line.targets[0].id, None, line.value
-        elif isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value:
+    found = [cell["source"] for cell in code_cells(path) if "parameters" in (cell["metadata"].get("tags") or ())]
+    if len(found) != 1:
+        raise ValueError(
+            f"{path} has {len(found)} cells tagged `parameters`: keep one."
+            if found
+            else f"{path} has no cell tagged `parameters`."
+        )
+    try:
+        try:
+            lines = ast.parse(found[0]).body
+        except SyntaxError:
+            lines = ast.parse(re.sub(r"^([ \t]*)[%!](?!%).*", r"\1pass", found[0], flags=re.M)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"The `parameters` cell of {path} is no Python: {error}.") from None
+    for line in lines:
+        if isinstance(line, ast.Assign):
+            for target in line.targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, None, line.value
+        elif isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
             yield line.target.id, line.annotation, line.value
 
 
 def known_parameters(path: str | Path) -> dict[str, str]:
-    """{name: default as written} of a notebook's `parameters` cell.
+    """{name: default as written} of a notebook's `parameters` cell; "" where a parameter has no default.
 
     Raises ValueError where the notebook has none.
     """
-    return {name: ast.unparse(default) for name, _, default in assignments(path)}
+    return {name: ast.unparse(default) if default else "" for name, _, default in assignments(path)}
+
+
+# --------------------------------------------------------------------------------------------------
+# Execution
 
 
 @contextmanager
-def _own_sockets() -> Iterator[dict]:
-    """Settings of a kernel that listens in a folder of its own, where the system can do that (Windows cannot).
+def kernel_folder() -> Iterator[str | None]:
+    """A folder for the sockets of one kernel, gone afterwards; None where a kernel must listen on ports.
 
     A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
-    (papermill's issue 511).
+    (papermill's issue 511). Sockets need a short path, so a long TMPDIR is passed over. Folders that another process
+    left when it was killed are cleared after an hour.
     """
-    if os.name != "posix":
-        yield {}
+    short = [base for base in (tempfile.gettempdir(), "/tmp") if len(os.fsencode(base)) <= LONGEST]
+    base = next((base for base in short if os.name == "posix" and os.access(base, os.W_OK)), None)
+    if base is None:
+        yield None
         return
-    from traitlets.config import Config
+    for old in Path(base).glob("kernel-*"):
+        try:
+            owner = old.name.split("-")[1]
+            if time.time() - old.stat().st_mtime > 3600 and owner.isdigit() and not psutil.pid_exists(int(owner)):
+                shutil.rmtree(old, ignore_errors=True)
+        except (OSError, IndexError, OverflowError):
+            continue
+    folder = tempfile.mkdtemp(prefix=f"kernel-{os.getpid()}-", dir=base)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
-        yield {"config": Config(KernelManager={"transport": "ipc", "connection_file": f"{folder}/kernel.json"})}
 
-
-def execute(path: str | Path, to: str | Path | None = None, parameters: dict | None = None) -> Path:
+def execute(
+    path: str | Path, to: str | Path | None = None, parameters: dict | None = None, cwd: str | Path | None = None,
+    sockets: str | None = None, timeout: float | None = None, log: IO | None = None,
+) -> Path:  # fmt: skip
     """Execute a notebook with papermill, parameters given from outside; in place unless there is a file to write `to`.
 
-    papermill only warns of a parameter the notebook does not have, and then runs without it: here it is an error.
-    Progress bars and widget state, which clutter what is read later, are taken out of the result.
+    In place it is left as it is to be committed. Otherwise only progress bars and widget state are taken out.
 
-    Raises ValueError for an unknown parameter; papermill.PapermillExecutionError where a cell fails.
+    cwd:     where it runs, unless beside the notebook
+    sockets: a folder for the kernel's sockets, if there is one already
+    timeout: seconds a cell may take; log: gets what the notebook writes to stderr
+
+    papermill only warns of a parameter that the notebook does not have, and takes `sys.exit` for success: both raise.
+    Raises ValueError for an unknown parameter; papermill.PapermillExecutionError where a cell fails or exits.
     """
+    if sockets is None:
+        with kernel_folder() as folder:
+            return execute(path, to, parameters, cwd, folder or "", timeout, log)
     import papermill
+    from traitlets.config import Config
 
-    path, to = Path(path), Path(to or path)
+    path, target = Path(path), Path(to or path)
     if parameters and (unknown := sorted(set(parameters) - set(known := known_parameters(path)))):
         raise ValueError(f"{path.name} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}.")
+    own = {"transport": "ipc", "connection_file": f"{sockets}/k.json"}
+    settings = {"config": Config(KernelManager=own)} if sockets else {}
+    plain = lambda name: str(name).replace("{", "{{").replace("}", "}}")  # papermill fills in what stands in braces
     try:
-        with _own_sockets() as settings:
-            papermill.execute_notebook(
-                path, to, parameters or {}, kernel_name="python3", cwd=path.parent, execution_timeout=3600, **settings,
-            )  # fmt: skip
+        done = papermill.execute_notebook(
+            plain(path), plain(target), parameters or {}, kernel_name="python3", cwd=cwd or path.parent,
+            execution_timeout=timeout, stderr_file=log, **settings,
+        )  # fmt: skip
+        for i, cell in enumerate(done.cells):
+            if any(o.get("ename") == "SystemExit" for o in cell.get("outputs", [])):
+                why = "the notebook ended itself here, what comes after it did not run"
+                raise papermill.PapermillExecutionError(i, cell.execution_count, cell.source, "SystemExit", why, [])
     finally:
-        if to.exists():
-            clean(to, keep_timing=to != path)
-    return to
+        if target.exists():
+            clean(target, committed=to is None)
+    return target
 
 
-def clean(path: Path, keep_timing: bool = True) -> None:
+def clean(path: Path, committed: bool = False) -> None:
     """Take progress bars and widget state out of an executed notebook.
 
-    Without `keep_timing`, as it is to be committed: pictures of 256 colours, no times, no machine.
+    As it is to be `committed`: no stderr at all, no times, no machine, pictures of 256 colours.
     """
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        if not keep_timing:
+        if committed:
             cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
         if cell.cell_type != "code":
             continue
         views = "application/vnd.jupyter.widget-view+json"
-        for output in cell.outputs if not keep_timing else ():
-            if "image/png" in output.get("data", {}):
+        for output in cell.outputs:
+            if output.get("name") == "stderr":
+                output.text = "" if committed else _words(output.text)
+            if committed and "image/png" in output.get("data", {}):
                 output.data["image/png"] = _smaller(output.data["image/png"])
-        cell.outputs = [o for o in cell.outputs if views not in o.get("data", {}) and o.get("name") != "stderr"]
-    if not keep_timing:
+        empty = lambda o: views in o.get("data", {}) or (o.get("name") == "stderr" and not o.text.strip())
+        cell.outputs = [o for o in cell.outputs if not empty(o)]
+    if committed:
         notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
+
+
+def _words(text: str) -> str:
+    """What was written to stderr, without progress bars."""
+    return "\n".join(part for line in text.split("\n") for part in line.split("\r") if not BAR.search(part))
 
 
 def _smaller(encoded: str) -> str:

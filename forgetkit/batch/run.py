@@ -1,70 +1,114 @@
-"""Many runs: `python -m forgetkit.batch.run sweep.yaml --out runs/sweep`, then `... summary runs/sweep` (see `--help`).
+"""The side that starts runs: which are still to do, where they are done, and what is told of them.
 
-The YAML file is described in `forgetkit.batch.spec`, a run's folder in `forgetkit.batch.worker`, the table in `forgetkit.batch.table`.
-What is finished in the folder is not run again, so the same command goes on where it was stopped, by whatever.
+Runs are done in processes of this machine, on a Dask cluster, or by anything with the interface of
+`concurrent.futures.Executor`. What is finished in the sweep's folder is not run again, so the same command goes on
+where it was stopped, by whatever.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
 import queue
 import re
+import shutil
+import signal
+import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+import psutil
 from tqdm.auto import tqdm
 
-from forgetkit.batch import worker as jobs
-from forgetkit.batch import table as results
-from forgetkit.batch.engines import engine
-from forgetkit.batch.spec import OUT, Run, SweepError, load
+from forgetkit.batch import record
+from forgetkit.batch.spec import OUT, Check, Run, SweepError, load
+from forgetkit.batch.worker import BUSY
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+GB_A_RUN = 4  # free memory that each worker should find
+_alive: set[subprocess.Popen] = set()
+_stopping = threading.Event()
+_mine = threading.local()
 
 
 def run(
-    spec: str | Path | Mapping, out: str | Path, executor: Executor | None = None, workers: int | None = None,
-    threads: int | None = None, retry_failed: bool = False, changed: str = "stop",
+    spec: str | Path | Mapping, out: str | Path, executor: Executor | str | None = None, workers: int | None = None,
+    threads: int | None = None, retry_failed: bool = False, changed: str = "stop", check: Check | None = None,
 ) -> Counter:  # fmt: skip
-    """Do the runs of a sweep that are not finished in the folder `out`: how many are "done" and "failed" then.
+    """Do the runs of a sweep that are not finished in the folder `out`: how many are then of which status.
+
+    A status is "done", "failed", "damaged" (done, but its table cannot be read) or "lost" (the executor gave it up, so
+    that it is still to do).
 
     spec:     a YAML file, or a mapping of the same form
-    executor: where to run; unless given, `workers` processes of this machine, of `threads` threads each
-    changed:  what becomes of finished runs whose notebook has other code now: "stop" before anything starts,
+    executor: where to run, or the address of a Dask scheduler; unless given, `workers` processes of this machine, of
+              `threads` threads each
+    changed:  what becomes of finished runs that executed other code than is there now: "stop" before anything starts,
               "keep" them, or "rerun" them
+    check:    asked about each value, see `spec.load`
 
-    Raises SweepError, before anything starts, for whatever is wrong with `spec`. Ctrl-C ends what runs; what is
-    finished stays.
+    Raises SweepError, before anything starts, for whatever is wrong with `spec` or `out`. Ctrl-C ends what runs; what
+    is finished stays.
     """
-    runs, out = load(spec), Path(out).resolve()
+    from forgetkit.batch.table import gather
+
+    runs, out = load(spec, check=check), Path(out).resolve()
     todo, status = _todo(runs, out, retry_failed, changed)
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out)
     before = [f"{n} {what} before" for what, n in sorted(status.items())]
     tqdm.write(f"{len(runs)} runs: {', '.join([*before, f'{len(todo)} to do'])}.")
+    del status["damaged"]  # they are done again
     for name in sorted({r.task.name for r in runs if r.task.notebook and OUT not in r.task.parameters}):
         tqdm.write(f"{name} has no parameter `{OUT}`: its runs leave no table.")
     bar = tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", disable=not todo)
     try:
         with bar, engine(executor, workers, threads, len(todo)) as submit:
-            for job, what, error in _outcomes(todo, submit):
+            for job, what, error, source in _outcomes(todo, submit):
                 status[what] += 1
-                if what == "failed":
-                    tqdm.write(f"failed: {job['name']}-{job['key']}: {error}")
-                    bar.set_postfix(failed=status["failed"], refresh=False)
+                if what in ("failed", "lost"):
+                    tqdm.write(f"{what}: {job['name']}-{job['key']}: {error}")
+                    bar.set_postfix({what: status[what]}, refresh=False)
+                elif source != job["source"]:
+                    tqdm.write(f"{job['name']}-{job['key']} ran other code than the sweep began with: {source}.")
                 bar.update()
     finally:
-        results.gather(out, write=True)
-    return status
+        table = gather(out, write=True)
+    mine = table.drop_duplicates("run")
+    mine = mine[mine["run"].str.rpartition("-")[2].isin({run.key for run in runs})]
+    for name, error in mine.loc[mine["status"] == "damaged", ["run", "error"]].itertuples(index=False):
+        tqdm.write(f"damaged: {name}: {error}")
+        status += Counter(damaged=1, done=-1)
+    if bare := int(((mine["status"] == "done") & mine["error"].notna()).sum()):
+        tqdm.write(f"{bare} of the runs that are done left no rows in a table.")
+    return +status
+
+
+def _claim(out: Path) -> None:
+    """Make the sweep's folder, or make sure that it is one and can be written; raises SweepError."""
+    try:
+        if out.is_dir() and any(out.iterdir()) and not record.is_sweep(out):
+            raise SweepError([f"{out} holds files, and no sweep: name a new or an empty folder with --out."])
+        (out / record.MARK).mkdir(parents=True, exist_ok=True)
+        (out / record.MARK / "writable").touch()
+    except OSError as error:
+        raise SweepError([f"{out} cannot be the sweep's folder: {error.strerror}."]) from None
 
 
 def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple[list[dict], Counter]:
     """The jobs still to do, and how many runs have which status already."""
-    there = {folder.name.rpartition("-")[2]: folder for folder in out.glob("*-*")}
+    there = {folder.name.rpartition("-")[2]: folder for folder in record.runs_in(out)}
     todo, status, other = [], Counter(), Counter()
     for run in runs:
-        found = jobs.read(there[run.key]) if run.key in there else None
+        try:
+            found = record.read(there[run.key]) if run.key in there else None
+        except ValueError:
+            status["damaged"] += 1
+            found = None
         redo = found and found["status"] == "failed" and retry_failed
         if found and found["status"] == "done" and found["source"] != run.task.source:
             other[run.task.name] += 1
@@ -83,23 +127,31 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
 
 
 def _job(run: Run, out: Path, found: dict | None) -> dict:
-    """What `job.perform` is handed, as JSON."""
+    """What `perform` is handed, as JSON."""
     task = run.task
-    name = re.sub(r"[^\w.=+-]+", "_", f"{task.name.rpartition(':')[2]} {run.label}")[:100].strip("_")
+    name = record.file_name(f"{task.name.rpartition(':')[2]} {run.label}")
     return {
         "root": str(out), "name": name, "key": run.key, "task": task.name, "notebook": task.notebook,
         "function": task.function, "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters,
-        "source": task.source, "commit": task.commit, "redo": found and found["ended"], "cwd": os.getcwd(),
-        "env": {"TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60"},  # some bars say themselves whether they show
+        "source": task.source, "timeout": run.timeout, "redo": found and (found["ended"] or 0), "cwd": os.getcwd(),
+        "env": {
+            "TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60",  # some bars say themselves whether they show
+            "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8",  # the last words of what is killed, in any locale
+        },
     }  # fmt: skip
 
 
-def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tuple[dict, str, str]]:
-    """(job, status, error) of each job, as they end; one that another sweep has in hand is looked at again later."""
+def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tuple[dict, str, str, str | None]]:
+    """(job, status, error, source) of each job, as they end; one that another sweep has in hand comes again later."""
     ended: queue.SimpleQueue[tuple[dict, Future]] = queue.SimpleQueue()
 
     def give(job: dict) -> None:
-        submit(job).add_done_callback(lambda future: ended.put((job, future)))
+        try:
+            future = submit(job)
+        except Exception as failure:
+            future = Future()
+            future.set_exception(failure)
+        future.add_done_callback(lambda done: ended.put((job, done)))
 
     for job in todo:
         give(job)
@@ -107,88 +159,130 @@ def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tu
     while left:
         job, future = ended.get()
         try:
-            what, error = future.result()
+            what, error, source = future.result()
         except Exception as failure:  # the engine's: it stands in no folder, so the next sweep tries again
-            what, error = "failed", f"{type(failure).__name__}: {failure}"
+            what, error, source = "lost", f"{type(failure).__name__}: {failure}", None
         if what == "busy":
             give(job)
         else:
             left -= 1
-            yield job, what, error
+            yield job, what, error, source
 
 
 # --------------------------------------------------------------------------------------------------
-# Command line
+# Engines
 
 
-def sweep(spec: Path, out: Path, dask: str | None, **settings) -> int:
-    """Do the runs of a sweep; the exit status is 0 if all are done, 1 if some failed, 2 if nothing was started."""
-    if dask is None:
-        status = run(spec, out, **settings)
-    else:
+@contextmanager
+def engine(executor: Executor | str | None, workers: int | None, threads: int | None, runs: int):
+    """A function that submits a job; if this block is left early, what runs on this machine is ended."""
+    stop(False)
+    if executor is None:
+        workers = workers or default_workers(runs)
+        threads = threads or max(1, cores() // workers)
+        if runs:
+            tqdm.write(f"{workers} at a time, each with {threads} thread{'s' if threads > 1 else ''}.")
+    env = dict.fromkeys(THREADS, str(threads)) if threads else {}
+    with _dask(executor) if isinstance(executor, str) else nullcontext(executor or _local(workers)) as pool:
         try:
-            from distributed import Client
-        except ImportError:
-            raise SweepError(['--dask needs the package distributed: pip install "forgetkit[cluster]".']) from None
-        load(spec)  # a mistake is told before a cluster is asked
-        try:
-            client = Client(dask, timeout="10s", set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise SweepError([f"There is no Dask scheduler at {dask} ({error})."]) from None
-        with client:
-            status = run(spec, out, client.get_executor(pure=False), **settings)
-    print(f"{status['done']} done, {status['failed']} failed; the table is {os.path.relpath(out / results.CSV)}.")
-    if status["failed"]:
-        print("Each failed run's folder has the error (result.json) and, of a notebook, the cell that raised it;")
-        print("the same command with --retry-failed runs them again.")
-    return 1 if status["failed"] else 0
+            yield lambda job: pool.submit(perform, {**job, "env": {**job["env"], **env}})
+        except BaseException:
+            stop()
+            raise
+        finally:
+            if executor is None:
+                pool.shutdown(cancel_futures=True)
 
 
-def summary(folder: Path, by: list[str] | None, values: list[str] | None, figures: bool) -> int:
-    """Print mean ± spread (standard deviation) of the values in a sweep's table, and draw them."""
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    table = results.gather(folder, write=True)
-    print(results.describe(table))
-    by, values = results.columns(table, by, values)
-    print(results.summarise(table, by, values).to_string())
-    if figures:
-        for path in results.draw(table, by, values, folder / "figures"):
-            print(os.path.relpath(path))
-    return 0
-
-
-def main(argv: list[str] | None = None) -> None:
-    argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["summary"]:
-        parser = argparse.ArgumentParser(prog="python -m forgetkit.batch.run summary", description=summary.__doc__)
-        parser.add_argument("folder", type=Path)
-        parser.add_argument("--by", nargs="+", metavar="COLUMN", help="parameters that vary, except seed, unless named")
-        parser.add_argument("--values", nargs="+", metavar="COLUMN", help="numbers of the runs' tables, unless named")
-        parser.add_argument("--no-figures", dest="figures", action="store_false")
-        command, args = summary, vars(parser.parse_args(argv[1:]))
-    else:
-        parser = argparse.ArgumentParser(
-            prog="python -m forgetkit.batch.run", description=sweep.__doc__,
-            epilog="`python -m forgetkit.batch.run summary FOLDER` tells what came out.",
-        )  # fmt: skip
-        parser.add_argument("spec", type=Path, metavar="sweep.yaml")
-        parser.add_argument("--out", type=Path, required=True, help="the sweep's folder, one subfolder a run")
-        parser.add_argument("--workers", type=int, help="runs at a time: one a GPU, or a core, unless given")
-        parser.add_argument("--threads", type=int, help="threads of each run: cores / workers, unless given")
-        parser.add_argument("--dask", metavar="tcp://HOST:PORT", help="run on a Dask cluster instead of this machine")
-        parser.add_argument("--retry-failed", action="store_true", help="run what failed before again")
-        parser.add_argument("--changed", choices=("stop", "keep", "rerun"), default="stop",
-                            help="finished runs of a notebook with other code: stop, keep or rerun them")  # fmt: skip
-        command, args = sweep, vars(parser.parse_args(argv))
+@contextmanager
+def _dask(address: str) -> Iterator[Executor]:
+    """The executor of the Dask cluster whose scheduler has this address; raises SweepError where there is none."""
     try:
-        sys.exit(command(**args))
-    except ValueError as error:
-        print(f"forgetkit: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("Stopped. What is finished stays; the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+        from distributed import Client
+    except ImportError:
+        raise SweepError(['--dask needs the package distributed: pip install "forgetkit[cluster]".']) from None
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise SweepError([f"There is no Dask scheduler at {address} ({error})."]) from None
+    with client:
+        yield client.get_executor(pure=False)
 
 
-if __name__ == "__main__":
-    main()
+def _local(workers: int) -> ThreadPoolExecutor:
+    """Threads that wait for a process each; where there are several GPUs, each has its own."""
+    cards, slots = gpus(), queue.SimpleQueue()
+    for i in range(workers):
+        slots.put({"CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} if len(cards) > 1 else {})
+    return ThreadPoolExecutor(workers, initializer=lambda: setattr(_mine, "env", slots.get()))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+    return [str(i) for i, _ in enumerate(re.findall(r"^GPU \d+:", listed, re.M))]
+
+
+def default_workers(runs: int) -> int:
+    """One a GPU, or one a core where memory allows, and no more than there are runs."""
+    room = int(psutil.virtual_memory().available / 1e9 / GB_A_RUN)
+    return max(1, min(len(gpus()) or cores(), room, runs))
+
+
+# --------------------------------------------------------------------------------------------------
+# One run
+
+
+def perform(job: dict) -> tuple[str, str, str | None]:
+    """Do one run, wherever this is called, and wait for it: (status, error, hash of the code that it executed).
+
+    The status is done, failed, busy (another sweep does it) or stopped. `job` is what `_job` makes.
+    """
+    root = Path(job["root"])
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"{root} is not there: a sweep on several machines needs a folder that all of them see."
+        )
+    if _stopping.is_set():
+        return "stopped", "", None
+    process = subprocess.Popen(
+        [sys.executable, "-m", "forgetkit.batch.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, cwd=job["cwd"], start_new_session=True,
+        env={**os.environ, **job["env"], **getattr(_mine, "env", {})},
+    )  # fmt: skip
+    _alive.add(process)
+    if _stopping.is_set():
+        process.stdin.close()
+    with suppress(OSError, ValueError):  # it has ended, or is to end
+        process.stdin.write(json.dumps(job, default=str).encode() + b"\n")
+        process.stdin.flush()
+    said = process.stdout.read().decode(errors="replace")  # only what comes before there is a log
+    code = process.wait()
+    _alive.discard(process)
+    if code and hasattr(os, "killpg"):
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    if _stopping.is_set() and code:
+        return "stopped", "", None
+    if code == BUSY:
+        return "busy", "", None
+    if code:  # it could not even say that the run has failed, as when the disk is full
+        raise ChildProcessError(([record.death(code)] + [line for line in said.splitlines() if line.strip()])[-1])
+    result = record.read(record.folder_of(root, job))
+    return result["status"], result["error"] or "", result["source"]
+
+
+def stop(stopping: bool = True) -> None:
+    """End all runs of this process, or, with False, allow runs again."""
+    _stopping.set() if stopping else _stopping.clear()
+    for process in list(_alive) if stopping else ():
+        process.stdin.close()

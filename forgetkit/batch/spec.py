@@ -10,6 +10,7 @@
       - {kind: style, target: cat sketches}
     exclude:                              # sets that are not run: all that have these values
       - {target: cat sketches, n_forget: 400}
+    timeout: {cell: 600, run: 3600}       # seconds; without it there is no limit
 
 Instead of `notebook`, `function: package.module:name` runs a Python function with these keyword arguments.
 """
@@ -20,19 +21,23 @@ import difflib
 import hashlib
 import itertools
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from forgetkit.batch import task as tasks
-from forgetkit.batch.parameters import MISSING
-from forgetkit.batch.task import Task, code_of
+from forgetkit.batch.notebook import code_of
+from forgetkit.batch.task import MISSING, Task, task_of
 
-KEYS = ("notebook", "function", "grid", "list", "exclude")
 OUT = "out"  # the parameter that gets the run's folder
+MOST = 100_000  # runs of one sweep
 
 
 class SweepError(ValueError):
@@ -44,133 +49,196 @@ class SweepError(ValueError):
         super().__init__(head + "\n  ".join(self.mistakes))
 
 
+# --------------------------------------------------------------------------------------------------
+# The form of a sweep
+
+STRICT = ConfigDict(extra="forbid")
+Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Limits = create_model("Limits", __config__=STRICT, cell=(Seconds | None, None), run=(Seconds | None, None))
+Sets = list[dict[str, Any]]
+Check = Callable[[str, Any, dict], None]
+SETS = "is a list of parameter sets, such as `- {target: cat, seed: 0}`."
+FORM = {  # what each key of a sweep holds, and how that is said
+    "notebook": (str | Annotated[list[str], Field(min_length=1)], "is a path, or a list of paths."),
+    "function": (str, "is a function's name, such as `package.module:name`."),
+    "grid": (dict[str, Any], "maps names of parameters to lists of values."),
+    "list": (Sets, SETS),
+    "exclude": (Sets, SETS),
+    "timeout": (Seconds | Limits, "is the seconds that a run may take, or such as `{cell: 600, run: 3600}`."),
+}
+Form = create_model("Form", __config__=STRICT, **{key: (kind | None, None) for key, (kind, _) in FORM.items()})
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without surprises: a key stands once, and `no`, `012`, `12:30`, `1_000` and dates are words, as written."""
+
+    yaml_implicit_resolvers = {}
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            name = repr(self.construct_object(key, deep=True))
+            if name in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {name} stands twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", "[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+.0123456789"),
+    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", "<<", "<"),
+):  # fmt: skip
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def _read(path: Path) -> Any:
+    """What a YAML file holds; raises SweepError."""
+    try:
+        return yaml.load(path.read_bytes(), _Loader)
+    except FileNotFoundError:
+        raise SweepError([f"There is no file {path}."]) from None
+    except OSError as error:
+        raise SweepError([f"{path} cannot be read: {error.strerror}."]) from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise SweepError([f"{path.name} is no YAML: {' '.join(str(error).split())[:300]}"]) from None
+
+
+def _form(spec: Any, where: str) -> BaseModel:
+    """A sweep in its form, whatever it runs; raises SweepError, with all mistakes in the form."""
+    if not isinstance(spec, Mapping):
+        raise SweepError([f"A sweep is a mapping with the keys {', '.join(FORM)}."])
+    try:
+        json.dumps(spec, default=str)
+        form = Form.model_validate(dict(spec))
+    except ValidationError as error:
+        keys = dict.fromkeys(fault["loc"][0] for fault in error.errors())
+        unknown = lambda key: f"There is no key {key!r}.{_close(key, FORM)}"
+        raise SweepError([f"`{k}` {FORM[k][1]}" if k in FORM else unknown(k) for k in keys], where) from None
+    except (TypeError, ValueError, RecursionError):
+        raise SweepError(["A value holds itself, or is named by something else than a word."], where) from None
+    grid, sets = form.grid or {}, form.list or [{}]
+    found = [f"grid: {name} has no value." for name, values in grid.items() if values == []]
+    if (form.notebook is None) == (form.function is None):
+        found.append("Give one of `notebook` and `function`.")
+    if form.function and getattr(form.timeout, "cell", None):
+        found.append("timeout: a function has no cells, give `run`.")
+    twice = sorted({name for entry in sets for name in entry} & set(grid))
+    found += [f"{name} stands in `grid` and in `list`: give it in one of them." for name in twice]
+    tasks = len(form.notebook) if isinstance(form.notebook, list) else 1
+    if (n := tasks * len(sets) * math.prod(len(v) for v in grid.values() if isinstance(v, list))) > MOST:
+        found.append(f"The grid makes {n:,} runs, and a sweep has at most {MOST:,}: give fewer values.")
+    if found:
+        raise SweepError(found, where)
+    return form
+
+
+def _close(name: Any, names) -> str:
+    found = difflib.get_close_matches(str(name), list(names), 1)
+    return f" Is it {found[0]!r}?" if found else ""
+
+
+# --------------------------------------------------------------------------------------------------
+# The runs
+
+
 @dataclass(frozen=True)
 class Run:
     """A task with one parameter set: what is `given`, and `parameters`, all of them, defaults and all.
 
-    label: the values that tell it from the other runs of its sweep, for a reader
-    key:   a hash of task and parameters, which says whether two runs are the same
+    label:   the values that tell it from the other runs of its sweep, for a reader
+    timeout: seconds of a "cell" and of the "run", where they are limited
+    key:     a hash of task and parameters, which says whether two runs are the same
     """
 
     task: Task
     given: dict
     parameters: dict
     label: str
+    timeout: dict[str, float]
 
-    @property
+    @cached_property
     def key(self) -> str:
-        text = json.dumps([self.task.name, self.parameters], sort_keys=True, default=str)
+        plain = json.loads(json.dumps(self.parameters, default=lambda v: re.sub(" at 0x[0-9a-f]+", "", str(v))))
+        text = json.dumps([self.task.name, plain], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def load(spec: str | Path | Mapping, folder: Path | None = None) -> list[Run]:
+def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | None = None) -> list[Run]:
     """The runs of a sweep: a YAML file, or a mapping of the same form (paths then relative to `folder`).
+
+    check: is called with the name and value of each parameter that is given, and all parameters of its run, for
+           notebooks that import forgetkit; it raises ValueError for a value that the notebook would refuse
 
     Raises SweepError, with all mistakes at once.
     """
-    where = "the sweep"
+    where, mistakes = "the sweep", []
     if isinstance(spec, (str, Path)):
         folder, where = Path(spec).parent, Path(spec).name
-        try:
-            spec = yaml.safe_load(Path(spec).read_text())
-        except FileNotFoundError:
-            raise SweepError([f"There is no file {spec}."]) from None
-        except yaml.YAMLError as error:
-            raise SweepError([f"{where} is no YAML: {' '.join(str(error).split())}"]) from None
-    mistakes = _shape(spec)
-    if mistakes:
-        raise SweepError(mistakes, where)
+        spec = _read(Path(spec))
+    form = _form(spec, where)
+    names = [form.notebook] if isinstance(form.notebook, str) else form.notebook or [None]
+    tasks = [task for name in names if (task := _try(mistakes, task_of, Path(folder), name, form.function))]
+    many = Counter(task.name for task in tasks)
+    mistakes += [f"Two notebooks are called {name}: name them apart." for name, n in many.items() if n > 1]
     runs = []
-    for task in _tasks(spec, Path(folder or "."), mistakes):
-        runs += _runs(task, spec, mistakes)
+    for task in tasks:
+        runs += (found := _runs(task, form, mistakes))
+        if check and task.notebook and re.search(r"^\s*(from|import) forgetkit\b", code_of(task.notebook), re.M):
+            right = [(run, name, value) for run in found for name, value in run.given.items() if name in run.parameters]
+            for run, name, value in right:
+                _try(mistakes, lambda: check(name, task.parameters[name].value(value), run.parameters))
     if mistakes:
         raise SweepError(mistakes, where)
     return runs
 
 
-def _shape(spec) -> list[str]:
-    """What is wrong with the form of a sweep, whatever it runs."""
-    if not isinstance(spec, Mapping):
-        return [f"A sweep is a mapping with the keys {', '.join(KEYS)}."]
-    found = [f"There is no key {key!r}.{_close(key, KEYS)}" for key in spec if key not in KEYS]
-    if ("notebook" in spec) == ("function" in spec):
-        found.append("Give one of `notebook` and `function`.")
-    if not isinstance(spec.get("grid") or {}, Mapping):
-        found.append("`grid` maps names of parameters to lists of values.")
-    else:
-        found += [f"grid: {name} has no value." for name, values in (spec.get("grid") or {}).items() if values == []]
-    for key in ("list", "exclude"):
-        if not isinstance(entries := spec.get(key) or [], list) or not all(isinstance(e, Mapping) for e in entries):
-            found.append(f"`{key}` is a list of parameter sets, such as `- {{target: cat, seed: 0}}`.")
-        elif key == "list" and isinstance(spec.get("grid") or {}, Mapping):
-            twice = sorted({name for entry in entries for name in entry} & set(spec.get("grid") or {}))
-            found += [f"{name} stands in `grid` and in `list`: give it in one of them." for name in twice]
-    return found
+def _try(mistakes: list[str], function: Callable, *given) -> Any:
+    """What a function returns; None where it raises ValueError, which is put to the mistakes."""
+    try:
+        return function(*given)
+    except ValueError as error:
+        mistakes.append(str(error))
 
 
-def _tasks(spec: Mapping, folder: Path, mistakes: list[str]) -> list[Task]:
-    key = "notebook" if "notebook" in spec else "function"
-    names = spec[key] if isinstance(spec[key], list) else [spec[key]]
-    found = []
-    for name in names:
-        try:
-            found.append(tasks.of_notebook(folder / str(name)) if key == "notebook" else tasks.of_function(str(name)))
-        except (ValueError, OSError) as error:
-            mistakes.append(str(error))
-    stems = [one.name for one in found]
-    mistakes += [f"Two notebooks are called {stem}: name them apart." for stem in set(stems) if stems.count(stem) > 1]
-    return found
-
-
-def _sets(task: Task, spec: Mapping, mistakes: list[str]) -> list[dict]:
-    """The parameter sets of a task, as the spec combines them; what is wrong is added to `mistakes`."""
-    given = lambda entry: {name: _value(task, name, value, mistakes) for name, value in entry.items()}
-    grid = {name: v if isinstance(v, list) else [v] for name, v in (spec.get("grid") or {}).items()}
-    grid = {name: [_value(task, name, v, mistakes) for v in values] for name, values in grid.items()}
-    entries = [given(entry) for entry in spec.get("list") or [{}]]
-    exclude = [given(entry) for entry in spec.get("exclude") or []]
-    sets = [{**entry, **dict(zip(grid, values))} for entry in entries for values in itertools.product(*grid.values())]
-    fits = lambda entry, given: all(given.get(k, _default(task, k)) == v for k, v in entry.items())
-    known = [entry for entry in exclude if set(entry) <= set(task.parameters)]
-    mistakes += [f"exclude: no run has {entry}." for entry in known if not any(fits(entry, s) for s in sets)]
-    left = [given for given in sets if not any(fits(entry, given) for entry in exclude)]
-    mistakes += [] if left else ["exclude: no run is left."]
-    return left
-
-
-def _runs(task: Task, spec: Mapping, mistakes: list[str]) -> list[Run]:
+def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     """The runs of a task; what is wrong with them is added to `mistakes`."""
+    grid = {name: v if isinstance(v, list) else [v] for name, v in (form.grid or {}).items()}
+    grid = {name: [_value(task, name, v, mistakes) for v in values] for name, values in grid.items()}
+    typed = lambda entries: [{name: _value(task, name, v, mistakes) for name, v in e.items()} for e in entries]
+    entries, exclude = typed(form.list or [{}]), typed(form.exclude or [])
+    sets = [{**entry, **dict(zip(grid, values))} for entry in entries for values in itertools.product(*grid.values())]
+    default = {name: parameter.default for name, parameter in task.parameters.items()}
+    same = lambda a, b: a == b and isinstance(a, bool) == isinstance(b, bool)
+    fits = lambda entry, given: all(same(given.get(k, default.get(k, MISSING)), v) for k, v in entry.items())
+    unused = [e for e in exclude if set(e) <= set(default) and not any(fits(e, given) for given in sets)]
+    mistakes += [f"exclude: no run has {entry}." for entry in unused]
+    sets = [given for given in sets if not any(fits(entry, given) for entry in exclude)]
+    mistakes += [] if sets else ["exclude: no run is left."]
+
+    limits = {"run": form.timeout} if isinstance(form.timeout, float) else dict(form.timeout or {})
+    varying = [n for n in default if n != OUT and len({repr(given.get(n, default[n])) for given in sets}) > 1]
     runs: dict[str, Run] = {}
-    sets = _sets(task, spec, mistakes)
-    varying = [n for n in task.parameters if len({repr(s.get(n, _default(task, n))) for s in sets}) > 1]
     for given in sets:
-        values = {name: given.get(name, p.default) for name, p in task.parameters.items() if name != OUT}
-        run = Run(task, given, values, ", ".join(f"{name}={values[name]}" for name in varying))
-        mistakes += _faults(run)
-        if run.key in runs and set(given) <= set(task.parameters):
+        values = {name: given.get(name, value) for name, value in default.items() if name != OUT}
+        label = ", ".join(f"{name}={values[name]}" for name in varying)
+        run = Run(task, given, values, label, {what: limit for what, limit in limits.items() if limit})
+        mistakes += [f"{name} has no default: give it a value." for name, v in values.items() if v is MISSING]
+        for name, parameter in task.parameters.items():
+            if name not in given and (changed := sorted(parameter.uses & set(given))):
+                mistakes.append(
+                    f"{name} is computed from {', '.join(changed)} in the `parameters` cell and would keep its old "
+                    f"value: give it, too, or compute it in a later cell."
+                )
+        if run.key in runs and set(given) <= set(default):
             mistakes.append(f"Two runs of {task.name} are the same: {given or 'defaults only'}.")
         runs[run.key] = run
-    _choices(task, list(runs.values()), mistakes)
     return list(runs.values())
 
 
-def _faults(run: Run) -> Iterator[str]:
-    """Parameters without a value, or with one that would be stale."""
-    for name, parameter in run.task.parameters.items():
-        if run.parameters.get(name) is MISSING:
-            yield f"{name} has no default: give it a value."
-        if name not in run.given and (changed := sorted(parameter.uses & set(run.given))):
-            yield (
-                f"{name} is computed from {', '.join(changed)} in the `parameters` cell and would keep its old value: "
-                f"give it, too, or compute it in a later cell."
-            )
-
-
-def _default(task: Task, name: str):
-    return task.parameters[name].default if name in task.parameters else MISSING
-
-
-def _value(task: Task, name: str, given, mistakes: list[str]):
+def _value(task: Task, name: str, given: Any, mistakes: list[str]) -> Any:
     """The value as the task takes it, or as it is where that is a mistake."""
     if name == OUT:
         mistakes.append(f"`{OUT}` is the run's folder and set for every run: leave it out.")
@@ -178,29 +246,7 @@ def _value(task: Task, name: str, given, mistakes: list[str]):
         close = _close(name, task.parameters) or f" It has: {', '.join(task.parameters)}."
         mistakes.append(f"{task.name} has no parameter {name!r}.{close}")
     else:
-        try:
-            return task.parameters[name].value(given)
-        except ValueError as error:
-            mistakes.append(str(error))
+        known = len(mistakes)
+        value = _try(mistakes, task.parameters[name].value, given)
+        return value if len(mistakes) == known else given
     return given
-
-
-def _close(name: str, names) -> str:
-    found = difflib.get_close_matches(str(name), list(names), 1)
-    return f" Is it {found[0]!r}?" if found else ""
-
-
-def _choices(task: Task, runs: list[Run], mistakes: list[str]) -> None:
-    """Ask `lesson.check_parameters` about the parameters it knows, for a notebook that is one of forgetkit's."""
-    if not task.notebook or not re.search(r"^\s*(from|import) forgetkit\b", code_of(task.notebook), re.M):
-        return
-    from forgetkit.tutorial.lesson import CHECKED, check_parameters
-
-    for run in runs:
-        kind = {"kind": run.parameters["kind"]} if "kind" in run.parameters else {}
-        for name in run.given:
-            if name in task.parameters and (name in CHECKED or name.startswith("n_")):
-                try:
-                    check_parameters(**{**kind, name: task.parameters[name].value(run.given[name])})
-                except ValueError as error:
-                    mistakes.append(str(error))

@@ -1,11 +1,13 @@
-"""The results of a sweep as one tidy table, its summary and its figures.
+"""The results of a sweep as one tidy table, its summary, and what became of each image.
 
-A row is a row of a run's `table.csv`, with the run's parameters before it; a run that left no table, or failed, has one
-row. A column of such a table whose name is taken, by a parameter or one of `RUN`, gets `table_` in front.
+A row is a row of a run's `table.csv`, with the run's parameters before it. A run without such rows has one row, whose
+`error` says why; its status is "damaged" where a file of it cannot be read. A column of `table.csv` whose name is taken
+gets `table_` in front.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Callable
@@ -13,54 +15,102 @@ from pathlib import Path
 
 import pandas as pd
 
-from forgetkit.batch.worker import TABLE, read
+from forgetkit.batch.record import RUN, TABLE, is_sweep, read, runs_in
 
 CSV, PARQUET = "results.csv", "results.parquet"
-RUN = ("run", "task", "status", "error", "seconds", "peak_mb", "commit")
+IMAGES = "predictions.parquet"  # what a run may leave: a row an image
+SAID = ("image", "label", "subgroup", "before", "after", "similarity")  # its columns
 MOST = 12  # different words in a column by which a summary groups unasked
 
 
 def gather(folder: str | Path, write: bool = False) -> pd.DataFrame:
     """The tidy table of all runs in a sweep's folder; kept there as CSV and Parquet, too, if asked to `write`.
 
-    `table.attrs["parameters"]` names the columns that are parameters. Raises ValueError where there is no such folder.
+    `table.attrs["parameters"]` names the columns that are parameters. Raises ValueError where the folder is no sweep's.
     """
     folder, frames, parameters = Path(folder), [], {}
-    if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}.")
-    for run in sorted(folder.glob("*-*")):
-        if result := read(run):
-            frames.append(_rows(run, result))
-            parameters |= result["parameters"]
-    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(RUN))
-    for name in table:  # numbers and words in one column: words, in either file
-        if pd.api.types.infer_dtype(table[name], skipna=True) in ("mixed", "mixed-integer"):
+    if not is_sweep(folder):
+        raise ValueError(f"{folder} is no sweep's folder: there is no run in it.")
+    for run in runs_in(folder):
+        frame, names = _rows(run)
+        frames += [frame] if len(frame) else []
+        parameters |= dict.fromkeys(names)
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    own = [name for name in table if name not in RUN and name not in parameters]
+    table = table.reindex(columns=[*RUN[:2], *parameters, *own, *RUN[2:]])
+    for name in table:
+        if name in ("seconds", "peak_mb"):
+            table[name] = pd.to_numeric(table[name], errors="coerce")
+        elif pd.api.types.infer_dtype(table[name], skipna=True) in ("mixed", "mixed-integer"):  # words, in either file
             table[name] = table[name].map(str, na_action="ignore")
     table.attrs["parameters"] = list(parameters)
     if write:
-        _replace(folder / CSV, lambda half: table.to_csv(half, index=False))
-        _replace(folder / PARQUET, lambda half: table.to_parquet(half, index=False))
+        _replace(folder / CSV, lambda half: table.to_csv(half, index=False, encoding="utf-8"))
+        try:
+            _replace(folder / PARQUET, lambda half: table.to_parquet(half, index=False))
+        except (OverflowError, TypeError, ValueError):  # whole numbers beyond 64 bits, which it cannot hold: words
+            words = table.astype({name: "str" for name in table if table[name].dtype == object})
+            _replace(folder / PARQUET, lambda half: words.to_parquet(half, index=False))
     return table
 
 
-def _rows(run: Path, result: dict) -> pd.DataFrame:
-    plain = lambda v: json.dumps(v) if isinstance(v, (list, dict)) else v
-    parameters = {name: plain(value) for name, value in result["parameters"].items()}
-    first = {"run": run.name, "task": result["task"], **parameters}
-    last = {"status": result["status"], "error": result.get("error"), **{k: result[k] for k in RUN[4:]}}
-    taken = {*first, *RUN}
-    rows = pd.DataFrame()
-    if result["status"] == "done" and (run / TABLE).exists() and (run / TABLE).read_text().strip():
-        rows = pd.read_csv(run / TABLE)
-        rows = rows.rename(columns={name: f"table_{name}" for name in rows if name in taken})
+def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of a run, none while it has no result, and the names of its parameters."""
+    name, rows = _plain(run.name), pd.DataFrame()
+    try:
+        result = read(run)
+    except ValueError as error:
+        return pd.DataFrame([{"run": name, "status": "damaged", "error": _plain(str(error))}]), []
+    if result is None:
+        return rows, []
+    parameters = {_plain(key): _plain(value) for key, value in result["parameters"].items() if key not in RUN}
+    if result["status"] == "done":
+        try:
+            rows = _read(run / TABLE)
+            result |= {} if len(rows) else {"error": f"{TABLE} has no rows"}
+        except FileNotFoundError:
+            result["error"] = f"no {TABLE}"
+        except (OSError, ValueError, csv.Error) as error:
+            result |= {"status": "damaged", "error": f"{TABLE}: {' '.join(str(error).split())}"}
+    names = {}
+    for column in rows:
+        names[column] = column
+        while names[column] in {*parameters, *RUN} or (names[column] != column and names[column] in rows):
+            names[column] = f"table_{names[column]}"
+    rows = rows.rename(columns=names)
     rows = rows if len(rows) else pd.DataFrame(index=[0])
-    return pd.concat([pd.DataFrame([first] * len(rows)), rows, pd.DataFrame([last] * len(rows))], axis=1)
+    about = {column: _plain(result[column]) for column in RUN}
+    return rows.assign(**parameters, **{**about, "run": name}), list(parameters)
+
+
+def _plain(value):
+    """A value as a table can hold it: lists and mappings as JSON, text that UTF-8 can write."""
+    value = json.dumps(value) if isinstance(value, (list, dict)) else value
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A run's `table.csv`; raises ValueError where it is not a header and rows as long, in UTF-8."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file)
+        header = next(lines, [])
+        if not any(header):
+            raise ValueError("it is empty")
+        if twice := [name for name in header if header.count(name) > 1]:
+            raise ValueError(f"two columns are called {twice[0]!r}")
+        for line in lines:
+            if line and len(line) != len(header):
+                raise ValueError(f"line {lines.line_num} has {len(line)} values, the header {len(header)}")
+    return pd.read_csv(path, encoding="utf-8-sig")
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:
     half = path.with_name(f".{os.getpid()}-{path.name}")
-    write(half)
-    os.replace(half, path)
+    try:
+        write(half)
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -74,8 +124,10 @@ def describe(table: pd.DataFrame) -> str:
     text = f"{len(runs)} runs: {counts or 'none finished'}"
     if len(runs):
         text += f"; {runs['seconds'].median():.0f} s and {runs['peak_mb'].median():.0f} MB each (median)"
-    if len(commits := runs["commit"].fillna("no commit").unique()) > 1:
+    if len(commits := runs.loc[runs["status"] != "damaged", "commit"].fillna("no commit").astype(str).unique()) > 1:
         text += f"\nThey come from {len(commits)} states of the code: {', '.join(commits)}."
+    for name, error in runs.loc[runs["status"] == "damaged", ["run", "error"]].itertuples(index=False):
+        text += f"\ndamaged: {name}: {error}"
     return text
 
 
@@ -120,14 +172,32 @@ def summarise(table: pd.DataFrame, by: list[str], values: list[str], digits: int
     return pd.DataFrame(text, index=mean.index).assign(n=n)
 
 
-def draw(table: pd.DataFrame, by: list[str], values: list[str], folder: Path) -> list[Path]:
-    """A figure a value, saved in `folder`: every run, and mean ± standard deviation."""
-    import matplotlib.pyplot as plt
+def predictions(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
+    """What the runs that are done say of each image (`IMAGES`), and a sentence for each run that cannot be read.
 
-    from forgetkit.tutorial import figures
+    Columns: run, parameters, `SAID`: an image, its label and subgroup, the words predicted before and after, and the
+    similarity of the image to its own label after.
+    """
+    frames, faults = [], []
+    for run in runs_in(Path(folder)):
+        try:
+            result = read(run)
+            if not result or result["status"] != "done" or not (run / IMAGES).exists():
+                continue
+            rows = pd.read_parquet(run / IMAGES)
+            if missing := [name for name in SAID if name not in rows]:
+                raise ValueError(f"it has no column {missing[0]}")
+        except (OSError, ValueError) as error:
+            faults.append(f"{run.name}: {IMAGES} cannot be read ({' '.join(str(error).split())}).")
+            continue
+        parameters = {name: _plain(value) for name, value in result["parameters"].items() if name not in SAID}
+        frames.append(rows[list(SAID)].assign(**parameters, run=run.name))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["run", *SAID]), faults
 
-    figures.use_style()
-    done = table[table["status"] == "done"]
-    for name in values:
-        plt.close(figures.save(figures.mean_and_runs(done, name, by), folder, name))
-    return [folder / f"{name}.png" for name in values]
+
+def changes(images: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Of the images in each group: how many, percent right before and after, and what most are taken for after."""
+    right = {name: 100.0 * (images[name] == images["label"]) for name in ("before", "after")}
+    groups = images.assign(most=images["after"], **right).groupby([*by, "subgroup"], dropna=False, sort=False)
+    mean = groups[["before", "after", "similarity"]].mean()
+    return mean.assign(images=groups.size(), most=groups["most"].agg(lambda words: words.mode().iloc[0]))

@@ -1,13 +1,17 @@
-"""One run of a sweep, in a process of its own and a folder of its own.
+"""One run of a sweep, in processes of its own: `python -m forgetkit.batch.worker` reads the job from standard input.
 
-`perform(job)` starts `python -m forgetkit.batch.worker`, hands it the job as a line of JSON, and waits. The process holds a
-lock while it works, so that no other sweep does the same run, and it ends, its kernel with it, when its standard input
-closes: that is when whoever started it stops, or dies in any way. A run has been finished, or has failed, once
-`result.json` is in its folder, which takes one rename; whatever else lies there before that is of no account.
+This process is the run's guard. It holds a lock while the run is done, so that no other sweep does the same one; it
+starts the run in a process that executes the notebook or calls the function, writes down what became of it, and ends
+whatever the run has left. The guard runs no code of the user's, so it can always end the run: when that takes longer
+than it may, and when its own standard input closes, which is when whoever started it stops, or dies in any way. A run
+has been finished, or has failed, once `result.json` is in its folder, which takes one rename; whatever else lies there
+before that is of no account.
 """
 
 from __future__ import annotations
 
+import csv
+import ctypes
 import importlib
 import json
 import logging
@@ -21,242 +25,154 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import Timeout
 
-RESULT, TABLE, LOG = "result.json", "table.csv", "log.txt"
+from forgetkit.batch import record
+from forgetkit.batch.notebook import code_of, execute, kernel_folder
+
+OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the user's code tells its guard
 BUSY = 75  # exit status: another process has this run in hand
-VERSIONS = ("forgetkit", "papermill", "numpy", "torch", "open_clip_torch")
-_alive: set[subprocess.Popen] = set()
-_stopping = threading.Event()
-_last_word = threading.Lock()  # of the side that works: either its result is written, or it is being ended
-
-
-def folder_of(root: Path, job: dict) -> Path:
-    """Where the run is, or is to be: one that began under another name goes on there."""
-    return next(root.glob(f"*-{job['key']}"), root / f"{job['name']}-{job['key']}")
-
-
-def read(folder: Path) -> dict | None:
-    """The result in a run's folder; None while there is none."""
-    try:
-        return json.loads((folder / RESULT).read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def write(folder: Path, result: dict) -> None:
-    """Put the result in its place, whole, after everything else in the folder."""
-    half = folder / f"{RESULT}.part"
-    with half.open("w") as file:
-        json.dump(result, file, indent=1, default=str)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(half, folder / RESULT)
-
-
-def lock(root: Path, job: dict, seconds: float) -> AcquireReturnProxy:
-    """Hold the run's lock within a `with`; raises filelock.Timeout if another process keeps holding it.
-
-    The system frees it when a process dies.
-    """
-    (root / ".locks").mkdir(exist_ok=True)
-    return FileLock(root / ".locks" / f"{job['key']}.lock").acquire(timeout=seconds)
-
-
-# --------------------------------------------------------------------------------------------------
-# The side that waits
-
-
-def perform(job: dict) -> tuple[str, str]:
-    """Do one run, wherever this is called: (status, error), the status being done, failed, busy or stopped.
-
-    job: `root`, `name`, `key`, `notebook` or `function`, `given`, `out`, `parameters`, `source`, `commit`; `env`, what
-         is set in the environment; `cwd`; `redo`, the `ended` of a result that is to be replaced, or None
-    """
-    root = Path(job["root"])
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"{root} is not there: a sweep on several machines needs a folder that all of them see."
-        )
-    if _stopping.is_set():
-        return "stopped", ""
-    started = time.time()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "forgetkit.batch.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, cwd=job["cwd"], env={**os.environ, **job["env"]}, start_new_session=True,
-    )  # fmt: skip
-    _alive.add(process)
-    if _stopping.is_set():
-        process.stdin.close()
-    try:
-        process.stdin.write(json.dumps(job, default=str).encode() + b"\n")
-        process.stdin.flush()
-    except (OSError, ValueError):  # it has ended, or is to end
-        pass
-    said = process.stdout.read().decode(errors="replace")  # only what comes before it has a log
-    code = process.wait()
-    _alive.discard(process)
-    if _stopping.is_set() and code:
-        return "stopped", ""
-    if code == BUSY:
-        return "busy", ""
-    if code:
-        _record_death(root, job, code, said, started)
-    result = read(folder_of(root, job))
-    return (result["status"], result.get("error", "")) if result else ("busy", "")
-
-
-def stop(stopping: bool = True) -> None:
-    """End all runs of this process, or, with False, allow runs again."""
-    _stopping.set() if stopping else _stopping.clear()
-    for process in list(_alive) if stopping else ():
-        process.stdin.close()
-
-
-def _record_death(root: Path, job: dict, code: int, said: str, started: float) -> None:
-    """A run whose process ended without a word, as when memory runs out, has failed."""
-    why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-    hint = " (was there enough memory?)" if code == -9 else ""
-    try:
-        held = lock(root, job, 0)
-    except Timeout:  # another sweep has it already
-        return
-    with held:
-        folder = folder_of(root, job)
-        folder.mkdir(exist_ok=True)
-        if read(folder) is None:
-            failure = {"status": "failed", "error": f"The process ended with {why}{hint}.", "traceback": said}
-            write(folder, _note(job, started) | failure)
-
-
-def _note(job: dict, started: float) -> dict:
-    """What a result says whatever became of the run."""
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    ended = time.time()
-    names = {key: job[key] for key in ("task", "parameters", "source", "commit")}
-    return {
-        **names, "seconds": round(ended - started, 2), "peak_mb": None, "started": started, "ended": ended,
-        "versions": {"python": sys.version.split()[0], **found},
-    }  # fmt: skip
-
-
-# --------------------------------------------------------------------------------------------------
-# The side that works
+_last_word = threading.Lock()  # either the result is written, or the run is being ended
+_sockets: list[str] = []  # the folder for the run's kernel
 
 
 def main() -> int:
+    """Guard the job that stands on standard input; the exit status is `BUSY` where another guard has it."""
     job = json.loads(sys.stdin.buffer.readline())
+    if cache := os.environ.get("FORGETKIT_CACHE"):  # the run may work in another folder
+        os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
+    _prctl(36)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes a child of this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     root = Path(job["root"])
     try:
-        held = lock(root, job, 2)
+        held = record.lock(root, job, 2)
     except Timeout:
         return BUSY
     with held:
-        folder = folder_of(root, job)
-        before = read(folder)
-        if before is None or before["ended"] == job["redo"]:
-            _work(job, folder)
+        folder = record.folder_of(root, job)
+        before = None
+        with suppress(ValueError):  # a damaged result: the run is done again
+            before = record.read(folder)
+        if before is None or (before["ended"] or 0) == job["redo"]:
+            _guard(job, folder)
     return 0
+
+
+def _prctl(option: int, value: int = 1) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)
 
 
 def _end_with_parent() -> None:
     """Nothing more is written to standard input: it ends when the parent does.
 
-    From here on no result is written: a kernel that is ended here would look like one that failed.
+    From here on no result is written: a run that is ended here would look like one that failed.
     """
     os.read(0, 1)
     with _last_word:
         _end_children()
+        for folder in _sockets:
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
 
-def _end_children() -> None:
+def _end_children(seconds: float = 5.0) -> None:
+    """Kill what runs below this process, again as long as it starts new processes."""
+    until = time.monotonic() + seconds
+    while (left := _below()) and time.monotonic() < until:
+        for process, _ in left:
+            with suppress(psutil.Error):
+                process.kill()
+        with suppress(ChildProcessError, AttributeError):  # no child is left; Windows has no zombies
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.01)
+
+
+def _below() -> list[tuple[psutil.Process, int]]:
+    """The living processes below this one, and the bytes of memory that each holds."""
+    found = []
     for process in psutil.Process().children(recursive=True):
-        try:
-            process.kill()
-        except psutil.Error:
-            continue
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append((process, process.memory_info().rss))
+    return found
 
 
-def _work(job: dict, folder: Path) -> None:
-    """Run the job in its emptied folder, and leave its result there."""
+def _guard(job: dict, folder: Path) -> None:
+    """Have the job done in its emptied folder, and leave its result there."""
+    (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
-    with (folder / LOG).open("w") as log:
-        for stream in (1, 2):
-            os.dup2(log.fileno(), stream)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    logging.getLogger("papermill").setLevel(logging.INFO)
-    started, failure = time.time(), {}
-    with tree_memory() as memory:
-        try:
-            _notebook(job, folder) if job["notebook"] else _function(job, folder)
-        except BaseException as error:  # a function may raise SystemExit
-            failure = _failure(error, folder / f"{job['task']}.ipynb")
-            print(failure["traceback"], file=sys.stderr)
-    _end_children()
-    status = {"status": "failed" if failure else "done"}
+    started, found, memory = time.time(), {}, {"MB": 0.0}
+    try:
+        code, home = record.code_of_task(job["notebook"], job["function"])
+        if job["notebook"]:  # what is hashed is what is executed, whatever becomes of the file meanwhile
+            job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
+            code = code_of(job["copy"])
+        found = {"source": record.fingerprint(code, home), "commit": record.commit_of(home)}
+        with kernel_folder() as sockets, tree_memory() as memory:
+            _sockets[:] = [sockets] if sockets else []
+            failure = _process({**job, "folder": folder, "sockets": sockets or "", "guard": os.getpid()})
+            _end_children()
+        found |= {"edited": True} if record.fingerprint(code, home) != found["source"] else {}
+    except (OSError, ValueError, ImportError) as error:
+        failure = _failure(error)
+    if failure and "copy" in job:
+        failure = {**_cell(job["copy"]), **failure}
+    status = {"status": "failed" if failure else "done", "peak_mb": round(memory["MB"])}
     with _last_word:
-        write(folder, {**_note(job, started), "peak_mb": round(memory["MB"]), **status, **failure})
+        record.write(folder, {**record.note(job, started), **found, **status, **failure})
 
 
-def _notebook(job: dict, folder: Path) -> None:
-    # jsonschema checks URLs with it if it is there, notebooks need none checked, and its import takes a second.
-    sys.modules.setdefault("rfc3987_syntax", None)
-    from forgetkit.batch.notebook import execute
+def _process(job: dict) -> dict:
+    """Do the job in a process of its own; what went wrong, or an empty dict."""
+    limit, outcome = job["timeout"].get("run"), job["folder"] / OUTCOME
+    with (job["folder"] / record.LOG).open("wb") as log:
+        command = [sys.executable, "-m", "forgetkit.batch.worker", "run"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        try:
+            process.communicate(json.dumps(job, default=str).encode(), timeout=limit)
+        except subprocess.TimeoutExpired:
+            return {"error": f"The run took longer than {limit:g} s (`timeout`)."}
+    try:
+        return json.loads(outcome.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"error": record.death(process.returncode)}
+    finally:
+        outcome.unlink(missing_ok=True)
 
-    out = {"out": str(folder)} if job["out"] else {}
-    execute(job["notebook"], folder / f"{job['task']}.ipynb", {**job["given"], **out})
 
-
-def _function(job: dict, folder: Path) -> None:
-    module, _, name = job["function"].partition(":")
-    out = {"out": folder} if job["out"] else {}
-    rows = getattr(importlib.import_module(module), name)(**job["given"], **out)
-    if rows is not None:
-        import pandas as pd
-
-        pd.DataFrame(rows).to_csv(folder / TABLE, index=False)
-
-
-def _failure(error: BaseException, notebook: Path) -> dict:
-    """What went wrong, and in a notebook, in which cell."""
-    text = "".join(traceback.format_exception(error))
-    name, message, found = type(error).__name__, str(error), {}
-    if notebook.exists():
-        for cell in json.loads(notebook.read_text())["cells"]:
+def _cell(notebook: Path) -> dict:
+    """The cell that ran, or raised, when an executed notebook ended."""
+    found = {}
+    with suppress(OSError, ValueError, KeyError):
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
             if cell["metadata"].get("papermill", {}).get("status") in ("running", "failed"):
                 found = {"cell": cell["execution_count"], "code": "".join(cell["source"])}
+    return found
+
+
+def _failure(error: BaseException) -> dict:
+    text = "".join(traceback.format_exception(error))
+    name, message = type(error).__name__, str(error)
     if hasattr(error, "ename"):  # papermill's: raised by the notebook's own code
         name, message = error.ename, error.evalue
         text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
-    return {"error": f"{name}: {' '.join(message.split())}"[:500], **found, "traceback": text[-20_000:]}
+    return {"error": f"{name}: {' '.join(message.split())}"[:500], "traceback": text[-20_000:]}
 
 
 @contextmanager
 def tree_memory(every: float = 0.2):
-    """A dict whose "MB" is, after the block, the most that this process and its children held together."""
-    found, me = {"MB": 0.0}, psutil.Process()
+    """A dict whose "MB" is, after the block, the most that the children of this process held together."""
+    found = {"MB": 0.0}
 
     def look() -> None:
-        held = 0
-        for process in (me, *me.children(recursive=True)):
-            try:
-                held += process.memory_info().rss
-            except psutil.Error:
-                continue
-        found["MB"] = max(found["MB"], held / 1e6)
+        found["MB"] = max(found["MB"], sum(held for _, held in _below()) / 1e6)
 
     with watched(look, every):
         yield found
@@ -281,5 +197,52 @@ def watched(look: Callable[[], None], every: float):
         thread.join()
 
 
+# --------------------------------------------------------------------------------------------------
+# The process that runs the user's code
+
+
+def work() -> None:
+    """Do the job that stands on standard input, and say in `OUTCOME` what went wrong."""
+    job = json.loads(sys.stdin.buffer.read())
+    _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with its guard, whatever it is doing
+    if os.getppid() != job["guard"]:
+        return
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("papermill").setLevel(logging.INFO)
+    failure = {}
+    try:
+        _notebook(job) if job["notebook"] else _function(job)
+    except BaseException as error:  # a function may raise SystemExit
+        failure = _failure(error)
+        print(failure["traceback"], file=sys.stderr)
+    half = Path(job["folder"]) / f"{OUTCOME}.part"
+    half.write_text(json.dumps(failure), encoding="utf-8")
+    os.replace(half, half.with_suffix(""))
+    last = threading.Timer(10, os._exit, [0])  # threads that the run has left do not keep it
+    last.daemon = True
+    last.start()
+
+
+def _notebook(job: dict) -> None:
+    # jsonschema checks URLs with it if it is there, notebooks need none checked, and its import takes a second.
+    sys.modules.setdefault("rfc3987_syntax", None)
+    given = {**job["given"], **({"out": job["folder"]} if job["out"] else {})}
+    where = {"cwd": Path(job["notebook"]).parent, "sockets": job["sockets"], "log": sys.stderr}
+    execute(job["copy"], job["copy"], given, timeout=job["timeout"].get("cell"), **where)
+
+
+def _function(job: dict) -> None:
+    module, _, name = job["function"].partition(":")
+    folder = Path(job["folder"])
+    rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if job["out"] else {}))
+    if hasattr(rows, "to_csv"):  # a data frame
+        rows.to_csv(folder / record.TABLE, index=False)
+    elif rows is not None:
+        with (folder / record.TABLE).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, dict.fromkeys(column for row in rows for column in row))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    work() if sys.argv[1:] == ["run"] else sys.exit(main())

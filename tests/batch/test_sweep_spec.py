@@ -2,12 +2,14 @@
 
 from typing import Literal, Optional
 
-import nbformat
 import pytest
 import yaml
+from sweep_tools import write_notebook
 
-from forgetkit.batch.parameters import of_function, of_notebook
+from forgetkit.__main__ import check_lesson
+from forgetkit.batch.notebook import known_parameters
 from forgetkit.batch.spec import SweepError, load
+from forgetkit.batch.task import parameters_of, parameters_of_function
 
 NOTEBOOKS = "notebooks"
 CELL = """\
@@ -16,6 +18,8 @@ a = 1  # a whole number
 b: Literal["x", "y"] = "x"
 rate = 0.1
 limit: float | None = None
+quoted: "list[int]" = [1]
+path: Path = "x"
 anything = None
 words = ("u", "v")
 twice = 2 * a
@@ -25,19 +29,12 @@ out = "."
 
 @pytest.fixture
 def notebook(tmp_path):
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nb = nbformat.v4.new_notebook(metadata=kernel)
-    nb.cells = [
-        nbformat.v4.new_code_cell(CELL, metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("print(a)"),
-    ]
-    nbformat.write(nb, tmp_path / "nb.ipynb")
-    return tmp_path / "nb.ipynb"
+    return write_notebook(tmp_path / "nb.ipynb", "print(a)", parameters=CELL)
 
 
-def mistakes(spec, folder=None) -> list[str]:
+def mistakes(spec, folder=None, check=None) -> list[str]:
     with pytest.raises(SweepError) as caught:
-        load(spec, folder)
+        load(spec, folder, check)
     return caught.value.mistakes
 
 
@@ -46,15 +43,17 @@ def mistakes(spec, folder=None) -> list[str]:
     [
         ("a", [3], [1.5, "1", True, None, [1]]),
         ("b", ["y"], ["z", None]),
-        ("rate", [2, 0.5, "1e-4"], ["fast", True, None]),
+        ("rate", [2, 0.5], ["fast", "1e-4", True, None]),
         ("limit", [None, 1, 0.5], ["none", True]),
         ("anything", [1, "x", None, [1, 2]], []),
+        ("quoted", [[1], []], [["1"], 1]),
+        ("path", ["x", 1], []),
         ("words", [["u"]], ["u", 1]),
         ("twice", [5, "whatever"], []),
     ],
 )
 def test_types_and_choices_of_a_notebook(notebook, name, right, wrong):
-    parameter = of_notebook(notebook)[name]
+    parameter = parameters_of(notebook)[name]
     for value in right:
         parameter.value(value)
     for value in wrong:
@@ -63,15 +62,14 @@ def test_types_and_choices_of_a_notebook(notebook, name, right, wrong):
 
 
 def test_a_number_is_a_float_where_one_is_wanted(notebook):
-    value = of_notebook(notebook)["rate"].value
+    value = parameters_of(notebook)["rate"].value
     assert value(2) == 2.0 and type(value(2)) is float, "1 and 1.0 are one run, not two"
-    assert value("1e-4") == 1e-4, "YAML 1.1 reads 1e-4 as a word"
 
 
 def test_parameters_of_a_function():
     def f(a: int, b: Literal["x", "y"] = "x", c: Optional[float] = None, *args, d=3, e: int | str = 0, **rest): ...
 
-    found = of_function(f)
+    found = parameters_of_function(f)
     assert set(found) == {"a", "b", "c", "d", "e"}
     assert found["c"].value(1) == 1.0 and found["c"].value(None) is None and found["e"].value("s") == "s"
     for name, wrong in (("a", 1.5), ("b", "z"), ("c", "s"), ("d", "3"), ("e", 0.5)):
@@ -89,7 +87,8 @@ def test_grid_list_and_exclude(notebook):
     runs = load(spec, notebook.parent)
     assert [(r.given["a"], r.given["rate"]) for r in runs] == [(1, 0.1), (1, 1.0), (2, 0.1)]
     assert runs[0].parameters == {
-        "a": 1, "b": "y", "rate": 0.1, "limit": None, "anything": None, "words": ("u", "v"), "twice": 2,
+        "a": 1, "b": "y", "rate": 0.1, "limit": None, "quoted": [1], "path": "x", "anything": None, "words": ("u", "v"),
+        "twice": 2,
     }, "defaults and all, without `out`"  # fmt: skip
     assert runs[2].label == "a=2, rate=0.1, twice=4" and len({r.key for r in runs}) == 3
 
@@ -149,6 +148,13 @@ exclude: [{a: 99}]
         ({"notebook": "nb.ipynb", "grid": {"a": []}}, "a has no value"),
         ({"notebook": "nb.ipynb", "grid": [1]}, "maps names"),
         ({"notebook": "nb.ipynb", "list": {"a": 1}}, "list of parameter sets"),
+        ({"notebook": 5}, "`notebook` is a path"),
+        ({"notebook": "nb.ipynb", 5: 1}, "no key 5"),
+        ({"notebook": "nb.ipynb", "timeout": 0}, "`timeout` is the seconds"),
+        ({"notebook": "nb.ipynb", "timeout": {"cel": 1}}, "`timeout` is the seconds"),
+        ({"function": "textwrap:indent", "timeout": {"cell": 1}}, "a function has no cells"),
+        ({"notebook": "nb.ipynb", "grid": {"a": {5: 1}}}, "a={5: 1}: wanted is int"),
+        ({"notebook": "nb.ipynb", "grid": {n: list(range(1000)) for n in "abc"}}, "makes 1,000,000,000 runs"),
         ({"notebook": "nb.ipynb", "grid": {"b": ["x"]}, "list": [{"b": "y"}]}, "stands in `grid` and in `list`"),
         ({"notebook": "nb.ipynb", "list": [{}, {"b": "x"}]}, "are the same"),
         ({"notebook": "nb.ipynb", "exclude": [{"a": 1}]}, "no run is left"),
@@ -164,8 +170,9 @@ def test_each_mistake_says_what_to_do(notebook, spec, message):
 
 def test_a_broken_file_is_told(tmp_path):
     assert "There is no file" in mistakes(tmp_path / "no.yaml")[0]
-    (tmp_path / "s.yaml").write_text("grid: [1")
+    (tmp_path / "s.yaml").write_bytes(b"grid: \xe4")
     assert "is no YAML" in mistakes(tmp_path / "s.yaml")[0]
+    assert "cannot be read" in mistakes(tmp_path)[0]
     (tmp_path / "nb.ipynb").write_text("{")
     assert "is no notebook" in mistakes({"notebook": "nb.ipynb"}, tmp_path)[0]
 
@@ -177,6 +184,58 @@ def test_a_lesson_is_asked_for_its_choices(request):
         {"kind": "class", "target": "unicorn"},
     ]
     spec = {"notebook": "04_restoring.ipynb", "list": entries, "grid": {"seed": [-1, "x"], "recipe": "defualt"}}
-    found = mistakes(spec, request.config.rootpath / NOTEBOOKS)
+    found = mistakes(spec, request.config.rootpath / NOTEBOOKS, check_lesson)
     wanted = ("no style here", "kind='styl'", "'unicorn' is no class", "seed=-1", "seed='x'", "no recipe 'defualt'")
     assert len(found) == len(wanted) and all(any(w in f for f in found) for w in wanted)
+
+
+@pytest.mark.parametrize(
+    "cells, message",
+    [
+        (["a = 1", "a = 2"], "2 cells tagged `parameters`: keep one"),
+        (["%%time\na = 1"], "is no Python"),
+        (["a = ("], "is no Python"),
+        (["seconds = 1"], "has a parameter called seconds, which is a column"),
+        (["a: int"], "a has no default"),
+        ([], "no cell tagged"),
+    ],
+)
+def test_a_parameters_cell_that_cannot_be_used_is_told(tmp_path, cells, message):
+    write_notebook(tmp_path / "nb.ipynb", parameters=cells)
+    assert message in mistakes({"notebook": "nb.ipynb"}, tmp_path)[0]
+
+
+def test_magics_and_chains_in_a_parameters_cell_are_understood(tmp_path):
+    path = write_notebook(tmp_path / "nb.ipynb", parameters="%matplotlib inline\n!true\na = b = 1\nc: int")
+    assert known_parameters(path) == {"a": "1", "b": "1", "c": ""}
+
+
+def test_yaml_is_read_as_it_is_written(tmp_path):
+    write_notebook(tmp_path / "nb.ipynb", parameters="any = None\nflag = False\nn = 0\nrate = 0.1")
+    file = tmp_path / "s.yaml"
+    values = "[012, 12:30, 1e-3, no, 1_000, 2024-01-01, [1e3, on], 0x10, ~, true]"
+    file.write_text(f"notebook: nb.ipynb\ngrid: {{any: {values}}}")
+    wanted = ["012", "12:30", 0.001, "no", "1_000", "2024-01-01", [1000.0, "on"], 16, None, True]
+    assert [run.given["any"] for run in load(file)] == wanted
+    file.write_text("notebook: nb.ipynb\ngrid: {flag: no, n: [012, 1_000], rate: 1e-3}")
+    assert [m.partition(":")[0] for m in mistakes(file)] == ["flag='no'", "n='012'", "n='1_000'"]
+    file.write_text("notebook: nb.ipynb\nlist: [&x {n: 1, rate: 1e-3}, {<<: *x, n: 2}]")
+    assert [run.given for run in load(file)] == [{"n": 1, "rate": 0.001}, {"n": 2, "rate": 0.001}]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("grid: [1", "is no YAML"),
+        ("notebook: nb.ipynb\nnotebook: nb.ipynb", "'notebook' stands twice"),
+        ("grid: {n: 1, n: 2}", "'n' stands twice"),
+        ("grid: {n: " + "9" * 5000 + "}", "is no YAML"),
+        ("grid: &a {n: *a}", "A value holds itself"),
+        ("!!python/object:os.system {}", "is no YAML"),
+        ("[" * 3000, "is no YAML"),
+        ("{[1]: 2}", "is no YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path, text, message):
+    (tmp_path / "s.yaml").write_text(text)
+    assert message in " ".join(mistakes(tmp_path / "s.yaml"))

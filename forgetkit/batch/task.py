@@ -1,0 +1,132 @@
+"""What a sweep runs: a notebook or a function, its parameters with their types, and a hash of its code.
+
+A type comes from the annotation, else from the default: `seed = 0` takes whole numbers, `lr = 1e-3` any number,
+`mode: Literal["a", "b"] = "a"` one of two words. A default of `None`, or one that is computed, takes anything, and so
+does a type that YAML cannot give.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import inspect
+import json
+import os
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+
+from forgetkit.batch.notebook import assignments
+from forgetkit.batch.record import RUN, code_of_task, fingerprint
+
+MISSING = object()
+NAMES = {**vars(builtins), **vars(typing), "typing": typing}  # what an annotation may say
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What may be given from outside.
+
+    default: a value, the source of a default that is computed, or MISSING
+    uses:    names that a computed default reads
+    """
+
+    name: str
+    default: Any = MISSING
+    type: Any = Any
+    uses: frozenset[str] = frozenset()
+
+    def value(self, given: Any) -> Any:
+        """The value to use for what was given in YAML; raises ValueError for a wrong one."""
+        try:
+            if self._adapter is None:
+                return given
+            return to_jsonable_python(self._adapter.validate_json(json.dumps(given), strict=True))
+        except (TypeError, ValueError):  # pydantic's, too
+            pass
+        if typing.get_origin(self.type) is typing.Literal:
+            raise ValueError(f"{self.name}={given!r}: choose one of {', '.join(map(str, typing.get_args(self.type)))}.")
+        example = "" if self.default in (MISSING, None) else f", such as {self.default!r}"
+        raise ValueError(f"{self.name}={given!r}: wanted is {inspect.formatannotation(self.type)}{example}.")
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter | None:
+        try:
+            return TypeAdapter(self.type)
+        except Exception:  # no type that YAML could give
+            return None
+
+
+def _type(annotation: Any, default: Any) -> Any:
+    """The type that an annotation means, which may be its source; without one, that of the default."""
+    if annotation is None:
+        return type(default) if type(default) in (int, float, str, bool, list, tuple, dict) else Any
+    for _ in range(2):  # a string may be quoted once more
+        try:
+            annotation = eval(annotation, dict(NAMES)) if isinstance(annotation, str) else annotation
+        except Exception:  # a name of the notebook's own
+            return Any
+    return type(None) if annotation is None else annotation
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is run: a notebook (absolute path) or a function ("package.module:name"); `source`: hash of its code now."""
+
+    name: str
+    notebook: str | None
+    function: str | None
+    parameters: dict[str, Parameter]
+    source: str
+
+
+def parameters_of(path: str | Path) -> dict[str, Parameter]:
+    """The parameters in a notebook's `parameters` cell; raises ValueError where it has none."""
+    found = {}
+    for name, annotation, default in assignments(path):
+        value, uses, annotation = MISSING, frozenset(), annotation and ast.unparse(annotation)
+        try:
+            if default is not None:
+                json.dumps(value := ast.literal_eval(default))
+        except (ValueError, TypeError, MemoryError, RecursionError):
+            value, annotation = ast.unparse(default), annotation or "Any"
+            uses = frozenset(node.id for node in ast.walk(default) if isinstance(node, ast.Name))
+        found[name] = Parameter(name, value, _type(annotation, value), uses)
+    return found
+
+
+def parameters_of_function(function: Callable) -> dict[str, Parameter]:
+    """The parameters of a function that can be given by name."""
+    found = {}
+    for name, p in inspect.signature(function).parameters.items():
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY):
+            default, annotation = (MISSING if v is p.empty else v for v in (p.default, p.annotation))
+            found[name] = Parameter(name, default, _type(None if annotation is MISSING else annotation, default))
+    return found
+
+
+def task_of(folder: Path, notebook: str | None, function: str | None) -> Task:
+    """Raises ValueError where there is no such notebook or function, or one of its parameters cannot be in a table."""
+    if notebook is not None:
+        path = Path(os.path.abspath(folder / notebook))
+        if not path.is_file():
+            raise ValueError(f"There is no notebook {path}.")
+        name, parameters = os.fsencode(path.stem).decode(errors="replace"), parameters_of(path)
+        code, home, notebook = *code_of_task(str(path), None), str(path)
+    else:
+        module, _, attribute = (name := function).partition(":")
+        try:
+            parameters = parameters_of_function(getattr(importlib.import_module(module), attribute))
+            code, home = code_of_task(None, function)
+        except (Exception, SystemExit) as error:  # whatever the module raises
+            raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
+    if taken := sorted(set(RUN) & set(parameters)):
+        raise ValueError(f"{name} has a parameter called {taken[0]}, which is a column of every table: rename it.")
+    return Task(name, notebook, function, parameters, fingerprint(code, home))

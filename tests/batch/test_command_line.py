@@ -1,0 +1,65 @@
+"""`forgetkit COMMAND`: fast, and wrong words are told before anything starts."""
+
+import subprocess
+import sys
+
+import pytest
+
+from forgetkit import __main__ as cli
+from forgetkit.data.images import DataError
+
+
+def call(capsys, *arguments: str) -> tuple[int, str]:
+    """Exit status, and what was said."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(arguments))
+    said = capsys.readouterr()
+    return ended.value.code, said.out + said.err
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    monkeypatch.setattr("forgetkit.data.sets.load_parts", lambda _: pytest.fail("data were fetched"))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["run", "--target", "unicorn"], "No family has a member 'unicorn'. Choose one of: bird, cat"),
+        (["run", "--recipe", "papre"], "'papre'"),
+        (["run", "--seed", "x"], "'x' is not a valid integer"),
+        (["run", "--out", str(cli.NOTEBOOKS)], "holds the notebooks themselves"),
+        (["notebooks", "77"], "No notebook in"),
+        (["bacth"], "Did you mean 'batch'?"),
+        (["batch", "no.yaml"], "Missing option '--out'"),
+        (["batch", "no.yaml", "--out", "x", "--workers", "0"], "0 is not in the range"),
+        (["batch", "no.yaml", "--out", "x"], "There is no file no.yaml."),
+        (["summary", "nowhere"], "nowhere is no sweep's folder"),
+    ],
+)
+def test_a_wrong_word_starts_nothing(capsys, no_data, arguments, message):
+    code, said = call(capsys, *arguments)
+    assert code == 2 and message in said and "Traceback" not in said
+
+
+def test_data_errors_end_in_one_sentence(monkeypatch, capsys):
+    def broken(_):
+        raise DataError("cifar10: no network.")
+
+    monkeypatch.setattr("forgetkit.data.sets.load_parts", broken)
+    assert call(capsys, "fetch") == (1, "forgetkit: cifar10: no network.\n")
+
+
+@pytest.mark.parametrize("command", ["", *cli.forgetkit.commands])
+def test_each_command_has_help(capsys, command):
+    code, said = call(capsys, *command.split(), "--help")
+    assert code == 0 and said.startswith(f"Usage: forgetkit {command}")
+    assert "..." not in said.replace("]...", ""), "a sentence is cut"
+
+
+def test_the_older_spelling_works_and_help_needs_no_torch():
+    code = "import sys, forgetkit.__main__; print([m for m in ('torch', 'pandas', 'papermill') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    for arguments, command in ((["summary", "--help"], "summary"), (["--help"], "batch")):
+        done = subprocess.run([sys.executable, "-m", "forgetkit.batch", *arguments], capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith(f"Usage: forgetkit {command}")

@@ -1,0 +1,282 @@
+"""Sweeps are run and resumed, and what ran is what is recorded."""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sweep_tools import WORK, finished, spec, start, sweep, until, write_notebook
+
+from forgetkit.batch import record
+from forgetkit.batch import run as batch
+from forgetkit.batch import table as results
+from forgetkit.batch.spec import SweepError
+
+TABLE = "open(out + '/table.csv', 'w').write(f'score\\n{a * 7}\\n');"
+
+
+def calls() -> Counter:
+    return Counter(Path("calls.txt").read_text().split("\n")[:-1]) if Path("calls.txt").exists() else Counter()
+
+
+def result_of(name: str, folder="out") -> dict:
+    return record.read(next(Path(folder).glob(f"{name}-*")))
+
+
+def test_runs_leave_what_was_promised(work):
+    code, said = sweep(spec(grid={"a": [1, 13, 99, 2]}), "--out", "out", "--workers", "2", "--threads", "3")
+    assert code == 1 and "4 to do" in said and "2 done, 2 failed" in said and "an unlucky number" in said
+    folder = next(Path("out").glob("rows_a=2-*"))
+    found = record.read(folder)
+    assert found["parameters"] == {"a": 2, "wait": 0.0} and found["status"] == "done" and len(found["source"]) == 16
+    assert found["seconds"] >= 0 and found["peak_mb"] > 5 and {"python", "forgetkit", "torch"} <= set(found["versions"])
+    assert {f.name for f in folder.iterdir()} == {"table.csv", "log.txt", "result.json", "note.txt"}
+    assert (folder / "note.txt").read_text() == "3", "threads reach the run"
+    table = pd.read_csv("out/results.csv")
+    assert len(table) == 6 and table.loc[table["a"] == 2, "score"].tolist() == [20, 40]
+    assert not table["torch"].any() and "table_seconds" in table, "a run imports no torch that does not ask for it"
+    unlucky, killed = result_of("rows_a=13"), result_of("rows_a=99")
+    assert unlucky["error"] == "ValueError: an unlucky number" and "in rows" in unlucky["traceback"]
+    assert "SIGKILL (was there enough memory?)" in killed["error"] and calls() == {"1": 1, "2": 1}
+
+    before = finished()
+    assert batch.run("s.yaml", "out") == {"done": 2, "failed": 2} and finished() == before, "nothing ran again"
+    assert batch.run("s.yaml", "out", retry_failed=True) == {"done": 2, "failed": 2}
+    again = {name for name, ended in finished().items() if before[name] != ended}
+    assert again == {name for name in before if "13" in name or "99" in name} and calls() == {"1": 1, "2": 1}
+
+
+def test_a_mistake_starts_nothing(work):
+    code, said = sweep(spec(grid={"a": [1], "wate": [0], "wait": ["long"]}), "--out", "out")
+    assert code == 2 and "Is it 'wait'?" in said and "wait='long'" in said and "Traceback" not in said
+    assert not Path("out").exists()
+
+
+def test_other_code_is_not_mixed_in_silence(work):
+    (work / "helper.py").write_text("FACTOR = 1\n")
+    Path("work.py").write_text(f"import helper\n{WORK}")
+    assert batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out") == {"done": 2}
+    before, more = finished(), {"function": "work:rows", "grid": {"a": [1, 2, 3]}}
+    for changed, source in (
+        ("work.py", f"import helper\n{WORK.replace('0 * a', '00 * a')}"),
+        ("helper.py", "FACTOR = 2"),
+    ):
+        kept = Path(changed).read_text()
+        Path(changed).write_text(source)
+        with pytest.raises(SweepError, match=r"code has changed .* \(2 of work:rows\): .*--changed"):
+            batch.run(more, "out")
+        Path(changed).write_text(kept)
+    Path("work.py").write_text(f"import helper\n{WORK.replace('0 * a', '00 * a')}")
+    assert batch.run(more, "out", changed="keep")["done"] == 3 and before.items() <= finished().items()
+    assert sorted(results.gather("out")["score"]) == [10, 20, 20, 40, 300, 600]
+    batch.run(more, "out", changed="rerun")
+    assert sorted(results.gather("out")["score"]) == [100, 200, 200, 300, 400, 600]
+
+
+def test_the_fingerprint_follows_imports_beside_the_code_and_into_the_package(tmp_path):
+    (tmp_path / "one.py").write_text("from two.deep import x\n")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/deep.py").write_text("x = 1\n")
+    (tmp_path / "other.py").write_text("x = 1\n")
+    (tmp_path / "one").mkdir()  # data beside a module of that name
+    code = "%matplotlib inline\nimport os, one as o; import numpy as np"
+    was = record.fingerprint(code, tmp_path)
+    (tmp_path / "other.py").write_text("x = 2\n")
+    assert record.fingerprint(code, tmp_path) == was, "not imported"
+    (tmp_path / "two/deep.py").write_text("x = 2\n")
+    assert record.fingerprint(code, tmp_path) != was
+    assert record.fingerprint("import forgetkit.data", tmp_path) != record.fingerprint(
+        "import forgotkit.data", tmp_path
+    )
+
+
+def test_what_is_half_written_is_not_taken_for_whole(work):
+    batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out")
+    one, two = sorted(Path("out").glob("rows*"))
+    whole = (one / "result.json").read_text()
+    (one / "result.json").rename(one / "result.json.part")
+    (two / "result.json").write_text(whole[:100])
+    (one / "table.csv").write_text("left,over\n")
+    assert results.gather("out")["status"].tolist() == ["damaged"]
+    assert batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out") == {"done": 2}
+    assert calls() == {"1": 2, "2": 2} and "left" not in results.gather("out")
+
+
+def test_a_folder_that_is_no_sweeps_is_left_alone(work, capsys):
+    Path("mine").mkdir()
+    Path("mine/results.csv").write_text("my,own\n1,2\n")
+    for folder in ("mine", "work.py", "/proc/none"):
+        with pytest.raises(SweepError, match="no sweep|cannot be the sweep's folder"):
+            batch.run({"function": "work:rows", "grid": {"a": 1}}, folder)
+        with pytest.raises(ValueError, match="no sweep's folder"):
+            results.gather(folder, write=True)
+    assert [f.read_text() for f in Path("mine").iterdir()] == ["my,own\n1,2\n"]
+
+
+@pytest.mark.parametrize("pool", [concurrent.futures.ThreadPoolExecutor, concurrent.futures.ProcessPoolExecutor])
+def test_anything_with_the_executor_interface_runs_it(work, pool):
+    with pool(2) as executor:
+        assert batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out", executor) == {"done": 2}
+    assert len(results.gather("out")) == 4
+
+
+def test_an_engine_that_breaks_is_told_and_nothing_is_recorded(work, monkeypatch, capsys):
+    monkeypatch.setattr(batch, "perform", lambda _: 1 / 0)  # as when a cluster is gone
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        assert batch.run({"function": "work:rows", "grid": {"a": [1]}}, "out", executor) == {"lost": 1}
+        executor.shutdown()
+        assert batch.run({"function": "work:rows", "grid": {"a": [1]}}, "out", executor) == {"lost": 1}
+    said = capsys.readouterr().out
+    assert "ZeroDivisionError" in said and "cannot schedule new futures" in said and not finished()
+
+
+def test_each_worker_has_a_gpu_of_its_own(work, monkeypatch):
+    code = (
+        "import os, time\ndef card(a):\n    time.sleep(1)\n    return [{'card': os.environ['CUDA_VISIBLE_DEVICES']}]\n"
+    )
+    Path("cards.py").write_text(code)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert batch.gpus() == ["4", "7"]
+    batch.run({"function": "cards:card", "grid": {"a": [1, 2]}}, "out", workers=2)
+    assert set(results.gather("out")["card"]) == {4, 7}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert batch.gpus() == [] and batch.default_workers(1) == 1
+
+
+def test_a_run_may_take_only_so_long_and_a_silent_one_is_no_success(work, capsys):
+    assert batch.run({"function": "work:rows", "grid": {"a": 1, "wait": 60}, "timeout": 2.5}, "late") == {"failed": 1}
+    assert result_of("rows", "late")["error"] == "The run took longer than 2.5 s (`timeout`)."
+    assert batch.run({"function": "work:quiet", "grid": {"a": [0, 1]}}, "out") == {"done": 1, "failed": 1}
+    assert result_of("quiet_a=1")["error"] == "SystemExit: 0" and "left no rows in a table" in capsys.readouterr().out
+    assert results.gather("out")["error"].tolist() == ["no table.csv", "SystemExit: 0"]
+
+
+def test_any_locale_will_do(work):
+    write_notebook(work / "größe.ipynb", TABLE, parameters="a = 'ä'\nout = '.'")
+    Path("s.yaml").write_text("function: names:rows\ngrid: {name: [größe, 大きさ]}\n", encoding="utf-8")
+    Path("names.py").write_text("def rows(name):\n    print(name)\n    return [{'Größe': 1}]\n", encoding="utf-8")
+    plain = {**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONIOENCODING": ""}
+    code, said = sweep("s.yaml", "--out", "out", env=plain)
+    assert code == 0 and "2 done" in said, said
+    code, said = sweep("wrong.yaml", "--out", "größe", env=plain)
+    assert code == 2 and "There is no file" in said
+    table = pd.read_csv("out/results.csv", encoding="utf-8")
+    assert set(table["name"]) == {"größe", "大きさ"} and "Größe" in table
+    command = [sys.executable, "-m", "forgetkit", "summary", "out", "--no-figures"]
+    done = subprocess.run(command, env=plain, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0 and "1.0" in done.stdout and "größe" in done.stdout, done.stderr
+
+
+def test_a_full_disk_ends_in_a_sentence(work, monkeypatch, capsys):
+    from click.testing import CliRunner
+
+    from forgetkit.__main__ import forgetkit
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("forgetkit.batch.table.gather", full)
+    done = CliRunner().invoke(forgetkit, ["batch", spec(grid={"a": 1}), "--out", "out"])
+    assert done.exit_code == 1 and "No space left" in done.output and "goes on from here" in done.output
+    assert len(finished()) == 1
+
+
+@pytest.mark.slow
+def test_two_sweeps_into_one_folder_share_the_work(work):
+    spec(grid={"a": list(range(6)), "wait": 0.2})
+    spec("other.yaml", list=[{"a": a, "wait": 0.2} for a in range(5, -1, -1)])
+    both = [start(file, "--out", "out", "--workers", "2") for file in ("s.yaml", "other.yaml")]
+    said = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert calls() == {f"{a}": 1 for a in range(6)}, "each set exactly once"
+    assert len(results.gather("out")) == 12 and all("6 done" in s for s in said)
+
+
+# --------------------------------------------------------------------------------------------------
+# Notebooks
+
+
+@pytest.fixture(scope="module")
+def notebooks(tmp_path_factory):
+    """A sweep of notebooks that each do something unusual, from another folder, with a TMPDIR too long for sockets."""
+    folder = tmp_path_factory.mktemp("sweep")
+    words = "import sys, warnings\nprint('precision ' + 'lost', file=sys.stderr)\nwarnings.warn('diver' + 'ged')"
+    bar = "print('50%|#####     | 1/2 [00:01<00:01]', file=sys.stderr)\nsys.stdout.write('x' * (a == 0))"
+    daemon = "import subprocess; subprocess.Popen(['sleep', '4321'], start_new_session=True).pid"
+    pid = f"open(out + '/pid', 'w').write(str({daemon.split('; ')[1]}));"
+    write_notebook(folder / "fine.ipynb", words, bar, "import beside", TABLE)
+    write_notebook(folder / "fails.ipynb", "assert a > 3, 'too small'")
+    write_notebook(folder / "leaves.ipynb", "import sys; sys.exit(0)", TABLE)
+    write_notebook(folder / "stays.ipynb", daemon, pid, TABLE)
+    write_notebook(folder / "slow {x}.ipynb", "while True: pass")
+    write_notebook(folder / "bare.ipynb", "from pathlib import Path; Path('here').touch()")
+    (folder / "beside.py").write_text("x = 1\n")
+    names = [f"{path.name}" for path in sorted(folder.glob("*.ipynb"))]
+    import yaml
+
+    (folder / "s.yaml").write_text(yaml.safe_dump({"notebook": names, "timeout": {"cell": 3}}))
+    temp = folder / ("x" * 90)
+    temp.mkdir()
+    (folder / "elsewhere").mkdir()
+    settings = {"cwd": folder / "elsewhere", "env": {**os.environ, "TMPDIR": str(temp)}}
+    code, said = sweep("../s.yaml", "--out", "../out", "--workers", "2", **settings)
+    assert code == 1, said
+    return folder, said
+
+
+@pytest.mark.slow
+def test_a_notebook_is_kept_executed_and_a_failing_cell_is_named(notebooks):
+    folder, said = notebooks
+    assert "3 done, 3 failed" in said and "AssertionError: too small" in said and "1 of the runs that are done" in said
+    table = results.gather(folder / "out").set_index("task")
+    assert table.loc["fine", "score"] == 7 and table.loc["fine", "peak_mb"] > 50
+    assert table.loc["bare", "error"] == "no table.csv" and (folder / "here").exists(), "it runs beside its notebook"
+    failure = result_of("fails", folder / "out")
+    assert failure["cell"] == 3 and "a > 3" in failure["code"] and "AssertionError" in failure["traceback"]
+    assert "\x1b" not in failure["traceback"]
+
+
+@pytest.mark.slow
+def test_what_a_notebook_says_is_kept_and_progress_bars_are_not(notebooks):
+    run = next((notebooks[0] / "out").glob("fine-*"))
+    log, kept = (run / "log.txt").read_text(), (run / "fine.ipynb").read_text()
+    assert all(word in text for word in ("precision lost", "diverged") for text in (log, kept)) and "50%" not in kept
+
+
+@pytest.mark.slow
+def test_a_notebook_that_exits_or_takes_too_long_is_not_done(notebooks):
+    table = results.gather(notebooks[0] / "out").set_index("task")
+    assert "SystemExit: the notebook ended itself" in table.loc["leaves", "error"]
+    late = result_of("slow_x", notebooks[0] / "out")
+    assert "CellTimeoutError" in late["error"] and "while True" in late["code"]
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_run(notebooks):
+    folder, _ = notebooks
+    pid = int(next((folder / "out").glob("stays-*/pid")).read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not [*Path("/tmp").glob("kernel-*")] or all(
+        os.path.exists(f"/proc/{f.name.split('-')[1]}") for f in Path("/tmp").glob("kernel-*")
+    )
+    assert not [*folder.glob("x*/kernel-*")]
+
+
+@pytest.mark.slow
+def test_edited_in_the_middle_each_run_says_what_it_ran(work):
+    write_notebook(work / "nb.ipynb", f"import time; time.sleep(2)\n{TABLE}")
+    Path("s.yaml").write_text("notebook: nb.ipynb\ngrid: {a: [1, 2]}\n")
+    process = start("s.yaml", "--out", "out", "--workers", "1")
+    until(lambda: len(finished()) == 1, 60, "the first run")
+    write_notebook(work / "nb.ipynb", f"import time; time.sleep(2)\n{TABLE.replace('7', '70')}")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "ran other code than the sweep began with" in said
+    table = results.gather("out").set_index("a")
+    assert table["score"].to_dict() == {1: 7, 2: 140} and table["source"].nunique() == 2
+    code, said = sweep("s.yaml", "--out", "out")
+    assert code == 2 and "code has changed" in said and "1 of nb" in said

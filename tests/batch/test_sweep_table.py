@@ -1,0 +1,128 @@
+"""The tidy table of a sweep, its summary, its figures and its images: one bad run costs one row."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from forgetkit.__main__ import forgetkit
+from forgetkit.batch import table as results
+
+
+def leave(name: str, table=None, folder="out", **result) -> Path:
+    """A run's folder with a result and, as text or bytes, a table."""
+    run = Path(folder) / f"{name}-{abs(hash(name)) % 16**10:010x}"
+    run.mkdir(parents=True)
+    note = {"task": "rows", "status": "done", "seconds": 2.0, "peak_mb": 90, "commit": "c", "source": "s", "ended": 1}
+    (run / "result.json").write_text(json.dumps({**note, "parameters": {}, **result}))
+    if table is not None:
+        (run / "table.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    return run
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch):
+    """Six runs; one has failed."""
+    monkeypatch.chdir(tmp_path)
+    for a, seed in [(1, 0), (1, 1), (1, 2), ("x", 0), ("x", 1), ("x", 2)]:
+        bad = {"status": "failed", "error": "E: e"} if (a, seed) == ("x", 2) else {}
+        parameters = {"a": a, "seed": seed, "pair": [1, 2]}
+        leave(f"rows-{a}{seed}", f"a,score\n5,{10 * seed + (a == 1)}\n", parameters=parameters, commit=f"c{a}", **bad)
+    return Path("out")
+
+
+def call(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(forgetkit, arguments)
+    return done.exit_code, done.output + str(done.exception or "")
+
+
+def test_the_table_is_tidy_and_both_files_hold_it(swept):
+    table = results.gather(swept, write=True)
+    wanted = ["run", "task", "a", "seed", "pair", "table_a", "score", "status", "error", "seconds", "peak_mb", "commit"]
+    assert list(table) == [*wanted, "source"], "a column of the same name as a parameter is told apart"
+    assert set(table["a"]) == {"1", "x"} and set(table["pair"]) == {"[1, 2]"}
+    failed = table[table["status"] == "failed"]
+    assert len(table) == 6 and failed["error"].tolist() == ["E: e"] and failed["score"].isna().all()
+    for kept in (pd.read_csv(swept / "results.csv"), pd.read_parquet(swept / "results.parquet")):
+        assert list(kept) == list(table) and ((kept == table) | (kept.isna() & table.isna())).all(axis=None)
+    assert not list(swept.glob(".*.csv"))
+
+
+def test_the_summary_is_mean_and_spread(swept):
+    table = results.gather(swept)
+    by, values = results.columns(table)
+    assert by == ["a"] and values == ["table_a", "score"]
+    summary = results.summarise(table, by, ["score"])
+    assert summary["score"].to_dict() == {"1": "11.0 ± 10.0", "x": "5.0 ± 7.1"}
+    assert summary["n"].to_dict() == {"1": 3, "x": 2}
+    code, said = call("summary", str(swept), "--values", "score", "--by", "a,seed")
+    assert code == 0 and "6 runs: 5 done, 1 failed" in said and "2 states of the code: c1, cx" in said
+    assert (swept / "figures/score.png").stat().st_size > 5000
+    for wrong, message in ((["--by", "b"], "no column 'b'"), (["--values", "a"], "no column of numbers")):
+        assert message in call("summary", str(swept), *wrong)[1]
+
+
+BAD = {
+    "ragged": (b"x,y\n1,2\n1,2,3\n", {}, "line 3 has 3 values, the header 2"),
+    "longer": (b"x,y\n1,2,3\n1,2,3\n", {}, "line 2 has 3 values"),
+    "empty": (b"", {}, "it is empty"),
+    "latin": ("größe\n1\n".encode("latin-1"), {}, "can't decode"),
+    "odd": (b'x\n"1\n', {}, None),
+    "nul": (b"x\n\0\n", {}, None),
+    "twice": (b"x,x\n1,2\n", {}, "two columns are called 'x'"),
+    "rows": (b"x,y\n", {}, "no rows"),
+    "none": (None, {}, "no table.csv"),
+    "old": (b"score\n1\n", {"source": None, "commit": None, "seconds": "long"}, None),
+    "status": (b"score\n1\n", {"status": "fine"}, "neither done nor failed"),
+    "parameters": (b"score\n1\n", {"parameters": [1]}, "no parameters"),
+    "huge": (f"score,table_a\n1,{10**30}\n".encode(), {"parameters": {"a": 10**40, "status": 3}}, None),
+    "surrogate": (b"score\n1\n", {"parameters": {"a\ud800": "b\ud800"}}, None),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_bad_run_costs_one_row(swept, name):
+    table, result, wanted = BAD[name]
+    run = leave(f"bad-{name}", table, **result)
+    found = results.gather(swept, write=True)
+    row = found[found["run"] == run.name]
+    assert len(found) == 7 and len(row) == 1 and found["score"].notna().sum() >= 5
+    assert wanted is None or wanted in row["error"].item()
+    assert len(pd.read_csv(swept / "results.csv")) == len(pd.read_parquet(swept / "results.parquet")) == 7
+    code, said = call("summary", str(swept), "--no-figures")
+    assert code == 0 and "11.0 ± 10.0" in said.replace("10.8 ± 9.0", "11.0 ± 10.0"), said
+
+
+def test_tables_and_results_that_are_folders(swept):
+    leave("folder").joinpath("table.csv").mkdir()
+    (swept / "result-0123456789/result.json").mkdir(parents=True)
+    (swept / "mine-notes.txt").write_text("no run")
+    (swept / "file-0123456789").write_text("nor this")
+    found = results.gather(swept, write=True)
+    assert len(found) == 8 and found["status"].value_counts()["damaged"] == 2
+
+
+def test_images_are_summed_up(swept):
+    rows = pd.DataFrame({"image": [0, 1, 2], "label": "cat", "subgroup": "target", "before": ["cat", "cat", "dog"],
+                         "after": ["dog", "dog", "cat"], "similarity": 0.2})  # fmt: skip
+    runs = sorted(swept.glob("rows-*"))
+    rows.to_parquet(runs[0] / results.IMAGES)
+    rows.drop(columns="label").to_parquet(runs[1] / results.IMAGES)
+    (runs[2] / results.IMAGES).write_bytes(b"none")
+    found, faults = results.predictions(swept)
+    assert len(found) == 3 and {"run", "a", "seed"} <= set(found) and len(faults) == 2
+    summed = results.changes(found, ["a"]).reset_index().iloc[0]
+    assert summed[["before", "after"]].round(1).tolist() == [66.7, 33.3] and summed["most"] == "dog"
+    code, said = call("summary", str(swept), "--images")
+    assert code == 0 and "66.7" in said and "no column label" in said
+    assert results.predictions(swept / "none")[0].empty
+
+
+def test_the_fuzz_ends_without_a_traceback(tmp_path):
+    command = [sys.executable, "-m", "forgetkit.lab.fuzz", "--specs", "40", "--folders", "40", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and "40 specs" in done.stdout, done.stdout + done.stderr
