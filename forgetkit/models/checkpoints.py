@@ -1,9 +1,9 @@
-"""Checkpoint files: their tensors under open_clip's names, and what a file gives away about its model.
+"""Checkpoint files: their tensors under open_clip's names in float32, and what a file tells about its model.
 
-Read are state dicts (`.pt`, `.bin`, `.pth`), open_clip's training checkpoints, `.safetensors`, and the TorchScript
+Read are state dicts (`.pt`, `.bin`, `.pth`), training checkpoints that hold one, `.safetensors`, and the TorchScript
 archives of OpenAI's original release. Shapes tell the architecture. They do not tell the activation: OpenAI's models,
-and some of open_clip's, were trained with QuickGELU, x * sigmoid(1.702 x), the others with GELU, and the wrong one
-loads without a word and embeds texts wrongly. So whatever else a file says about it is read, too.
+and some of open_clip's, were trained with QuickGELU, x * sigmoid(1.702 x), the others with GELU. The wrong one loads
+without a warning and embeds texts wrongly, so everything else that tells the activation is read, too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import pickle
+import re
 import warnings
 import zipfile
 from dataclasses import dataclass, field
@@ -26,108 +27,130 @@ from safetensors.torch import load_file
 from forgetkit.models.clip import ModelError, reason_of
 
 log = logging.getLogger(__name__)
-OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")  # numbers that OpenAI keeps among the weights
-BY_NAME = "its name says so"  # where nothing else does; too weak to contradict anything
-PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
-PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
+NESTS = ("state_dict", "model_state_dict", "model", "ema", "module")  # where training programs put a state dict
+# In names: DistributedDataParallel's and torch.compile's wrappers anywhere, modules that hold a CLIP in front.
+PREFIXES = re.compile(r"^((module|_orig_mod|model|clip)\.)+|(?<=\.)(module|_orig_mod)\.")
+OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}  # numbers that OpenAI keeps among the weights
+NO_WEIGHTS = OPENAI_KEYS | {"attn_mask", "n_averaged"}
+BY_NAME = "its name says so"  # the weakest evidence: it contradicts nothing
+CONFIG = "open_clip_config.json"
+SHAPE = (
+    "image width", "image layers", "patch size", "image size", "embed_dim",
+    "text width", "text layers", "context length", "vocabulary",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """What a file holds.
 
-    state:      {open_clip's name: tensor}
-    quick_gelu: trained with QuickGELU? None where the file does not say
+    state:      {open_clip's name: tensor}, floating ones in float32
+    changed:    open_clip cannot load the file itself: names or types differ from `state`
+    sha256:     of the file
+    quick_gelu: trained with QuickGELU? None where nothing tells
     evidence:   how that is known
     preprocess: of mean, std, interpolation, resize_mode, what is known
-    changed:    the file itself is not what open_clip could load
     """
 
     state: dict[str, torch.Tensor]
+    changed: bool
+    sha256: str
     quick_gelu: bool | None = None
     evidence: str = ""
     preprocess: dict = field(default_factory=dict)
-    changed: bool = False
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
-    """Read a file; raises ModelError where it is truncated, no checkpoint, or more than one should execute."""
-    if zipfile.is_zipfile(file) and (code := _torchscript_code(file)) is not None:
-        return _from_torchscript(file, code)
+    """Read a file; raises ModelError where it is truncated, no CLIP's checkpoint, or needs code to be executed."""
     try:
-        found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+        with file.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        code, found = _torchscript(file) if zipfile.is_zipfile(file) else ("", None)
+        if found is None:
+            found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # safetensors, zip, pickle and torch each raise their own
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            what = str(error).partition("GLOBAL ")[2].split()[0]
             raise ModelError(
-                f"{file} holds more than tensors (a pickled object), and is not executed here: where it was made, save "
-                "its weights alone, torch.save(model.state_dict(), file)."
+                f"{file} holds more than tensors ({what}), and pickled objects are not executed here: where it was "
+                "made, save its weights alone, torch.save(model.state_dict(), file)."
             ) from error
         raise ModelError(f"{file} is truncated or no checkpoint ({reason_of(error, 120)}): fetch it again.") from error
-    inner = found.get("state_dict", found) if isinstance(found, dict) else {}
-    state = {_plain(name): t for name, t in inner.items() if isinstance(t, torch.Tensor)}
-    own = [name for name in OPENAI_KEYS if state.pop(name, None) is not None]
-    if not any(name.startswith("visual.") for name in state):
-        names = ", ".join(list(state)[:3]) or "no tensors"
-        raise ModelError(
-            f"{file} holds no CLIP with an image tower `visual` (but {names}): give a whole CLIP's weights."
-        )
-    changed = list(state) != list(inner)
-    if len(own) == len(OPENAI_KEYS):
-        return Checkpoint(state, True, "it holds the keys of OpenAI's release", changed=changed)
-    return Checkpoint(state, *_known(file), changed=changed)
+    tensors = [(PREFIXES.sub("", name), t) for name, t in _tensors(file, found).items()]
+    state = {name: t.float() if t.is_floating_point() else t for name, t in tensors if name not in NO_WEIGHTS}
+    _check_names(file, [name for name, _ in tensors])
+    changed = bool(code) or [*state] != [*found] or any(t.dtype != state[name].dtype for name, t in tensors)
+    if code:
+        known = True if "1.702" in code else False if "gelu" in code.lower() else None, "its code says so"
+    elif OPENAI_KEYS <= {name for name, _ in tensors}:
+        known = True, "it holds the keys of OpenAI's release"
+    else:
+        known = _known(file, sha256)
+    return Checkpoint(state, changed, sha256, *known)
 
 
-def _plain(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _torchscript_code(file: Path) -> str | None:
-    """The code in a TorchScript archive; None for another zip file, such as `torch.save` writes."""
+def _torchscript(file: Path) -> tuple[str, dict[str, torch.Tensor] | None]:
+    """(code, state dict) of a TorchScript archive, without executing it; none for the zip files of `torch.save`."""
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         if not any(name.endswith("/constants.pkl") for name in names):
-            return None
-        return "\n".join(archive.read(n).decode(errors="replace") for n in names if "/code/" in n and n.endswith(".py"))
+            return "", None
+        parts = [archive.read(n).decode(errors="replace") for n in names if "/code/" in n and n.endswith(".py")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated, and the only reader of such archives
+        module = torch.jit.load(file, map_location="cpu")
+    log.warning("%s is a TorchScript archive, as OpenAI's: its weights are used, its code is not.", file)
+    graph = str(getattr(module, "inlined_graph", ""))  # traced constants stand here only
+    return "\n".join([*parts, graph]), dict(module.state_dict())
 
 
-def _from_torchscript(file: Path, code: str) -> Checkpoint:
-    """The weights of an archive; its code, which is not executed, shows the activation."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # deprecated, and the only reader of such archives
-            module = torch.jit.load(file, map_location="cpu")
-        graph = code + str(getattr(module, "inlined_graph", ""))  # traced constants stand in the graph only
-    except Exception as error:
-        raise ModelError(f"{file} is a TorchScript archive that cannot be read ({reason_of(error, 120)}).") from error
-    left = (*OPENAI_KEYS, "attn_mask")  # a constant that archives made by open_clip hold
-    state = {_plain(name): t.detach().clone() for name, t in module.state_dict().items() if name not in left}
-    quick = True if "1.702" in graph else False if "gelu" in graph.lower() else None
-    log.warning("%s is a TorchScript archive, as OpenAI's: its weights are taken, its code is left.", file)
-    return Checkpoint(state, quick, "its code says so", changed=True)
+def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:
+    """The state dict inside a training checkpoint, however deep."""
+    while isinstance(found, dict) and (inner := [name for name in NESTS if isinstance(found.get(name), dict)]):
+        if len(inner) > 1:
+            log.warning("%s holds %s: %r is loaded.", file, " and ".join(map(repr, inner)), inner[0])
+        found = found[inner[0]]
+    items = found.items() if isinstance(found, dict) else ()
+    return {name: t.detach() for name, t in items if isinstance(name, str) and isinstance(t, torch.Tensor)}
 
 
-def _known(file: Path) -> tuple[bool | None, str, dict]:
-    """(quick_gelu, evidence, preprocess) from what stands beside the weights: a configuration, a hash, a name."""
-    config = file.with_name("open_clip_config.json")
-    if config.exists():
-        found = json.loads(config.read_text())
-        preprocess = {k: v for k, v in found.get("preprocess_cfg", {}).items() if k in PREPROCESS_KEYS}
-        return bool(found.get("model_cfg", {}).get("quick_gelu", False)), f"{config.name} beside it says so", preprocess
-    if file.suffix != ".safetensors":  # nobody publishes the hash of one
-        digest = hashlib.sha256()
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 24):
-                digest.update(block)
-        for known, (model, tag) in published().items():
-            if digest.hexdigest().startswith(known):
-                cfg = get_pretrained_cfg(model, tag)
-                preprocess = {k: cfg[k] for k in PREPROCESS_KEYS if k in cfg}
-                return bool(cfg.get("quick_gelu", False)), f"it is {model!r}, {tag!r}, by its hash", preprocess
-    if any(word in file.name.lower().replace("_", "") for word in ("quickgelu", "openai")):
-        return True, BY_NAME, {}
-    return None, "", {}
+def _check_names(file: Path, names: list[str]) -> None:
+    """Raise ModelError unless these are the names of open_clip's weights of one whole CLIP."""
+    if any(name.startswith(("vision_model.", "text_model.")) for name in names):
+        raise ModelError(
+            f"{file} has the names of Hugging Face's transformers (`vision_model.`, `text_model.`), not open_clip's: "
+            "load the same model by one of open_clip's tags, as in load_clip('ViT-B-32', 'openai'), or as 'hf-hub:...' "
+            f"if its repository has {CONFIG}; weights trained with transformers have to be renamed first."
+        )
+    if not any(name.startswith("visual.") for name in names):
+        found = ", ".join(names[:3]) or "no tensors"
+        raise ModelError(
+            f"{file} holds no CLIP with an image tower `visual` (but {found}): give a whole CLIP's weights."
+        )
+    if len({*names}) < len(names):
+        raise ModelError(f"{file} holds the weights of several models: save those of one of them alone.")
+
+
+def _known(file: Path, sha256: str) -> tuple[bool | None, str, dict]:
+    """(quick_gelu, evidence, preprocess) by a configuration beside the file, its hash, or its name."""
+    if (config := file.with_name(CONFIG)).exists():
+        try:
+            found = json.loads(config.read_text(encoding="utf-8"))
+            quick, preprocess = found["model_cfg"].get("quick_gelu", False), found.get("preprocess_cfg", {})
+            return bool(quick), f"{CONFIG} beside it says so", preprocessing(preprocess)
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ModelError(f"{config} is no configuration of open_clip's ({reason_of(error, 120)}).") from error
+    for beginning, (model, tag) in published().items():
+        if sha256.startswith(beginning):
+            cfg = get_pretrained_cfg(model, tag)
+            return bool(cfg.get("quick_gelu")), f"it is {model!r}, {tag!r}, by its hash", preprocessing(cfg)
+    named = any(word in file.name.lower().replace("_", "") for word in ("quickgelu", "openai"))
+    return (True, BY_NAME, {}) if named else (None, "", {})
+
+
+def preprocessing(cfg: dict) -> dict:
+    """Of a configuration, what tells how images are prepared; their size is the model's."""
+    return {k: cfg[k] for k in ("mean", "std", "interpolation", "resize_mode") if k in cfg}
 
 
 def published() -> dict[str, tuple[str, str]]:
@@ -141,79 +164,59 @@ def published() -> dict[str, tuple[str, str]]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# Architecture
+def check_finite(what: str, state: dict[str, torch.Tensor]) -> None:
+    """Raise ModelError where weights are NaN or infinite."""
+    wrong = {name: n for name, t in state.items() if t.is_floating_point() and (n := int((~t.isfinite()).sum()))}
+    if wrong:
+        raise ModelError(
+            f"{what} holds weights that are NaN or infinite: {sum(wrong.values())} in {len(wrong)} of {len(state)} "
+            f"tensors, the first of them {next(iter(wrong))!r}. Take an earlier checkpoint, or fetch the file again."
+        )
 
 
 def shape_of(state: dict[str, torch.Tensor]) -> dict | None:
-    """What the shapes tell of a CLIP of open_clip's own towers, by name; None for other towers (timm, Hugging Face)."""
-    s = {name.removeprefix("text."): t for name, t in state.items()}
+    """What the shapes tell of a CLIP of open_clip's own towers, by `SHAPE`; None for other towers (timm's)."""
+    s = {name.removeprefix("text."): tuple(t.shape) for name, t in state.items()}
 
     def blocks(prefix: str) -> int:
         return len({name.removeprefix(prefix).split(".")[0] for name in s if name.startswith(prefix)})
 
     try:
-        shape = {
-            "embed_dim": s["text_projection"].shape[1],
-            "text width": s["ln_final.weight"].shape[0],
-            "text layers": blocks("transformer.resblocks."),
-            "context length": s["positional_embedding"].shape[0],
-            "vocabulary": s["token_embedding.weight"].shape[0],
-        }
         if "visual.proj" in s:
-            patch, tokens = s["visual.conv1.weight"].shape[-1], s["visual.positional_embedding"].shape[0]
-            image = {
-                "image width": s["visual.conv1.weight"].shape[0],
-                "image layers": blocks("visual.transformer.resblocks."),
-                "patch size": patch,
-                "image size": patch * round((tokens - 1) ** 0.5),
-            }
+            (width, _, patch, _), (tokens, _) = s["visual.conv1.weight"], s["visual.positional_embedding"]
+            layers = blocks("visual.transformer.resblocks.")
         else:
-            tokens = s["visual.attnpool.positional_embedding"].shape[0]
-            image = {
-                "image width": s["visual.conv3.weight"].shape[0],
-                "image layers": tuple(blocks(f"visual.layer{i}.") for i in (1, 2, 3, 4)),
-                "patch size": None,
-                "image size": 32 * round((tokens - 1) ** 0.5),
-            }
-    except (KeyError, IndexError):
+            width, patch, tokens = s["visual.conv3.weight"][0], None, s["visual.attnpool.positional_embedding"][0]
+            layers = tuple(blocks(f"visual.layer{i}.") for i in (1, 2, 3, 4))
+        image = width, layers, patch, (patch or 32) * round((tokens - 1) ** 0.5)
+        text = s["ln_final.weight"][0], blocks("transformer.resblocks."), s["positional_embedding"][0]
+        values = (*image, s["text_projection"][1], *text, s["token_embedding.weight"][0])
+    except (KeyError, IndexError, ValueError):
         return None
-    return {**image, **shape}
+    return dict(zip(SHAPE, values, strict=True))
 
 
 def shape_in(config: dict) -> dict | None:
     """The same of a model's configuration; None for towers that are not open_clip's own."""
-    foreign = "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]
-    if foreign or "multimodal_cfg" in config:
+    if "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
         return None
     vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
-    return {
-        "image width": vision.width,
-        "image layers": tuple(vision.layers) if isinstance(vision.layers, list | tuple) else vision.layers,
-        "patch size": vision.patch_size if isinstance(vision.layers, int) else None,
-        "image size": vision.image_size,
-        "embed_dim": config["embed_dim"],
-        "text width": text.width,
-        "text layers": text.layers,
-        "context length": text.context_length,
-        "vocabulary": text.vocab_size,
-    }
+    resnet = isinstance(vision.layers, list | tuple)
+    layers, patch = (tuple(vision.layers), None) if resnet else (vision.layers, vision.patch_size)
+    image = vision.width, layers, patch, vision.image_size
+    values = (*image, config["embed_dim"], text.width, text.layers, text.context_length, text.vocab_size)
+    return dict(zip(SHAPE, values, strict=True))
 
 
 def check_shape(file: Path, state: dict[str, torch.Tensor], name: str, ignore: tuple[str, ...] = ()) -> None:
     """Raise ModelError, naming the models that they fit, unless the weights have the shape of model `name`."""
     found, wanted = shape_of(state), shape_in(open_clip.get_model_config(name))
-    if found is None or wanted is None:
-        return  # open_clip's strict loading will tell
-    wrong = [k for k in wanted if k not in ignore and wanted[k] != found[k]]
-    if not wrong:
-        return
-    fitting = [m for m in open_clip.list_models() if shape_in(open_clip.get_model_config(m)) == found]
-    remedy = (
-        f"They have the shape of {' or '.join(map(repr, fitting))}: load that."
-        if fitting
-        else "No model that open_clip knows has their shape: add its configuration with open_clip.add_model_config."
-    )
-    raise ModelError(
-        f"The weights in {file} are not {name!r}'s: {wrong[0]} {found[wrong[0]]}, not {wanted[wrong[0]]}. {remedy}"
-    )
+    # Of other towers, whose shape is not known here, open_clip's strict loading will tell.
+    wrong = [k for k in wanted if k not in ignore and wanted[k] != found[k]] if found and wanted else []
+    if wrong:
+        fitting = [repr(m) for m in open_clip.list_models() if shape_in(open_clip.get_model_config(m)) == found]
+        other = "No model that open_clip knows has their shape: add its configuration with open_clip.add_model_config."
+        remedy = f"They have the shape of {' or '.join(fitting)}: load that." if fitting else other
+        raise ModelError(
+            f"The weights in {file} are not {name!r}'s: {wrong[0]} {found[wrong[0]]}, not {wanted[wrong[0]]}. {remedy}"
+        )

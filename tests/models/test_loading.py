@@ -13,8 +13,8 @@ import torch
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
-from forgetkit.models import checkpoints
 from forgetkit import load_clip
+from forgetkit.models import checkpoints
 from forgetkit.models.checkpoints import published, shape_in, shape_of
 from forgetkit.models.clip import ModelError
 
@@ -141,21 +141,65 @@ def test_a_contradiction_names_its_remedy(tmp_path):
         load_clip("tiny", pretrained=tmp_path)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_training_checkpoint(prefix, tmp_path):
+def renamed(state: dict, rename) -> dict:
+    return {rename(name): t for name, t in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.model.module.", "clip."])
+@pytest.mark.parametrize("nest", ["state_dict", "model_state_dict", "model", "ema.state_dict", "model.model"])
+def test_training_checkpoint(prefix, nest, tmp_path):
     state = make("tiny").state_dict()
-    torch.save(
-        {"epoch": 3, "name": "run", "optimizer": {}, "state_dict": {prefix + k: v for k, v in state.items()}},
-        tmp_path / "epoch_3.pt",
-    )
+    found = renamed(state, lambda name: prefix + name)
+    for name in reversed(nest.split(".")):
+        found = {"epoch": 3, "name": "run", "optimizer": {"lr": 0.1}, name: found}
+    torch.save(found, tmp_path / "epoch_3.pt")
     clip = load_clip("tiny", tmp_path / "epoch_3.pt", "cpu", quick_gelu=False)
     assert all(torch.equal(v, state[k]) for k, v in clip.model.state_dict().items())
 
 
-def test_half_precision_becomes_float32(tmp_path):
-    save_file({k: v.half().contiguous() for k, v in make("tiny").state_dict().items()}, tmp_path / "half.safetensors")
+@pytest.mark.parametrize("inside", ["visual._orig_mod.", "visual.module."])
+def test_a_tower_that_was_wrapped_by_itself(inside, tmp_path):
+    state = make("tiny").state_dict()
+    wrapped = renamed(state, lambda name: "model." + name.replace("visual.", inside))
+    torch.save({**wrapped, "n_averaged": torch.tensor(3)}, tmp_path / "weights.pt")
+    clip = load_clip("tiny", tmp_path / "weights.pt", "cpu", quick_gelu=False)
+    assert all(torch.equal(v, state[k]) for k, v in clip.model.state_dict().items())
+
+
+def test_one_model_of_several_is_said(tmp_path, caplog):
+    first, second = make("tiny").state_dict(), make("tiny", seed=1).state_dict()
+    torch.save({"model": first, "ema": second}, tmp_path / "both.pt")
+    with caplog.at_level(logging.WARNING):
+        clip = load_clip("tiny", tmp_path / "both.pt", "cpu", quick_gelu=False)
+    assert "holds 'model' and 'ema': 'model' is loaded" in caplog.text
+    assert torch.equal(clip.model.visual.conv1.weight, first["visual.conv1.weight"])
+    torch.save({**first, **renamed(second, lambda name: f"model.{name}")}, tmp_path / "mixed.pt")
+    with pytest.raises(ModelError, match="weights of several models"):
+        load_clip("tiny", tmp_path / "mixed.pt", "cpu", quick_gelu=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_another_precision_becomes_float32(dtype, tmp_path):
+    state = {k: v.to(dtype).contiguous() for k, v in make("tiny").state_dict().items()}
+    save_file(state, tmp_path / "half.safetensors")
     clip = load_clip("tiny", tmp_path / "half.safetensors", "cpu", quick_gelu=False)
     assert {t.dtype for t in clip.model.state_dict().values()} <= {torch.float32, torch.int64}
+
+
+def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_file(make("tiny").state_dict(), tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODELS["tiny"]}))
+    assert load_clip("tiny", "~/open_clip_model.safetensors", "cpu").image_size == 32
+    assert load_clip("local-dir:~", device="cpu").image_size == 32
+
+
+def test_where_the_weights_are_from_is_recorded(tmp_path):
+    torch.save(make("tiny-deep").state_dict(), tmp_path / "mine.pt")
+    source = load_clip("tiny-deep", tmp_path / "mine.pt", "cpu").record["source"]
+    assert source["sha256"] == hashlib.sha256((tmp_path / "mine.pt").read_bytes()).hexdigest()
+    assert (source["model"], source["weights"]) == ("tiny-deep", "mine.pt"), "no path of this machine"
+    assert source["model_cfg"] == MODELS["tiny-deep"]
 
 
 def test_a_tag_switches_quickgelu_on(tmp_path, monkeypatch, offline, recwarn):
@@ -183,7 +227,7 @@ def test_preprocessing_of_a_file_is_that_of_its_models_tags(tmp_path, monkeypatc
 def test_folder_and_hub_bring_their_own_settings(tmp_path, monkeypatch, offline):
     config = {"model_cfg": MODELS["tiny-quickgelu"], "preprocess_cfg": {"interpolation": "bilinear", "std": [1, 1, 1]}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="could not be loaded"):
+    with pytest.raises(ModelError, match="is no folder with open_clip_config.json and weights"):
         load_clip(f"local-dir:{tmp_path}", device="cpu")  # open_clip alone would go on with random weights
     save_file(make("tiny-quickgelu").state_dict(), tmp_path / "open_clip_model.safetensors")
     fetch = lambda _, filename=None, **__: str(tmp_path / (filename or "open_clip_model.safetensors"))
@@ -196,8 +240,26 @@ def test_folder_and_hub_bring_their_own_settings(tmp_path, monkeypatch, offline)
         assert clip.tokenizer(["a cat"]).shape == (1, 8)
     with pytest.raises(ModelError, match="brings its own weights"):
         load_clip(name, pretrained="openai")
-    with pytest.raises(ModelError, match="not found"):
+    with pytest.raises(ModelError, match="nowhere is no folder with open_clip_config.json and weights"):
         load_clip("local-dir:nowhere")
+    (tmp_path / "open_clip_config.json").write_text("{")
+    with pytest.raises(ModelError, match="is no configuration of open_clip's"):
+        load_clip(f"local-dir:{tmp_path}")
+
+
+def test_a_folder_is_read_as_a_file_is(tmp_path):
+    """Prefixes, half precision with another image size, and another model's names, also where the folder names all."""
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODELS["tiny-vit"]}))
+    state = make("tiny-vit").state_dict()
+    torch.save({"model": renamed(state, lambda name: f"module.{name}")}, tmp_path / "model.pth")
+    clip = load_clip(f"local-dir:{tmp_path}", device="cpu")
+    assert all(torch.equal(v, state[k]) for k, v in clip.model.state_dict().items())
+    save_file({k: v.half() for k, v in state.items()}, tmp_path / "open_clip_model.safetensors")
+    assert load_clip(f"local-dir:{tmp_path}", device="cpu", image_size=64).image_shape == (64, 64)
+    (tmp_path / "open_clip_config.json").unlink()
+    save_file({"vision_model.post_layernorm.weight": torch.ones(3)}, tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(ModelError, match="Hugging Face"):
+        load_clip(f"local-dir:{tmp_path}")
 
 
 def test_without_a_network_three_ways_out_at_once(offline):
@@ -220,8 +282,9 @@ def test_a_file_that_openais_own_package_fetched_is_used(offline, tmp_path, monk
     assert activations(load_clip("tiny", pretrained="openai", device="cpu")) == {QuickGELU}
 
 
-def test_another_image_size(tmp_path):
-    torch.save(make("tiny-vit").state_dict(), tmp_path / "vit.pt")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_another_image_size(dtype, tmp_path):
+    torch.save({k: v.to(dtype) for k, v in make("tiny-vit").state_dict().items()}, tmp_path / "vit.pt")
     clip = load_clip("tiny-vit", tmp_path / "vit.pt", "cpu", image_size=64)
     assert clip.image_shape == (64, 64) and clip.embed(np.zeros((2, 20, 30, 3), np.uint8)).shape == (2, 16)
     torch.save(make("tiny-deep").state_dict(), tmp_path / "resnet.pt")
@@ -267,12 +330,36 @@ def test_bad_files_have_their_sentence(tmp_path):
     (tmp_path / "page.pt").write_text("<!DOCTYPE html> 404")
     with pytest.raises(ModelError, match="truncated or no checkpoint"):
         load_clip("tiny", pretrained=tmp_path / "page.pt")
-    torch.save({"model": Whole()}, tmp_path / "object.pt")
-    with pytest.raises(ModelError, match="not executed here"):
-        load_clip("tiny", pretrained=tmp_path / "object.pt")
+    for what in (Whole(), np.float64(0.5)):  # a metric, kept as numpy's number, is refused since torch 2.6
+        torch.save({"model": state, "best": what}, tmp_path / "object.pt")
+        with pytest.raises(
+            ModelError, match=r"more than tensors \(.*(Whole|numpy).*not executed here.*save its weights"
+        ):
+            load_clip("tiny", pretrained=tmp_path / "object.pt")
+    theirs = renamed(
+        state, lambda name: name.replace("visual.", "vision_model.").replace("transformer.", "text_model.")
+    )
+    torch.save(theirs, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="Hugging Face's transformers .*load_clip.'ViT-B-32', 'openai'"):
+        load_clip("tiny", pretrained=tmp_path / "pytorch_model.bin")
+    for found in ({}, {"model": {}}, [state], torch.ones(3)):
+        torch.save(found, tmp_path / "other.pt")
+        with pytest.raises(ModelError, match="but no tensors"):
+            load_clip("tiny", pretrained=tmp_path / "other.pt")
     torch.save({k.removeprefix("visual."): v for k, v in state.items() if "visual" in k}, tmp_path / "tower.pt")
     with pytest.raises(ModelError, match="give a whole CLIP's weights"):
         load_clip("tiny", pretrained=tmp_path / "tower.pt")
     torch.save({k: v for k, v in state.items() if k != "logit_scale"}, tmp_path / "less.pt")
     with pytest.raises(ModelError, match="Missing key"):
         load_clip("tiny", pretrained=tmp_path / "less.pt", quick_gelu=False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_that_are_not_finite_are_refused(value, dtype, tmp_path):
+    state = {k: v.to(dtype) for k, v in make("tiny").state_dict().items()}
+    state["visual.conv1.weight"].view(-1)[0] = value
+    state["visual.layer4.0.conv1.weight"].view(-1)[:2] = value
+    torch.save(state, tmp_path / "diverged.pt")
+    with pytest.raises(ModelError, match=r"NaN or infinite: 3 in 2 of \d+ tensors, the first .*'visual.conv1.weight'"):
+        load_clip("tiny", tmp_path / "diverged.pt", "cpu", quick_gelu=False)

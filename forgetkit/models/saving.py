@@ -1,0 +1,150 @@
+"""Take a model away: a folder that `load_clip`, open_clip and a model hub read, with a card of what was forgotten.
+
+open_clip_model.safetensors   the weights, float32, under open_clip's names
+open_clip_config.json         architecture, activation and preprocessing, as open_clip reads them
+forgetting.json               the forgetting card: name and record, versions
+README.md                     the same for people, as a hub's model card
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from open_clip.transformer import QuickGELU
+from safetensors.torch import save_file
+
+from forgetkit.models.checkpoints import CONFIG
+from forgetkit.models.clip import Clip, ModelError, reason_of
+
+CARD, WEIGHTS = "forgetting.json", "open_clip_model.safetensors"
+
+
+def save(clip: Clip, folder: str | Path, **said) -> Path:
+    """Write the model and its forgetting card to a folder, which is made where there is none; returns the folder.
+
+    said: what the card tells beside the record, which it joins: `subgroup` (target and siblings), `recipe`, `seed` of
+    the sets, `table` (of `evaluate`), `alarms` (a list, empty if all is well), and whatever else JSON can hold.
+    Dataclasses, tables, numpy's and torch's numbers and arrays are converted; numbers that are not finite become null.
+
+    Raises ModelError for a model that `load_clip` did not load, and for a folder that holds another README.md.
+    """
+    folder = Path(folder).expanduser()
+    if folder.is_file() or ((folder / "README.md").exists() and not (folder / CARD).exists()):
+        raise ModelError(f"{folder} holds something else: give a new folder, or one that clip.save has written.")
+    if "source" not in clip.record:
+        raise ModelError("Only a model that load_clip has loaded can be saved, and what the stages made of it.")
+    record = jsonable({**clip.record, **{name: value for name, value in said.items() if value is not None}})
+    config = copy.deepcopy(record["source"]["model_cfg"])
+    config["quick_gelu"] = any(isinstance(module, QuickGELU) for module in clip.model.modules())
+    height, width = clip.image_shape
+    config["vision_cfg"]["image_size"] = height if height == width else [height, width]
+    preprocess = jsonable({k: v for k, v in clip.model.visual.preprocess_cfg.items() if k != "size"})  # the model's own
+    card = {"name": clip.name, "record": record, "versions": versions()}
+    state = {name: t.detach().cpu().contiguous() for name, t in clip.model.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, folder / WEIGHTS, {"format": "pt"})
+    if hasattr(clip.tokenizer, "save_pretrained"):  # open_clip looks for a tokenizer of the hub's in the same folder
+        clip.tokenizer.save_pretrained(folder)
+    texts = {
+        CONFIG: json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2),
+        CARD: json.dumps(card, indent=2, allow_nan=False),
+        "README.md": readme(card, "QuickGELU" if config["quick_gelu"] else "GELU"),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def read_card(folder: Path) -> dict:
+    """{"name": ..., "record": ...} of a saved model; {} for a folder without a card. Raises ModelError if damaged."""
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        return {"name": str(card["name"]), "record": dict(card["record"])}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{folder / CARD} is damaged ({reason_of(error, 120)}): delete it to load without.") from error
+
+
+def versions() -> dict[str, str]:
+    """Those of Python and of the packages that the model depends on."""
+    found = {name: [*metadata.distributions(name=name)] for name in ("torch", "open_clip_torch", "forgetkit")}
+    return {"python": platform.python_version(), **{name: one[0].version for name, one in found.items() if one}}
+
+
+def jsonable(value):
+    """The same in what JSON knows; NaN and infinity are None. Raises TypeError for what has no such form."""
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, np.generic | np.ndarray | torch.Tensor):
+        return jsonable(value.tolist())
+    if isinstance(value, pd.DataFrame):
+        return jsonable(value.to_dict("records"))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): jsonable(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(part) for part in value]
+    if isinstance(value, Path | torch.device | torch.dtype):
+        return str(value)
+    raise TypeError(f"A record cannot hold {value!r} ({type(value).__name__}): give numbers, texts, lists or a table.")
+
+
+def readme(card: dict, activation: str) -> str:
+    """The card in Markdown, with the lines that a hub reads on top."""
+    record, source = card["record"], card["record"]["source"]
+    subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
+    recipe = recipe if isinstance(recipe, dict) else {"name": recipe}
+    target = subgroup.get("target")
+    facts = {
+        "forgotten": target,
+        "siblings, to be kept": ", ".join(subgroup.get("siblings", ())),
+        "source": f"{source['model']}, weights {source['weights'] or 'of its own'}",
+        "SHA-256 of the source weights": source["sha256"],
+        "activation": activation,
+        "recipe": recipe.get("name"),
+        "seed": record.get("seed", recipe.get("forget", {}).get("seed")),
+        "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
+    }
+    parts = [
+        "---\nlibrary_name: open_clip\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n- unlearning\n---",
+        f"# {card['name']}: a CLIP model" + (f" that was made to forget {target!r}" if target else ""),
+        _rows([["", ""], *([name, value] for name, value in facts.items() if value not in (None, ""))]),
+    ]
+    if table := record.get("table"):
+        parts += ["## Accuracy on test images (%)", _rows([[*table[0]], *([*row.values()] for row in table)])]
+    if "alarms" in record:
+        raised = "\n".join(f"- {alarm}" for alarm in record["alarms"])
+        parts += ["## Alarms", raised or "None was raised."]
+    parts += [
+        "## Use",
+        "```python\nmodel, _, preprocess = open_clip.create_model_and_transforms('local-dir:THIS_FOLDER')\n"
+        "clip = forgetkit.load_clip('local-dir:THIS_FOLDER')  # with the record of the stages\n```",
+        f"All that is known is in `{CARD}`: each stage's record, the recipe's values. What was not measured is not "
+        "known: low accuracy on the forgotten images does not prove that nothing of them is left in the weights. The "
+        "licence is that of the source weights.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(rows: list[list]) -> str:
+    """A Markdown table, the first row its heading; floats with one digit, None as nothing."""
+
+    def shown(value) -> str:
+        return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+    lines = [f"| {' | '.join(map(shown, row))} |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])

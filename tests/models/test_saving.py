@@ -1,0 +1,145 @@
+"""A saved model comes back whole: `load_clip` brings its record, plain open_clip embeds the same."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+from open_clip.transformer import QuickGELU
+from safetensors.torch import load_file
+
+from forgetkit import Recipe, Subgroup, load_clip
+from forgetkit.models.clip import ModelError
+from forgetkit.models.saving import WEIGHTS, jsonable
+
+PLAIN = """
+import sys
+import numpy as np, open_clip, torch
+from PIL import Image
+folder, out = sys.argv[1:]
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:" + folder)
+tokenizer = open_clip.get_tokenizer("local-dir:" + folder)
+image = np.load(folder + "/image.npy")
+model.eval()
+with torch.no_grad():
+    z = model.encode_image(torch.from_numpy(np.load(folder + "/x.npy")))
+    own = model.encode_image(preprocess(Image.fromarray(image))[None])
+    text = model.encode_text(tokenizer(["a photo of a cat."]))
+assert "forgetkit" not in sys.modules
+np.savez(out, z=z, own=own, text=text)
+"""
+
+
+def forgotten(clip):
+    """As a stage leaves it: other weights, not all contiguous, and a record."""
+    found = clip.copy("restore", layers=["layer4.0.conv1"], alpha=0.35, forget=[{"step": 0, "loss": 0.5}])
+    with torch.no_grad():
+        weight = found.model.visual.layer4[0].conv1.weight
+        weight.add_(0.01 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    return found
+
+
+@pytest.mark.slow
+def test_plain_open_clip_embeds_the_same_in_a_process_without_forgetkit(mini, tmp_path):
+    clip = forgotten(mini)
+    clip.save(tmp_path)
+    image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    x = clip.preprocess(image[None])
+    np.save(tmp_path / "image.npy", image)
+    np.save(tmp_path / "x.npy", x.numpy())
+    subprocess.run([sys.executable, "-c", PLAIN, tmp_path, tmp_path / "found.npz"], check=True, cwd=tmp_path)
+    found = {name: torch.from_numpy(value) for name, value in np.load(tmp_path / "found.npz").items()}
+    with torch.no_grad():
+        z, text = clip.model.encode_image(x), clip.model.encode_text(clip.tokenizer(["a photo of a cat."]))
+    torch.testing.assert_close(found["z"], z, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found["text"], text, atol=1e-5, rtol=1e-4)
+    assert torch.cosine_similarity(found["own"], z).item() > 0.999, "open_clip's own transform of the same picture"
+
+
+def test_name_record_and_weights_come_back(mini, tmp_path):
+    clip = forgotten(mini)
+    assert not all(t.is_contiguous() for t in clip.model.state_dict().values()), "else this proves nothing"
+    again = load_clip(f"local-dir:{clip.save(tmp_path / 'new' / 'folder')}", device="cpu")
+    assert (again.name, again.record) == (clip.name, clip.record)
+    assert again.record["alpha"] == 0.35 and again.record["source"]["weights"] == "mini-clip.safetensors"
+    before, after = clip.model.state_dict(), again.model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+    assert jsonable(again.model.visual.preprocess_cfg) == jsonable(mini.model.visual.preprocess_cfg)
+    plain = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'new/folder'}")[0].eval()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(plain.encode_image(x), clip.model.encode_image(x), atol=1e-5, rtol=1e-4)
+    assert all(t.dtype in (torch.float32, torch.int64) for t in load_file(tmp_path / "new/folder" / WEIGHTS).values())
+
+
+def test_the_card_says_what_was_forgotten(mini, tmp_path):
+    table = pd.DataFrame([{"model": "original", "target": 93.0, "score": np.nan}, {"model": "restore", "target": 0.4}])
+    said = dict(
+        subgroup=Subgroup("cat", ("dog", "frog")), recipe=Recipe.default(), seed=np.int64(3), table=table,
+        alarms=["Over-forgetting: other fell."],
+    )  # fmt: skip
+    forgotten(mini).save(tmp_path, **said)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    facts = ("forgotten | cat", "dog, frog", "recipe | default", "seed | 3", "activation | GELU", "weights | 5c5872")
+    rows = ("| original | 93.0 |  |", "| restore | 0.4 |  |", "- Over-forgetting: other fell.")
+    for words in (*facts, *rows, "library_name: open_clip"):
+        assert words in card, words
+    assert str(tmp_path) not in card
+    record = load_clip(f"local-dir:{tmp_path}", device="cpu").record
+    assert record["subgroup"]["siblings"] == ["dog", "frog"] and record["recipe"]["forget"]["k"] == 4
+    assert record["table"][0] == {"model": "original", "target": 93.0, "score": None}
+    load_clip(f"local-dir:{tmp_path}", device="cpu").save(tmp_path / "again")  # with the same card
+    first, second = (json.loads((folder / "forgetting.json").read_text()) for folder in (tmp_path, tmp_path / "again"))
+    assert first == second
+
+
+def test_activation_and_image_size_are_those_of_the_model(tmp_path):
+    clip = load_clip("mini-vit", device="cpu", quick_gelu=True, image_size=96)
+    clip.save(tmp_path)
+    again = load_clip(f"local-dir:{tmp_path}", device="cpu")
+    assert again.image_shape == (96, 96) and any(isinstance(m, QuickGELU) for m in again.model.modules())
+    plain = open_clip.create_model(f"local-dir:{tmp_path}")
+    assert plain.visual.image_size == (96, 96) and any(isinstance(m, QuickGELU) for m in plain.modules())
+    assert "| activation | QuickGELU |" in (tmp_path / "README.md").read_text()
+
+
+def test_nothing_is_overwritten_that_was_not_saved_here(mini, resnet, tmp_path):
+    (tmp_path / "README.md").write_text("my project")
+    with pytest.raises(ModelError, match="holds something else"):
+        mini.save(tmp_path)
+    with pytest.raises(ModelError, match="holds something else"):
+        mini.save(tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text() == "my project"
+    with pytest.raises(ModelError, match="Only a model that load_clip has loaded"):
+        resnet.save(tmp_path / "new")
+    mini.save(tmp_path / "twice")
+    mini.copy("other").save(tmp_path / "twice")
+    assert load_clip(f"local-dir:{tmp_path / 'twice'}", device="cpu").name == "other"
+    (tmp_path / "twice/forgetting.json").write_text("{")
+    with pytest.raises(ModelError, match="forgetting.json is damaged"):
+        load_clip(f"local-dir:{tmp_path / 'twice'}", device="cpu")
+
+
+@dataclass
+class Part:
+    values: tuple
+
+
+def test_records_become_json():
+    found = jsonable(
+        {
+            1: np.float32(0.5), "t": torch.tensor(2), "a": np.array([1.0, np.nan]), "p": Part((True, np.int64(7))),
+            "rows": pd.DataFrame({"layer": ["x"], "value": [np.float32(1.5)]}), "none": None, "inf": float("inf"),
+        }
+    )  # fmt: skip
+    assert json.loads(json.dumps(found, allow_nan=False)) == {
+        "1": 0.5, "t": 2, "a": [1.0, None], "p": {"values": [True, 7]}, "rows": [{"layer": "x", "value": 1.5}],
+        "none": None, "inf": None,
+    }  # fmt: skip
+    with pytest.raises(TypeError, match="A record cannot hold .*object"):
+        jsonable({"x": object()})
