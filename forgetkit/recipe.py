@@ -100,60 +100,56 @@ class Recipe:
     restore: Restore = field(default_factory=Restore)
 
     @classmethod
-    def default(cls, seed: int = 0, forget: Mapping = {}, remind: Mapping = {}, restore: Mapping = {}) -> Recipe:
-        """Ours, with values changed by stage: `Recipe.default(seed=1, remind={"steps": 60})`."""
-        return cls().changed(seed=seed, forget=forget, remind=remind, restore=restore)
+    def default(cls, seed: int = 0, **changes: Mapping) -> Recipe:
+        """Ours, with values changed by stage: `Recipe.default(seed=1, remind={"steps": 60})`; see `changed`."""
+        return cls().changed(seed, **changes)
 
     @classmethod
-    def paper(cls, seed: int = 0, forget: Mapping = {}, remind: Mapping = {}, restore: Mapping = {}) -> Recipe:
+    def paper(cls, seed: int = 0, **changes: Mapping) -> Recipe:
         """Published: relative Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup."""
-        published = cls(
-            "paper",
-            Forget(
-                last=1.0,
-                k=8,  # (guess)
-                loss="similarity",
-                stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
-                spare=None,
-            ),
-            Remind(
-                layers="same",  # (guess)
-                last=1.0,
-                mirrored=False,
-                steps=100,  # (guess)
-                lr=3e-4,  # (guess) the best of docs/results/settings.csv, as is k
-                batch=64,  # (guess)
-                contrastive_on="aligned",
-                distill_without_target=False,  # (guess)
-                feature=0.0,  # (guess) distillation on class probabilities of the retain images only
-                n_noise=0,
-                n_abstract=0,
-                guard=0.0,
-            ),
-            Restore(target_limit=None),  # (guess) the best calibration Score
+        forget = Forget(
+            last=1.0,
+            k=8,  # (guess)
+            loss="similarity",
+            stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
+            spare=None,
         )
-        return published.changed(seed=seed, forget=forget, remind=remind, restore=restore)
+        remind = Remind(
+            layers="same",  # (guess)
+            last=1.0,
+            mirrored=False,
+            steps=100,  # (guess)
+            lr=3e-4,  # (guess) the best of docs/results/settings.csv, as is k
+            batch=64,  # (guess)
+            contrastive_on="aligned",
+            distill_without_target=False,  # (guess)
+            feature=0.0,  # (guess) distillation on class probabilities of the retain images only
+            n_noise=0,
+            n_abstract=0,
+            guard=0.0,
+        )
+        restore = Restore(target_limit=None)  # (guess) the best calibration Score
+        return cls("paper", forget, remind, restore).changed(seed, **changes)
 
     @classmethod
-    def named(cls, name: str, seed: int = 0, forget: Mapping = {}, remind: Mapping = {}, restore: Mapping = {}):
+    def named(cls, name: str, seed: int = 0, **changes: Mapping) -> Recipe:
         """`default` or `paper`, with values changed by stage; raises ValueError for another name."""
         if name not in ("default", "paper"):
             raise ValueError(f"There is no recipe {name!r}: choose 'default' or 'paper'.")
-        return getattr(cls, name)(seed, forget, remind, restore)
+        return getattr(cls, name)(seed, **changes)
 
     def changed(self, seed: int | None = None, **changes: Mapping) -> Recipe:
         """The recipe with values changed by stage, and both trained stages on `seed` where it is given.
 
-        Raises ValueError, with all of them at once, for values that no stage has.
+        Raises ValueError, with all of them at once, for stages and values that there are not.
         """
-        unknown = [part for part in changes if part not in ("forget", "remind", "restore")]
-        for part, values in changes.items():
-            unknown += [f"{part}.{name}" for name in values if not hasattr(getattr(self, part, None), name)]
+        stages = ("forget", "remind", "restore")
+        unknown = [stage for stage in changes if stage not in stages]
+        unknown += [f"{s}.{name}" for s in stages for name in changes.get(s, {}) if not hasattr(getattr(self, s), name)]
         if unknown:
             raise ValueError(f"Recipe: there is no {', '.join(unknown)}; see forgetkit/recipe.py for what there is.")
         seeds = {} if seed is None else {"forget": {"seed": seed}, "remind": {"seed": seed}}
-        parts = {part: {**seeds.get(part, {}), **changes.get(part, {})} for part in ("forget", "remind", "restore")}
-        return replace(self, **{part: replace(getattr(self, part), **values) for part, values in parts.items()})
+        return replace(self, **{s: replace(getattr(self, s), **seeds.get(s, {}), **changes.get(s, {})) for s in stages})
 
 
 def at_least_one(part: Forget | Remind, *names: str) -> None:

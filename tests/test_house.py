@@ -1,6 +1,7 @@
 """The house: which room may import which, how large it is, and that its style holds."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,14 @@ def test_no_room_imports_one_above_it(path):
     below = ("batch", "__init__") if room == "batch" else (*FLOORS[: FLOORS.index(room) + 1], "batch", "__init__")
     wrong = sorted(name for name in imports(path) if room_of(name) not in below)
     assert not wrong, f"{room} may import {', '.join(below)}"
+
+
+def test_the_picture_in_the_docs_is_what_the_imports_say():
+    drawn = (PACKAGE.parent / "docs/development.md").read_text(encoding="utf-8")
+    names = {"main": "__main__"}
+    arrows = {tuple(names.get(n, n) for n in pair) for pair in re.findall(r"^ +(\w+)(?:\[.*?\])? --> (\w+)", drawn, re.M)}
+    found = {(room, room_of(name)) for path, room in FILES.items() for name in imports(path)}
+    assert arrows == {(a, b) for a, b in found if a != b and "__init__" not in (a, b)}
 
 
 def test_importing_the_package_or_the_batch_room_brings_no_torch():
