@@ -1,4 +1,4 @@
-"""Loading models, preparing images, class embeddings."""
+"""Preparing images, embedding them and class names, for mini-CLIP and for models of random weights."""
 
 import numpy as np
 import open_clip
@@ -8,8 +8,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from forgetkit import load_clip
-from forgetkit.models.clip import Clip, ModelError
+from forgetkit.data.images import ImageSet
+from forgetkit.models.clip import Clip, ModelError, batch_norms, check_head, check_images, embed_each
 from forgetkit.models.loading import MINI_WEIGHTS
+
+ROUNDING = dict(atol=1e-3, rtol=0)  # where a CPU computes in bfloat16, sums depend on how a batch is cut
 
 
 def test_mini_is_a_true_open_clip_model(mini):
@@ -71,9 +74,58 @@ def test_head_rows_are_unit_and_follow_the_prompts(mini):
         mini.head(["cat"], ["a photo of a cat"])
 
 
-def test_embedding_does_not_depend_on_the_batch(mini):
-    images = np.random.default_rng(0).integers(0, 255, (9, 32, 32, 3), np.uint8)
-    torch.testing.assert_close(mini.embed(images, batch=4), mini.embed(images, batch=9), atol=1e-5, rtol=1e-4)
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 255, (9, 32, 32, 3), np.uint8)
+
+
+def test_embedding_does_not_depend_on_the_batch(mini, images):
+    torch.testing.assert_close(mini.embed(images, batch=4), mini.embed(images, batch=9), **ROUNDING)
+
+
+def test_inputs_are_preprocessed_once_and_embed_the_same(mini, images, monkeypatch):
+    part = ImageSet("noise", images, np.arange(9) % 2, ("cat", "dog"), ("a {}.",))
+    inputs = mini.inputs(part)
+    assert torch.equal(inputs.images, mini.preprocess(images)) and inputs.labels.tolist() == [*part.labels]
+    assert (inputs.classes, inputs.prompts) == (part.classes, part.prompts)
+    few = inputs.take(slice(3))
+    assert len(few) == 3 and torch.equal(few.images, inputs.images[:3]) and few.labels.tolist() == [0, 1, 0]
+    expected = mini.embed(images)
+    monkeypatch.setattr(Clip, "preprocess", lambda *_: pytest.fail("these are preprocessed already"))
+    torch.testing.assert_close(mini.embed(inputs.images, batch=4), expected, **ROUNDING)
+
+
+def test_several_models_share_what_is_preprocessed(mini, images, monkeypatch):
+    other = mini.copy("other")
+    with torch.no_grad():
+        other.model.visual.attnpool.c_proj.weight.mul_(1.01).add_(0.01)
+    expected, real, asked = [mini.embed(images), other.embed(images)], Clip.preprocess, []
+    monkeypatch.setattr(Clip, "preprocess", lambda clip, part: asked.append(len(part)) or real(clip, part))
+    found = embed_each([mini, other], images, batch=6)
+    assert asked == [6, 3], "each image once"
+    for z, same in zip(found, expected):
+        torch.testing.assert_close(z, same, **ROUNDING)
+    assert not torch.allclose(*expected, atol=1e-3)
+
+
+def test_a_head_is_made_fit_or_refused(mini):
+    head = 3 * torch.randn(4, 128)
+    torch.testing.assert_close(check_head(head, 4, mini).norm(dim=1), torch.ones(4))
+    for wrong in (head[:3], head[:, :64], head[0]):
+        with pytest.raises(ModelError, match=r"must be \(4, 128\), a row a class"):
+            check_head(wrong, 4, mini)
+    for value in (float("nan"), float("inf"), 0.0):
+        wrong = head.clone()
+        wrong[1] = value
+        with pytest.raises(ModelError, match="rows that are zero, or numbers that are not finite"):
+            check_head(wrong, 4, mini)
+
+
+def test_batch_norms_and_image_shapes(resnet, vit):
+    assert len(batch_norms(resnet.model)) > 10 and not batch_norms(vit.model)
+    check_images(resnet, torch.zeros(2, 3, 64, 64))
+    with pytest.raises(ModelError, match=r"takes images of shape \(N, 3, 32, 32\), got \(2, 3, 64, 64\)"):
+        check_images(vit, torch.zeros(2, 3, 64, 64))
 
 
 def test_bad_models_have_their_sentence(tmp_path):

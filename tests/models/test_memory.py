@@ -14,14 +14,15 @@ from torch.utils._pytree import tree_leaves
 
 from forgetkit import Recipe, forget, remind
 from forgetkit.alignment import align
-from forgetkit.models.clip import Clip
+from forgetkit.lora import adaptable
 from forgetkit.losses import hinge
-from forgetkit.fisher import squared_gradients
-from forgetkit.lora import adapt, adaptable
-from forgetkit.models.memory import Backward, Fitting, accumulate, compiled, to_device
+from forgetkit.models.clip import Clip
+from forgetkit.models.memory import Backward, accumulate, compiled, halving, to_device
 
-QUICK = dict(k=2, rank=2, fisher_samples=8, forget_steps=3, forget_stop=None, remind_steps=3, align_steps=1,
-             n_noise=4, n_abstract=4, remind_batch=8, forget_batch=8)  # fmt: skip
+QUICK = dict(
+    forget=dict(k=2, rank=2, fisher_samples=8, steps=3, stop=None, batch=8),
+    remind=dict(rank=2, steps=3, align_steps=1, n_noise=4, n_abstract=4, batch=8),
+)
 
 
 def full():
@@ -47,7 +48,7 @@ def test_parts_have_the_gradient_of_the_whole(mini, prototypes):
     """Also for a loss that compares the images of a batch with each other, where a mean over parts would be wrong."""
     x, labels = torch.randn(10, 3, 64, 64), torch.arange(10) % 4
     tower = mini.copy()
-    params = adapt(tower.model.visual, adaptable(tower.model.visual, 0.3), rank=0, alpha=1.0)
+    params = [tower.model.visual.get_parameter(name) for name in adaptable(tower.model.visual, 0.3)]
 
     def loss_of(z):
         return hinge(z, labels, prototypes, mini.scale, 2.0) + (z @ z.T).square().mean()
@@ -72,22 +73,18 @@ def test_a_full_memory_halves_the_batch_with_a_note(caplog):
             full()
         return size
 
-    fitting = Fitting("remind", 40)
     with caplog.at_level(logging.WARNING):
-        assert fitting(run) == 5 and fitting(run) == 5
-    assert tried == [40, 20, 10, 5, 5], "once found, the size stays"
-    assert "remind: 40 images at once are too many for the memory; going on with 20" in caplog.text
+        assert halving(run, 40, "remind") == 5
+    assert tried == [40, 20, 10, 5]
+    assert "remind: 40 images at once do not fit into memory; going on with 20" in caplog.text
 
 
 def test_an_image_that_does_not_fit_and_other_errors_are_told():
-    def run(size):
-        full()
-
     with pytest.raises(torch.OutOfMemoryError) as told:
-        Fitting("align", 4)(run)
+        halving(lambda size: full(), 4, "align")
     assert "Not even one image fits" in told.value.__notes__[0]
     with pytest.raises(RuntimeError, match="shapes"):
-        Fitting("align", 4)(lambda size: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+        halving(lambda size: (_ for _ in ()).throw(RuntimeError("shapes differ")), 4, "align")
 
 
 def test_what_a_failed_attempt_left_does_not_count():
@@ -102,22 +99,23 @@ def test_what_a_failed_attempt_left_does_not_count():
 
     backward = Backward("forget", optimizer, embed, 2)
     assert backward(torch.ones(4, 1), lambda z: z.sum()) == 4
-    assert weight.grad.item() == 4 and backward.fitting.size == 1
+    assert weight.grad.item() == 4 and backward.size == 1, "once found, the size stays"
 
 
 @pytest.mark.parametrize("stage", ["forget", "remind"])
-def test_a_stage_goes_on_where_the_batch_does_not_fit(stage, mini, colours, prototypes, small_memory, caplog):
-    recipe = Recipe.default(**{**QUICK, "forget_batch": 16})
+def test_a_stage_goes_on_where_the_batch_does_not_fit(stage, mini, ready, small_memory, caplog):
+    recipe = Recipe.default(**QUICK).changed(forget={"batch": 16})
+
+    def run(recipe):
+        found = forget(mini, ready, recipe.forget)
+        return found if stage == "forget" else remind(found, mini, ready, recipe.remind)
+
     with caplog.at_level(logging.WARNING):
-        found = forget(mini, colours, recipe, prototypes)
-        if stage == "remind":
-            found = remind(found, mini, colours, recipe, prototypes)
+        found = run(recipe)
     assert f"{stage}: " in caplog.text and max(small_memory) > 9
-    small_memory.clear()
-    asked = replace(recipe, micro_batch=8)  # said beforehand, it does not come to that
-    again = forget(mini, colours, asked, prototypes)
-    if stage == "remind":
-        again = remind(again, mini, colours, asked, prototypes)
+    caplog.clear()
+    again = run(recipe.changed(forget={"micro_batch": 8}, remind={"micro_batch": 8}))
+    assert f"{stage}: " not in caplog.text, "said beforehand, it does not come to that"
     before, a, b = mini.model.state_dict(), found.model.state_dict(), again.model.state_dict()
     moved = [k for k in a if not torch.equal(a[k], before[k])]
     assert moved
@@ -125,7 +123,7 @@ def test_a_stage_goes_on_where_the_batch_does_not_fit(stage, mini, colours, prot
         assert (a[k] - b[k]).norm() < 0.05 * (a[k] - before[k]).norm(), k
 
 
-def test_embedding_alignment_and_fisher_halve_too(mini, colours, small_memory, monkeypatch, caplog):
+def test_embedding_and_alignment_halve_too(mini, colours, small_memory, monkeypatch, caplog):
     images = colours.retain.images
     with caplog.at_level(logging.WARNING):
         assert mini.embed(images).shape == (30, 128)
@@ -139,10 +137,8 @@ def test_embedding_alignment_and_fisher_halve_too(mini, colours, small_memory, m
         monkeypatch.setattr(mini.model.visual, "forward", forward)
         x = mini.preprocess(images)
         aligned = align(mini, x, steps=1)
-        names = adaptable(mini.model.visual, 0.1)
-        rows = squared_gradients(mini.model.visual, x, torch.randn(30, 128), names)
-    assert aligned.images.shape == x.shape and rows.shape == (30, len(names))
-    assert all(f"{what}: 30 images" in caplog.text for what in ("embed", "align", "Fisher"))
+    assert aligned.images.shape == x.shape
+    assert all(f"{what}: 30 images" in caplog.text for what in ("embed", "align"))
     assert "statistics are then those of fewer images" in caplog.text
 
 
@@ -188,14 +184,19 @@ class Watch(TorchDispatchMode):
 @pytest.mark.parametrize("stage", ["forget", "remind"])
 def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
     """On the meta device, where reading a value raises, from the end of the first step to the end of the last."""
-    on_meta = replace(resnet, model=resnet.model.to("meta"))
+    watch, on_meta = Watch(), replace(resnet, model=resnet.model.to("meta"))
     layers = adaptable(on_meta.model.visual)[-2:]
-    module = importlib.import_module(f"forgetkit.{stage}")
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(module, "choose_layers", lambda *_: (layers, pd.DataFrame()))
+    module = importlib.import_module("forgetkit.forgetting" if stage == "forget" else "forgetkit.reminding")
     monkeypatch.setattr(module, "float", lambda value: 0.0, raising=False)  # what the record holds in the end
-    recipe = Recipe.default(**{**QUICK, "align_steps": 0, "n_noise": 0, "n_abstract": 40, "forget_spare": None})
-    watch, steps = Watch(), []
+    recipe = Recipe.default(
+        forget={**QUICK["forget"], "spare": None},
+        remind={**QUICK["remind"], "align_steps": 0, "n_noise": 0, "n_abstract": 40},
+    )
+    sets = colours.on(on_meta, torch.eye(4, 16))
+    real = torch.Tensor.tolist  # before the steps, stage 2 reads which labels there are
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda t: [0] if t.is_meta and not watch.on else real(t))
+    steps = []
 
     def after(*_):
         steps.append(1)
@@ -203,12 +204,12 @@ def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
 
     hooks = [register_optimizer_step_post_hook(after)]
     hooks.append(register_optimizer_step_pre_hook(lambda *_: setattr(watch, "on", False)))
-    head = torch.randn(4, 16, device="meta")
     try:
         with watch:
-            forget(on_meta, colours, recipe, head) if stage == "forget" else remind(
-                on_meta.copy(layers=layers), on_meta, colours, recipe, head
-            )
+            if stage == "forget":
+                forget(on_meta, sets, recipe.forget, choose=lambda *_: (layers, pd.DataFrame()))
+            else:
+                remind(on_meta.copy(layers=layers), on_meta, sets, recipe.remind)
     finally:
         for hook in hooks:
             hook.remove()
