@@ -48,11 +48,14 @@ def run(context: click.Context, target: str, seed: int, recipe: str, device: str
 
     Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out.
     """
+    from forgetkit.data.images import DataError, Subgroup
     from forgetkit.recipe import Recipe
-    from forgetkit.subgroups import Subgroup
 
-    Subgroup.within(target)  # a wrong name is told before anything starts
-    Recipe.named(recipe)
+    Recipe.named(recipe)  # a wrong name is told before anything starts
+    try:
+        Subgroup.within(target)
+    except DataError as error:
+        raise ValueError(str(error)) from None
     notebook, out = NOTEBOOKS / "00_quickstart.ipynb", out.resolve()
     if not notebook.exists():
         raise click.ClickException(
@@ -86,15 +89,17 @@ def notebooks(numbers: tuple[str, ...]) -> None:
 
     They are left as they are committed. NUMBERS are such as 02 05; without them, all notebooks and their solutions.
     """
-    from forgetkit.batch.notebook import execute, thumbnail
+    from forgetkit.batch.notebook import execute, known_parameters, thumbnail
 
     found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not numbers or path.name[:2] in numbers]
     if not found:
         raise ValueError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(numbers) or 'a number'}.")
     for path in found:
         execute(path)
-        cover = NOTEBOOKS.parent / "runs" / path.stem / "cover.png"  # the picture a lesson opens with
-        if path.parent == NOTEBOOKS and cover.exists():
+        if path.parent != NOTEBOOKS:
+            continue
+        cover = NOTEBOOKS / known_parameters(path)["out"].strip("'") / "cover.png"  # the picture a lesson opens with
+        if cover.exists():
             thumbnail(cover, NOTEBOOKS.parent / "docs/figures" / f"{path.stem}.png")
 
 
@@ -161,8 +166,9 @@ def names(context, option, value: str | None) -> list[str] | None:
 def summary(folder: Path, by: list[str] | None, values: list[str] | None, figures: bool, images: bool) -> None:
     """Tell what came out of a batch.
 
-    Prints mean ± standard deviation of the values in the runs' tables, and draws a figure a value. FOLDER is the one that `forgetkit batch` was given with --out. Values are grouped by the parameters that vary,
-    except the seed, unless told otherwise.
+    Prints mean ± standard deviation of the values in the runs' tables, and draws a figure a value. FOLDER is the one
+    that `forgetkit batch` was given with --out. Values are grouped by the parameters that vary, except the seed, unless
+    told otherwise.
     """
     from forgetkit.batch import table as results
 

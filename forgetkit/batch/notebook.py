@@ -10,16 +10,15 @@ import os
 import re
 import shutil
 import tempfile
-import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 LONGEST = 70  # bytes of a folder in which a kernel's sockets still have names that the system takes
-BAR = re.compile(r"\d+%\||\[\d+:\d\d(:\d\d)?(<|, )")  # a progress bar of tqdm
+BAR = re.compile(r"[^\r\n]*(\d+%\||\[\d+:\d\d(:\d\d)?(<|, ))[^\r\n]*[\r\n]?")  # a progress bar of tqdm
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def code_cells(path: str | Path) -> list[dict]:
@@ -49,11 +48,8 @@ def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.ex
     """
     found = [cell["source"] for cell in code_cells(path) if "parameters" in (cell["metadata"].get("tags") or ())]
     if len(found) != 1:
-        raise ValueError(
-            f"{path} has {len(found)} cells tagged `parameters`: keep one."
-            if found
-            else f"{path} has no cell tagged `parameters`."
-        )
+        count = f"{len(found)} cells tagged `parameters`: keep one" if found else "no cell tagged `parameters`"
+        raise ValueError(f"{path} has {count}.")
     try:
         try:
             lines = ast.parse(found[0]).body
@@ -62,12 +58,12 @@ def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.ex
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"The `parameters` cell of {path} is no Python: {error}.") from None
     for line in lines:
-        if isinstance(line, ast.Assign):
-            for target in line.targets:
-                if isinstance(target, ast.Name):
-                    yield target.id, None, line.value
-        elif isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-            yield line.target.id, line.annotation, line.value
+        targets = (
+            line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+        )
+        for target in targets:
+            if isinstance(target, ast.Name):
+                yield target.id, getattr(line, "annotation", None), line.value
 
 
 def known_parameters(path: str | Path) -> dict[str, str]:
@@ -78,33 +74,29 @@ def known_parameters(path: str | Path) -> dict[str, str]:
     return {name: ast.unparse(default) if default else "" for name, _, default in assignments(path)}
 
 
-# --------------------------------------------------------------------------------------------------
-# Execution
-
-
 @contextmanager
-def kernel_folder() -> Iterator[str | None]:
+def kernel_folder(name: str = "") -> Iterator[str | None]:
     """A folder for the sockets of one kernel, gone afterwards; None where a kernel must listen on ports.
 
     A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
-    (papermill's issue 511). Sockets need a short path, so a long TMPDIR is passed over. Folders that another process
-    left when it was killed are cleared after an hour.
+    (papermill's issue 511). Sockets need a short path, so a long TMPDIR is passed over.
+
+    name: of the run; what was left under it by one that was killed is cleared
     """
-    short = [base for base in (tempfile.gettempdir(), "/tmp") if len(os.fsencode(base)) <= LONGEST]
-    base = next((base for base in short if os.name == "posix" and os.access(base, os.W_OK)), None)
-    if base is None:
+    bases = [
+        base for base in (tempfile.gettempdir(), "/tmp") if len(os.fsencode(base)) <= LONGEST and os.name == "posix"
+    ]
+    for base in bases:
+        folder = Path(base, f"kernel-{name or uuid.uuid4().hex[:16]}")
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # not writable, or somebody else's
+            folder.mkdir(mode=0o700)
+            break
+    else:
         yield None
         return
-    for old in Path(base).glob("kernel-*"):
-        try:
-            owner = old.name.split("-")[1]
-            if time.time() - old.stat().st_mtime > 3600 and owner.isdigit() and not psutil.pid_exists(int(owner)):
-                shutil.rmtree(old, ignore_errors=True)
-        except (OSError, IndexError, OverflowError):
-            continue
-    folder = tempfile.mkdtemp(prefix=f"kernel-{os.getpid()}-", dir=base)
     try:
-        yield folder
+        yield str(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -163,24 +155,19 @@ def clean(path: Path, committed: bool = False) -> None:
     for cell in notebook.cells:
         if committed:
             cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
-        if cell.cell_type != "code":
-            continue
-        views = "application/vnd.jupyter.widget-view+json"
-        for output in cell.outputs:
+        outputs = []
+        for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
-                output.text = "" if committed else _words(output.text)
-            if committed and "image/png" in output.get("data", {}):
+                output.text = "" if committed else BAR.sub("", output.text)
+            elif committed and "image/png" in output.get("data", {}):
                 output.data["image/png"] = _smaller(output.data["image/png"])
-        empty = lambda o: views in o.get("data", {}) or (o.get("name") == "stderr" and not o.text.strip())
-        cell.outputs = [o for o in cell.outputs if not empty(o)]
+            if VIEW not in output.get("data", {}) and (output.get("name") != "stderr" or output.text.strip()):
+                outputs.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = outputs
     if committed:
         notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
-
-
-def _words(text: str) -> str:
-    """What was written to stderr, without progress bars."""
-    return "\n".join(part for line in text.split("\n") for part in line.split("\r") if not BAR.search(part))
 
 
 def _smaller(encoded: str) -> str:

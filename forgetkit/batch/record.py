@@ -9,11 +9,8 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import sysconfig
-import time
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock
@@ -23,7 +20,6 @@ from forgetkit.batch.notebook import code_of
 RESULT, TABLE, LOG = "result.json", "table.csv", "log.txt"
 MARK = ".sweep"  # in a sweep's folder: the locks of its runs, and a sign that the folder is a sweep's
 RUN = ("run", "task", "status", "error", "seconds", "peak_mb", "commit", "source")  # columns that each run has
-VERSIONS = ("forgetkit", "papermill", "numpy", "torch", "open_clip_torch")
 PACKAGE = Path(__file__).resolve().parent.parent
 IMPORTS = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import\b|import[ \t]+([^\n#;]+))", re.M)
 
@@ -55,15 +51,13 @@ def read(folder: Path) -> dict | None:
     """
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        if result["status"] in ("done", "failed") and isinstance(result["parameters"], dict):
+            return {**dict.fromkeys((*RUN, "ended")), **result}
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{RESULT} cannot be read ({error})") from None
-    if not isinstance(result, dict) or result.get("status") not in ("done", "failed"):
-        raise ValueError(f"{RESULT} says neither done nor failed")
-    if not isinstance(result.get("parameters"), dict):
-        raise ValueError(f"{RESULT} has no parameters")
-    return {**dict.fromkeys((*RUN, "ended")), **result}
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise ValueError(f"{RESULT} cannot be read ({error!r})") from None
+    raise ValueError(f"{RESULT} says neither done nor failed, or has no parameters")
 
 
 def write(folder: Path, result: dict) -> None:
@@ -128,20 +122,6 @@ def commit_of(folder: Path) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def note(job: dict, started: float) -> dict:
-    """What a result says whatever became of the run."""
-    found = {}
-    for name in VERSIONS:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    ended = time.time()
-    return {
-        "task": job["task"], "parameters": job["parameters"], "source": None, "commit": None, "peak_mb": None,
-        "seconds": round(ended - started, 2), "started": started, "ended": ended,
-        "versions": {"python": sys.version.split()[0], **found},
-    }  # fmt: skip
 
 
 def death(code: int) -> str:

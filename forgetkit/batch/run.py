@@ -42,18 +42,14 @@ def run(
 ) -> Counter:  # fmt: skip
     """Do the runs of a sweep that are not finished in the folder `out`: how many are then of which status.
 
-    A status is "done", "failed", "damaged" (done, but its table cannot be read) or "lost" (the executor gave it up, so
-    that it is still to do).
+    A status is "done", "failed", "damaged" (done, but its table cannot be read) or "lost" (given up, still to do).
 
     spec:     a YAML file, or a mapping of the same form
-    executor: where to run, or the address of a Dask scheduler; unless given, `workers` processes of this machine, of
-              `threads` threads each
-    changed:  what becomes of finished runs that executed other code than is there now: "stop" before anything starts,
-              "keep" them, or "rerun" them
+    executor: where to run, or the address of a Dask scheduler; otherwise `workers` processes of `threads` threads here
+    changed:  what becomes of finished runs that executed other code: "stop" before anything starts, "keep" or "rerun"
     check:    asked about each value, see `spec.load`
 
-    Raises SweepError, before anything starts, for whatever is wrong with `spec` or `out`. Ctrl-C ends what runs; what
-    is finished stays.
+    Raises SweepError, before anything starts, for what is wrong with `spec` or `out`. Ctrl-C ends what runs.
     """
     from forgetkit.batch.table import gather
 
@@ -79,7 +75,7 @@ def run(
     finally:
         table = gather(out, write=True)
     mine = table.drop_duplicates("run")
-    mine = mine[mine["run"].str.rpartition("-")[2].isin({run.key for run in runs})]
+    mine = mine[mine["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
     for name, error in mine.loc[mine["status"] == "damaged", ["run", "error"]].itertuples(index=False):
         tqdm.write(f"damaged: {name}: {error}")
         status += Counter(damaged=1, done=-1)
@@ -169,10 +165,6 @@ def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tu
             yield job, what, error, source
 
 
-# --------------------------------------------------------------------------------------------------
-# Engines
-
-
 @contextmanager
 def engine(executor: Executor | str | None, workers: int | None, threads: int | None, runs: int):
     """A function that submits a job; if this block is left early, what runs on this machine is ended."""
@@ -238,10 +230,6 @@ def default_workers(runs: int) -> int:
     return max(1, min(len(gpus()) or cores(), room, runs))
 
 
-# --------------------------------------------------------------------------------------------------
-# One run
-
-
 def perform(job: dict) -> tuple[str, str, str | None]:
     """Do one run, wherever this is called, and wait for it: (status, error, hash of the code that it executed).
 
@@ -249,9 +237,7 @@ def perform(job: dict) -> tuple[str, str, str | None]:
     """
     root = Path(job["root"])
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"{root} is not there: a sweep on several machines needs a folder that all of them see."
-        )
+        raise FileNotFoundError(f"{root} is not there: all machines of a sweep must see its folder.")
     if _stopping.is_set():
         return "stopped", "", None
     process = subprocess.Popen(

@@ -49,9 +49,6 @@ class SweepError(ValueError):
         super().__init__(head + "\n  ".join(self.mistakes))
 
 
-# --------------------------------------------------------------------------------------------------
-# The form of a sweep
-
 STRICT = ConfigDict(extra="forbid")
 Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 Limits = create_model("Limits", __config__=STRICT, cell=(Seconds | None, None), run=(Seconds | None, None))
@@ -76,7 +73,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node, deep=False):
         seen = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if not key.tag.endswith(":merge")):
             name = repr(self.construct_object(key, deep=True))
             if name in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {name} stands twice", problem_mark=key.start_mark)
@@ -138,10 +135,6 @@ def _form(spec: Any, where: str) -> BaseModel:
 def _close(name: Any, names) -> str:
     found = difflib.get_close_matches(str(name), list(names), 1)
     return f" Is it {found[0]!r}?" if found else ""
-
-
-# --------------------------------------------------------------------------------------------------
-# The runs
 
 
 @dataclass(frozen=True)

@@ -113,10 +113,6 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
         half.unlink(missing_ok=True)
 
 
-# --------------------------------------------------------------------------------------------------
-# Summary
-
-
 def describe(table: pd.DataFrame) -> str:
     """How many runs there are, what became of them, and what they cost."""
     runs = table.drop_duplicates("run")
@@ -131,9 +127,7 @@ def describe(table: pd.DataFrame) -> str:
     return text
 
 
-def columns(
-    table: pd.DataFrame, by: list[str] | None = None, values: list[str] | None = None
-) -> tuple[list[str], list[str]]:
+def columns(table: pd.DataFrame, by: list | None = None, values: list | None = None) -> tuple[list[str], list[str]]:
     """What to group by, and what to average, where nothing is asked for.
 
     by:     parameters that vary, except the seed, and columns of few words in the runs' own tables
@@ -165,10 +159,8 @@ def summarise(table: pd.DataFrame, by: list[str], values: list[str], digits: int
     table = table[table["status"] == "done"]
     groups = table.groupby(by, dropna=False, sort=False) if by else table.groupby(lambda _: "all")
     mean, sd, n = groups[values].mean(), groups[values].std(), groups["run"].nunique()
-    text = {
-        name: [f"{m:.{digits}f}" + ("" if pd.isna(s) else f" ± {s:.{digits}f}") for m, s in zip(mean[name], sd[name])]
-        for name in values
-    }
+    spread = lambda s: "" if pd.isna(s) else f" ± {s:.{digits}f}"
+    text = {name: [f"{m:.{digits}f}{spread(s)}" for m, s in zip(mean[name], sd[name])] for name in values}
     return pd.DataFrame(text, index=mean.index).assign(n=n)
 
 
@@ -178,21 +170,20 @@ def predictions(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
     Columns: run, parameters, `SAID`: an image, its label and subgroup, the words predicted before and after, and the
     similarity of the image to its own label after.
     """
-    frames, faults = [], []
+    frames, faults = [pd.DataFrame(columns=["run", *SAID])], []
     for run in runs_in(Path(folder)):
         try:
             result = read(run)
-            if not result or result["status"] != "done" or not (run / IMAGES).exists():
-                continue
-            rows = pd.read_parquet(run / IMAGES)
-            if missing := [name for name in SAID if name not in rows]:
-                raise ValueError(f"it has no column {missing[0]}")
-        except (OSError, ValueError) as error:
+            if result and result["status"] == "done" and (run / IMAGES).exists():
+                rows = pd.read_parquet(run / IMAGES)
+                if missing := [name for name in SAID if name not in rows]:
+                    raise ValueError(f"it has no column {missing[0]}")
+                parameters = {k: _plain(v) for k, v in result["parameters"].items() if k not in (*SAID, "run")}
+                rows["similarity"] = pd.to_numeric(rows["similarity"], errors="coerce")
+                frames.append(rows[list(SAID)].assign(**parameters, run=run.name))
+        except (OSError, ValueError, RuntimeError) as error:  # pyarrow's, too
             faults.append(f"{run.name}: {IMAGES} cannot be read ({' '.join(str(error).split())}).")
-            continue
-        parameters = {name: _plain(value) for name, value in result["parameters"].items() if name not in SAID}
-        frames.append(rows[list(SAID)].assign(**parameters, run=run.name))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["run", *SAID]), faults
+    return pd.concat(frames[1:] or frames, ignore_index=True), faults
 
 
 def changes(images: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -200,4 +191,4 @@ def changes(images: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     right = {name: 100.0 * (images[name] == images["label"]) for name in ("before", "after")}
     groups = images.assign(most=images["after"], **right).groupby([*by, "subgroup"], dropna=False, sort=False)
     mean = groups[["before", "after", "similarity"]].mean()
-    return mean.assign(images=groups.size(), most=groups["most"].agg(lambda words: words.mode().iloc[0]))
+    return mean.assign(images=groups.size(), most=groups["most"].agg(lambda words: next(iter(words.mode()), None)))

@@ -26,7 +26,7 @@ from pydantic_core import to_jsonable_python
 from forgetkit.batch.notebook import assignments
 from forgetkit.batch.record import RUN, code_of_task, fingerprint
 
-MISSING = object()
+MISSING = inspect.Parameter.empty  # no default, or no annotation
 NAMES = {**vars(builtins), **vars(typing), "typing": typing}  # what an annotation may say
 
 
@@ -66,7 +66,7 @@ class Parameter:
 
 def _type(annotation: Any, default: Any) -> Any:
     """The type that an annotation means, which may be its source; without one, that of the default."""
-    if annotation is None:
+    if annotation is MISSING:
         return type(default) if type(default) in (int, float, str, bool, list, tuple, dict) else Any
     for _ in range(2):  # a string may be quoted once more
         try:
@@ -91,12 +91,12 @@ def parameters_of(path: str | Path) -> dict[str, Parameter]:
     """The parameters in a notebook's `parameters` cell; raises ValueError where it has none."""
     found = {}
     for name, annotation, default in assignments(path):
-        value, uses, annotation = MISSING, frozenset(), annotation and ast.unparse(annotation)
+        value, uses, annotation = MISSING, frozenset(), ast.unparse(annotation) if annotation else MISSING
         try:
             if default is not None:
                 json.dumps(value := ast.literal_eval(default))
         except (ValueError, TypeError, MemoryError, RecursionError):
-            value, annotation = ast.unparse(default), annotation or "Any"
+            value, annotation = ast.unparse(default), "Any" if annotation is MISSING else annotation
             uses = frozenset(node.id for node in ast.walk(default) if isinstance(node, ast.Name))
         found[name] = Parameter(name, value, _type(annotation, value), uses)
     return found
@@ -104,12 +104,9 @@ def parameters_of(path: str | Path) -> dict[str, Parameter]:
 
 def parameters_of_function(function: Callable) -> dict[str, Parameter]:
     """The parameters of a function that can be given by name."""
-    found = {}
-    for name, p in inspect.signature(function).parameters.items():
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY):
-            default, annotation = (MISSING if v is p.empty else v for v in (p.default, p.annotation))
-            found[name] = Parameter(name, default, _type(None if annotation is MISSING else annotation, default))
-    return found
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = [p for p in inspect.signature(function).parameters.values() if p.kind in named]
+    return {p.name: Parameter(p.name, p.default, _type(p.annotation, p.default)) for p in found}
 
 
 def task_of(folder: Path, notebook: str | None, function: str | None) -> Task:

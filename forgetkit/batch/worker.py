@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import ctypes
+import hashlib
 import importlib
 import json
 import logging
@@ -26,6 +27,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -35,6 +37,7 @@ from forgetkit.batch import record
 from forgetkit.batch.notebook import code_of, execute, kernel_folder
 
 OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the user's code tells its guard
+VERSIONS = ("forgetkit", "papermill", "numpy", "torch", "open_clip_torch")  # what a result tells of
 BUSY = 75  # exit status: another process has this run in hand
 _last_word = threading.Lock()  # either the result is written, or the run is being ended
 _sockets: list[str] = []  # the folder for the run's kernel
@@ -115,7 +118,8 @@ def _guard(job: dict, folder: Path) -> None:
             job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
             code = code_of(job["copy"])
         found = {"source": record.fingerprint(code, home), "commit": record.commit_of(home)}
-        with kernel_folder() as sockets, tree_memory() as memory:
+        name = hashlib.sha256(str(folder).encode(errors="replace")).hexdigest()[:16]
+        with kernel_folder(name) as sockets, tree_memory() as memory:
             _sockets[:] = [sockets] if sockets else []
             failure = _process({**job, "folder": folder, "sockets": sockets or "", "guard": os.getpid()})
             _end_children()
@@ -124,9 +128,17 @@ def _guard(job: dict, folder: Path) -> None:
         failure = _failure(error)
     if failure and "copy" in job:
         failure = {**_cell(job["copy"]), **failure}
-    status = {"status": "failed" if failure else "done", "peak_mb": round(memory["MB"])}
+    ended, versions = time.time(), {"python": sys.version.split()[0]}
+    for package in VERSIONS:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    result = {
+        "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
+        "seconds": round(ended - started, 2), "peak_mb": round(memory["MB"]), "started": started, "ended": ended,
+        "versions": versions, **failure,
+    }  # fmt: skip
     with _last_word:
-        record.write(folder, {**record.note(job, started), **found, **status, **failure})
+        record.write(folder, result)
 
 
 def _process(job: dict) -> dict:
@@ -197,10 +209,6 @@ def watched(look: Callable[[], None], every: float):
         thread.join()
 
 
-# --------------------------------------------------------------------------------------------------
-# The process that runs the user's code
-
-
 def work() -> None:
     """Do the job that stands on standard input, and say in `OUTCOME` what went wrong."""
     job = json.loads(sys.stdin.buffer.read())
@@ -211,7 +219,7 @@ def work() -> None:
     logging.getLogger("papermill").setLevel(logging.INFO)
     failure = {}
     try:
-        _notebook(job) if job["notebook"] else _function(job)
+        _do(job)
     except BaseException as error:  # a function may raise SystemExit
         failure = _failure(error)
         print(failure["traceback"], file=sys.stderr)
@@ -223,18 +231,17 @@ def work() -> None:
     last.start()
 
 
-def _notebook(job: dict) -> None:
-    # jsonschema checks URLs with it if it is there, notebooks need none checked, and its import takes a second.
-    sys.modules.setdefault("rfc3987_syntax", None)
-    given = {**job["given"], **({"out": job["folder"]} if job["out"] else {})}
-    where = {"cwd": Path(job["notebook"]).parent, "sockets": job["sockets"], "log": sys.stderr}
-    execute(job["copy"], job["copy"], given, timeout=job["timeout"].get("cell"), **where)
-
-
-def _function(job: dict) -> None:
+def _do(job: dict) -> None:
+    """Execute the notebook, or call the function and keep what it returns as a table."""
+    folder, out = Path(job["folder"]), {"out": job["folder"]} if job["out"] else {}
+    if job["notebook"]:
+        # jsonschema checks URLs with it if it is there, notebooks need none checked, and its import takes a second.
+        sys.modules.setdefault("rfc3987_syntax", None)
+        where = {"cwd": Path(job["notebook"]).parent, "sockets": job["sockets"], "log": sys.stderr}
+        execute(job["copy"], job["copy"], {**job["given"], **out}, timeout=job["timeout"].get("cell"), **where)
+        return
     module, _, name = job["function"].partition(":")
-    folder = Path(job["folder"])
-    rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if job["out"] else {}))
+    rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if out else {}))
     if hasattr(rows, "to_csv"):  # a data frame
         rows.to_csv(folder / record.TABLE, index=False)
     elif rows is not None:

@@ -1,0 +1,62 @@
+"""A notebook is executed with parameters from outside, and left clean."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from forgetkit.batch.notebook import execute, known_parameters
+
+
+@pytest.fixture
+def small(tmp_path):
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    where = "from ipykernel.kernelapp import IPKernelApp\napp = IPKernelApp.instance()\n"
+    nb.cells = [
+        nbformat.v4.new_code_cell("a = 1  # a number\nb = 'x'", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("print(a, b)\nassert a < 9"),
+        nbformat.v4.new_code_cell(where + "print(app.transport, app.abs_connection_file)"),
+    ]
+    nbformat.write(nb, tmp_path / "nb.ipynb")
+    return tmp_path / "nb.ipynb"
+
+
+def said(path, cell):
+    return nbformat.read(path, 4).cells[cell].outputs[0].text
+
+
+def test_a_parameter_that_the_notebook_lacks_is_an_error(small, tmp_path):
+    assert known_parameters(small) == {"a": "1", "b": "'x'"}
+    with pytest.raises(ValueError, match="has no parameter c. It has: a, b"):
+        execute(small, tmp_path / "out.ipynb", {"c": 1})
+    assert not (tmp_path / "out.ipynb").exists(), "nothing ran"
+
+
+@pytest.mark.slow
+def test_parameters_reach_the_notebook_and_failures_are_kept(small, tmp_path):
+    out = execute(small, tmp_path / "out.ipynb", {"a": 5})
+    assert "5 x" in said(out, -2)
+    with pytest.raises(papermill.PapermillExecutionError):
+        execute(small, tmp_path / "bad.ipynb", {"a": 10})
+    assert "AssertionError" in (tmp_path / "bad.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_executed_in_place_it_holds_no_times(small):
+    execute(small)
+    text = small.read_text(encoding="utf-8")
+    assert "papermill" not in text and "iopub" not in text and '"1 x' in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such sockets")
+def test_kernels_that_start_at_once_cannot_take_each_others_ports(small, tmp_path):
+    places = set()
+    for i in range(2):
+        transport, file = said(execute(small, tmp_path / f"out{i}.ipynb"), -1).split()
+        assert transport == "ipc" and not Path(file).parent.exists(), "its folder goes when it ends"
+        places.add(Path(file).parent)
+    assert len(places) == 2
