@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import open_clip
 import pandas as pd
 import torch
 from IPython.display import Markdown
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from forgetkit.data.images import ImageSet
 from forgetkit.data.tutorial import KINDS, targets
@@ -58,16 +56,6 @@ def check_parameters(**values) -> None:
             raise ValueError(f"There is no parameter {name!r}.")
 
 
-def check_value(name: str, value, given: Mapping) -> None:
-    """`check_parameters` as `batch.load` asks: about one value of a run that has the parameters `given`.
-
-    Values that lessons do not share pass, and so does a target in a folder of one's own (`data_dir`).
-    """
-    if name.startswith("n_") or name in CHECKED and not ("data_dir" in given and name in ("kind", "target")):
-        beside = {other: given[other] for other in ("kind", "recipe") if other in given and "data_dir" not in given}
-        check_parameters(**{**beside, name: value})
-
-
 def start(
     kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
     recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto", as_images: bool = False,
@@ -108,22 +96,3 @@ def keep(table: pd.DataFrame, out: str | Path, index: bool = False) -> pd.DataFr
 def elapsed(clip: Clip) -> str:
     """How long this notebook took, since it imported this module, and where."""
     return f"{time.perf_counter() - _started:.0f} s on {describe(clip.device)}"
-
-
-@contextmanager
-def weights_by_step():
-    """Collect what any torch optimiser trains, after each of its steps: a list of flat copies, (weights,) each.
-
-    It looks on from outside, so that a stage can be watched without a change to it.
-    """
-    path: list[torch.Tensor] = []
-
-    def look(optimizer, args, kwargs):
-        params = [p for group in optimizer.param_groups for p in group["params"]]
-        path.append(torch.cat([p.detach().flatten().cpu() for p in params]))
-
-    handle = register_optimizer_step_post_hook(look)
-    try:
-        yield path
-    finally:
-        handle.remove()

@@ -53,7 +53,7 @@ def test_a_hint_names_the_mistake(capsys):
         "01.4": (lambda z, c: torch.stack([z[:2].mean(0), z[2:].mean(0)]), "left the sphere"),
         "02.1": (lambda g: g.mean(0).square().sum(), "cancelled"),
         "02.2": (lambda w, a, b, s: w + (b @ a).view_as(w), "scale"),
-        "02.3": (lambda logits, y, m: (logits.gather(1, y[:, None])[:, 0] - logits.max(1).values + m).mean(), "among"),
+        "02.3": (lambda s, y, m: (s.gather(1, y[:, None])[:, 0] - s.max(1).values + m).relu().mean(), "among"),
         "02.5": ({"similarity"}, "ascent pulls"),
         "03.1": (lambda a, w, d: (1 - d) * a + d * w, "belongs to the *average*"),
         "03.2": (lambda x: (x.mean((0, 2, 3)), x.var((0, 2, 3))), "variance"),

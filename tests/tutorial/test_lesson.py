@@ -4,7 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from forgetkit.alignment import align
 from forgetkit.tutorial import browse, exercises, lesson
@@ -41,15 +40,6 @@ def test_right_parameters_pass():
     )  # fmt: skip
 
 
-def test_a_sweep_asks_about_one_value_with_the_run_it_belongs_to():
-    lesson.check_value("target", "dog 1", {"kind": "cluster", "target": "dog 1"})
-    lesson.check_value("changes", {"remind": {"steps": 3}}, {"recipe": "paper"})
-    lesson.check_value("templates", "all", {})  # the notebook's own
-    lesson.check_value("target", "marmoset", {"data_dir": "/data/imagenet"})  # only the folder knows
-    with pytest.raises(ValueError, match="is no style here"):
-        lesson.check_value("target", "dog", {"kind": "style"})
-
-
 @pytest.mark.slow
 def test_a_lesson_starts_on_the_sets_as_the_model_takes_them_or_as_images(capsys):
     asked = dict(kind="style", target="cat sketches", n_retain=20, recipe="paper", changes={"forget": {"k": 2}})
@@ -80,17 +70,6 @@ def test_source_shows_the_code_itself():
     text = lesson.source(exercises.check, align).data
     assert "def check(name: str, answer)" in text and "# forgetkit.tutorial.exercises" in text
     assert "def align(" in text and text.rstrip().endswith("```")
-
-
-def test_training_is_watched_from_outside():
-    weight = torch.nn.Parameter(torch.zeros(2))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    weight.grad = torch.ones(2)
-    with lesson.weights_by_step() as path:
-        optimizer.step()
-        optimizer.step()
-    optimizer.step()
-    assert [w.tolist() for w in path] == [[-1, -1], [-2, -2]], "each step, and none after the block"
 
 
 def figure(value):

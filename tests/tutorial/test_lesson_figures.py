@@ -68,16 +68,11 @@ def test_soup_marks_the_chosen_alpha():
 
 def test_lines_have_a_panel_a_table_and_a_mark_by_title():
     table = pd.DataFrame({"target": [100.0, 0.0], "odd": [1.0, float("nan")]}, index=pd.Index([0, 4], name="step"))
-    figure = figures.lines({"one": table, "two": table}, "accuracy (%)", {"two": 3})
+    figure = figures.lines({"one": table, "two": table}, "accuracy (%)", mark={"two": 3})
     one, two = figure.axes
     assert [axis.get_title() for axis in figure.axes] == ["one", "two"] and one.get_xlabel() == "step"
     assert len(one.lines) == 2 and len(two.lines) == 3 and list(two.lines[-1].get_xdata()) == [3, 3]
     assert list(one.lines[1].get_ydata()) == [1.0], "a gap is left out"
-
-
-def test_a_gradient_that_does_not_arrive_is_said():
-    table = pd.DataFrame({"in": [1.0, 0.1], "around": [0.5, 0.0]}, index=["conv", "q"])
-    assert [t.get_text() for t in figures.adapter_gradients(table).axes[0].texts if t.get_text() == "none"] == ["none"]
 
 
 def test_table_has_a_bar_a_model_and_column():

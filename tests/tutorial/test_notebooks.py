@@ -71,8 +71,8 @@ def test_lesson_has_what_every_lesson_has(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_cells_are_short(path):
-    setup, *rest = [c.source.splitlines() for c in code(path)[1:]]
-    assert len(setup) <= 12 and max(map(len, rest)) <= 30
+    setup, *rest = [[line for line in c.source.splitlines() if line.strip()] for c in code(path)[1:]]
+    assert len(setup) <= 12 and max(map(len, rest)) <= 25
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name)

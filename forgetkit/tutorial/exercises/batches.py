@@ -43,9 +43,7 @@ def key_of_a_run(key):
     one = key({"target": "dog", "seed": 1}, defaults)
     assert isinstance(one, str) and len(one) <= 64, "return a text of at most 64 characters, such as a part of a hash."
     assert key({"seed": 1, "target": "dog"}, defaults) == one, "the order in which values were written must not count."
-    assert key({}, defaults) == key({"seed": 0}, defaults), (
-        "a value that was given and is the default makes no other run."
-    )
+    assert key({}, defaults) == key({"seed": 0}, defaults), "a value given that is the default makes no other run."
     assert key({"seed": 2, "target": "dog"}, defaults) != one, "another seed is another run."
     assert key({"seed": "1", "target": "dog"}, defaults) != one, "the word '1' is not the number 1."
     assert key({"a": 12}, {"a": 0, "b": 3}) != key({"a": 1}, {"a": 0, "b": 23}), "put something between the values."

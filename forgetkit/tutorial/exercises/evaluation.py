@@ -56,10 +56,8 @@ def micro_and_macro_accuracy(micro_macro):
 def below_ignorance(avoided):
     assert not avoided(100, 1000, 10), "100 hits of 1000 among ten names is just chance."
     assert avoided(0, 1000, 10), "no hit in 1000, where chance gives 100, is no accident."
-    assert not avoided(0, 15, 10), (
-        "15 images show little: a guesser, too, has no hit among them in one case of five. "
-        "It is not enough to compare hits / n with chance."
-    )
+    few = "15 images show little: a guesser, too, has none in one case of five. Compare more than hits / n with chance."
+    assert not avoided(0, 15, 10), few
     assert not avoided(0, 1000, 345), "among 345 names chance gives three hits of 1000, and none in 5 cases of 100."
     edge = avoided(0, 50, 10) and not avoided(0, 40, 10)
     assert edge, "with no hit among ten names, 1 % is passed between 40 and 50."

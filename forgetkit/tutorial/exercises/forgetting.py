@@ -1,7 +1,6 @@
 """Exercises of notebook 02, forgetting."""
 
 import torch
-import torch.nn.functional as F
 
 from forgetkit.tutorial.exercises.checking import exercise, expect
 
@@ -83,18 +82,7 @@ def stopping_rule(stops_at):
 def losses_that_still_pull(pulling):
     is_set = isinstance(pulling, (set, frozenset, list, tuple)) and set(pulling) <= {"similarity", "hinge", "ascent"}
     assert is_set, 'give a set of names out of "similarity", "hinge" and "ascent".'
-    z = torch.tensor([[0.0, 1.0, 0.0]], requires_grad=True)  # the own class stands 10 logits below another
-    logits = 10 * z
-    losses = {
-        "similarity": z[0, 0],
-        "hinge": F.relu(logits[0, 0] - logits[0, 1] + 2),
-        "ascent": -F.cross_entropy(logits, torch.tensor([0])),
-    }
-    true = {n for n, loss in losses.items() if torch.autograd.grad(loss, z, retain_graph=True)[0].norm() > 0}
     assert "hinge" not in pulling, "the hinge is flat there: another class leads by more than the margin."
     assert "similarity" in pulling, "the cosine has the same slope however low it is: it never stops pulling."
-    assert "ascent" in pulling, (
-        "d(log p) / d(own logit) = 1 - p. As p goes to 0 this goes to 1, not to 0: ascent pulls *hardest* at what is "
-        "already forgotten."
-    )
-    assert set(pulling) == true, f"the gradients say {', '.join(sorted(true))}."
+    hint = "d(log p) / d(own logit) = 1 - p goes to 1 as p goes to 0: ascent pulls *hardest* at what is forgotten."
+    assert "ascent" in pulling, hint

@@ -27,9 +27,8 @@ def head_of_many_prompts(head):
     found = head(t.clone())
     assert tuple(found.shape) != (8, 6), "average over the prompts (axis 1), not over the classes."
     assert tuple(found.shape) == (5, 6), f"one row a class, (5, 6), not {tuple(found.shape)}."
-    assert not torch.allclose(found, t.mean(1), atol=1e-5), (
-        "the mean of unit vectors is shorter than one, and shorter where the wordings disagree: bring it back to one."
-    )
+    short = torch.allclose(found, t.mean(1), atol=1e-5)
+    assert not short, "the mean of unit vectors is shorter than one, the more they disagree: bring it back to one."
     assert torch.allclose(found, F.normalize(t.mean(1), dim=-1), atol=1e-5), "the mean over the prompts, at length one."
 
 

@@ -10,9 +10,8 @@ def moving_average(ema):
     average, weights = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])
     found = torch.as_tensor(ema(average, weights, 0.75))
     assert torch.equal(average, torch.tensor([1.0, 0.0])), "return a new tensor: you changed the old average in place."
-    assert not torch.allclose(found, torch.tensor([0.25, 1.5])), (
-        "the decay belongs to the *average*: at 0.75 three quarters of it stay, a quarter is new."
-    )
+    turned = torch.allclose(found, torch.tensor([0.25, 1.5]))
+    assert not turned, "the decay belongs to the *average*: at 0.75 three quarters of it stay, a quarter is new."
     hint = f"wanted is 0.75 · average + 0.25 · weights, you get {found}."
     assert torch.allclose(found, torch.tensor([0.75, 0.5])), hint
 
@@ -27,15 +26,13 @@ def batch_norm_statistics(statistics):
     mean, std = (torch.as_tensor(value) for value in found)
     assert tuple(mean.shape) != (16, 3), "that is a mean per image: a BatchNorm layer has *one* for the whole batch."
     assert tuple(mean.shape) != (3, 12, 12), "average over positions, too: a channel has one mean, wherever one looks."
-    assert tuple(mean.shape) == tuple(std.shape) == (3,), (
-        f"there is one number a channel, (3,); the shapes are {tuple(mean.shape)} and {tuple(std.shape)}."
-    )
+    shapes = tuple(mean.shape), tuple(std.shape)
+    assert shapes == ((3,), (3,)), "there is one number a channel, (3,); the shapes are {} and {}.".format(*shapes)
     variance, wanted = torch.var_mean(x, dim=(0, 2, 3))
     assert torch.allclose(mean, wanted, atol=1e-4), "the means are off: average over batch and positions (0, 2, 3)."
     assert not torch.allclose(std, variance, rtol=0.01), "that is the variance; std is its root."
-    assert not torch.allclose(std, x.std((2, 3)).mean(0), rtol=1e-3), (
-        "the mean of the images' stds misses how images differ from each other: take one std over all of them."
-    )
+    inside = torch.allclose(std, x.std((2, 3)).mean(0), rtol=1e-3)
+    assert not inside, "the mean of the images' stds misses how images differ: take one std over all of them."
     assert torch.allclose(std, variance.sqrt(), rtol=5e-3), "the stds are off: take them over batch and positions."
 
 
@@ -55,12 +52,8 @@ def alignment_term(term):
     wrong = {
         off.square().sum() + spread.square().sum(): "these are squared norms; $L_a$ sums the norms themselves.",
         off.abs().sum() + spread.abs().sum(): "the norm is Euclidean, not a sum of |.|.",
-        off.norm() + (variance - bn.running_var).norm(): (
-            "you compare variances; $L_a$ compares stds, so take the root of `running_var`."
-        ),
-        off.norm() + (std - bn.running_var).norm(): (
-            "you compare a std with `running_var`, which is a variance: take its root."
-        ),
+        off.norm() + (variance - bn.running_var).norm(): "you compare variances; $L_a$ compares stds, their roots.",
+        off.norm() + (std - bn.running_var).norm(): "`running_var` is a variance: compare its root with your std.",
         mean.norm() + std.norm(): "nothing of `bn` is in there yet.",
     }
     found, wanted = loss.item(), (off.norm() + spread.norm()).item()
@@ -84,12 +77,8 @@ def distillation_without_a_class(distil):
     reduced = "sum over classes, mean over images."
     wrong = {
         kl(teacher, student): "class `removed` is still there.",
-        kl(student[:, keep], teacher[:, keep]): (
-            "that is KL(student || teacher): the teacher's probabilities weigh the sum."
-        ),
-        (p.exp() * (p - q)).sum(1).mean().item(): (
-            "you removed the class after the softmax, and what is left does not sum to one: remove its logit before."
-        ),
+        kl(student[:, keep], teacher[:, keep]): "that is KL(student || teacher): the teacher weighs the sum.",
+        (p.exp() * (p - q)).sum(1).mean().item(): "without the class the rest must sum to one: remove its *logit*.",
         wanted / 4: reduced,
         6 * wanted: reduced,
     }
@@ -107,18 +96,14 @@ def guard_without_an_edge(soft_guard):
     assert isinstance(loss, torch.Tensor) and loss.ndim == 0, "return a scalar tensor, the mean over images."
     wrong = {
         -p.log().mean().item(): "that is cross entropy, which *teaches* the own class.",
-        p.log().mean().item(): (
-            "log p has no floor: it goes on falling for ever, and takes the model with it. Wanted is -log(1 - p)."
-        ),
+        p.log().mean().item(): "log p has no floor: it falls for ever, with the model. Wanted is -log(1 - p).",
         each.sum().item(): "take the mean over images, not the sum.",
     }
     expect(loss.item(), each.mean().item(), f"wanted is {each.mean():.4f} here, you get {loss:.4f}.", wrong)
     sure = torch.tensor([[200.0, 0.0, 1.0]], requires_grad=True)
     loss = soft_guard(sure, labels[:1])
-    assert torch.isfinite(loss), (
-        "p rounds to 1 and the loss is infinite where the model is sure: write log(1 - p) with `torch.logsumexp`, "
-        "once over all classes and once over the others."
-    )
+    hint = "p rounds to 1 where the model is sure: write log(1 - p) with `torch.logsumexp` of all and of the others."
+    assert torch.isfinite(loss), hint
     loss.backward()
     alive = abs(loss.item() - 198.687) < 0.01 and sure.grad[0, 0] > 0.9
     assert alive, "where the model is sure, the pull must not die."

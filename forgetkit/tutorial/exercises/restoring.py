@@ -11,9 +11,8 @@ def blend_of_two_models(blend):
     b = {"w": torch.tensor([0.0, 4.0]), "steps": torch.tensor(3)}
     mixed = blend(a, b, 0.25)
     assert isinstance(mixed, dict) and set(mixed) == set(a), "return a dict with every name of the state dicts."
-    assert mixed["steps"].dtype == torch.int64 and mixed["steps"] == 7, (
-        "`steps` is an integer buffer: half a step means nothing. See `tensor.is_floating_point()`."
-    )
+    whole = mixed["steps"].dtype == torch.int64 and mixed["steps"] == 7
+    assert whole, "`steps` is an integer buffer: half a step means nothing. See `tensor.is_floating_point()`."
     assert not torch.equal(mixed["w"], torch.tensor([3.0, 7.0])), "you have the two ends the wrong way round."
     assert torch.equal(mixed["w"], torch.tensor([1.0, 5.0])), f"a quarter of the way from b to a; you get {mixed['w']}."
 

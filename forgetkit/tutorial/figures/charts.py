@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 
@@ -39,32 +38,20 @@ def draw(axis, table: pd.DataFrame, mark: float | None = None, **settings) -> No
     axis.set(**{"xlabel": table.index.name, **settings})
 
 
-def lines(
-    tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str, mark: float | Mapping[str, float] | None = None,
-    **settings,
-) -> Figure:  # fmt: skip
+def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mapping[str, str], **settings) -> Figure:
     """Curves over the index of a table, a line a column; a panel a table where there are several, by title.
 
-    label: of the y axis; mark: where a dotted line stands, in all panels or by title; settings: as `Axes.set`
+    label: of the y axis, or of each panel's own; settings: `mark` and those of `Axes.set`, for all or by title
     """
     tables = tables if isinstance(tables, Mapping) else {"": tables}
     size = (5.4, 2.7) if len(tables) == 1 else (3.9 * len(tables) + 1, 2.9)
-    figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=True, squeeze=False)
+    shared = isinstance(label, str)
+    figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=shared, squeeze=False)
     for axis, (title, table) in zip(axes[0], tables.items()):
-        draw(axis, table, mark.get(title) if isinstance(mark, Mapping) else mark, title=title, **settings)
-    axes[0, 0].set_ylabel(label)
+        own = {name: value.get(title) if isinstance(value, Mapping) else value for name, value in settings.items()}
+        own["ylabel"] = label[title] if not shared else label if axis is axes[0, 0] else None
+        draw(axis, table, title=title, **{name: value for name, value in own.items() if value is not None})
     axes[0, -1].legend(**BESIDE)
-    figure.tight_layout()
-    return figure
-
-
-def pair(left: pd.DataFrame, right: pd.DataFrame, of_left: dict, of_right: dict) -> Figure:
-    """Two panels of curves with axes of their own; `of_left`, `of_right`: settings as `draw` takes them."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.7))
-    for axis, table, settings in zip(axes, (left, right), (of_left, of_right)):
-        draw(axis, table, **settings)
-    axes[0].legend(frameon=False, fontsize=8)
-    axes[1].legend(**BESIDE, fontsize=8)
     figure.tight_layout()
     return figure
 
@@ -74,14 +61,16 @@ def loss_curves(record: dict) -> Figure:
     known = pd.DataFrame(record["forget"]).set_index("step").drop(columns="loss", errors="ignore").dropna(how="all")
     known.columns = known.columns.map({"target": "forget images", "retain": "retain images"})
     terms = pd.DataFrame(record["remind"]).set_index("step").rolling(5, min_periods=1).mean()
-    of_left = {"ylabel": "recognised (%)", "title": "1. forget", "ylim": (-2, None)}
-    return pair(known, terms, of_left, {"ylabel": "loss", "title": "2. remind", "yscale": "log"})
+    labels, scale = {"1. forget": "recognised (%)", "2. remind": "loss"}, {"2. remind": "log"}
+    figure = lines({"1. forget": known, "2. remind": terms}, labels, yscale=scale, ylim={"1. forget": (-2, None)})
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
 
 
 def soup_path(record: dict, images: str = "calibration set") -> Figure:
     """Accuracy and Score from the original (alpha 0) to the unlearned model (1), the chosen alpha dotted."""
     path = along(record["soup"])
-    return lines(path, f"{images} (%)", record["alpha"], xlim=(-0.02, 1.02), ylim=(0, 102))
+    return lines(path, f"{images} (%)", mark=record["alpha"], xlim=(-0.02, 1.02), ylim=(0, 102))
 
 
 def along(path) -> pd.DataFrame:
@@ -93,23 +82,18 @@ def along(path) -> pd.DataFrame:
 # Bars
 
 
-def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), axis=None, **settings) -> Figure:
+def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), **settings) -> Figure:
     """A group of bars a row of the table (its index), a bar a column, values above where there is room.
 
     highlight: rows that are drawn, or named, in the target's colour; settings: as `Axes.set`
     """
     n, groups = table.shape[1], len(table)
-    if axis is None:
-        _, axis = plt.subplots(figsize=(min(9, max(0.3 * table.size, 0.75 * groups) + 2), 2.7))
-    greys = ["#dddddd", COLOURS["remind"], COLOURS["restore"], COLOURS["forget"]]
-    look = greys[:n] if n > 1 else [COLOURS["restore"]]
+    figure, axis = plt.subplots(figsize=(min(9, max(0.3 * table.size, 0.75 * groups) + 2), 2.7))
+    fills = ["#dddddd", COLOURS["remind"], COLOURS["restore"], COLOURS["forget"]] if n > 1 else [COLOURS["restore"]]
     for i, name in enumerate(table):
         at = np.arange(groups) + (i - (n - 1) / 2) * 0.8 / n
-        hatch = ["", "//", "..", "xx"][i % 4]
-        drawn = axis.bar(
-            at, table[name], 0.8 / n, label=name, color=COLOURS.get(name, look[i % len(look)]), hatch=hatch,
-            edgecolor="black", lw=0.4,
-        )  # fmt: skip
+        look = {"color": COLOURS.get(name, fills[i % len(fills)]), "hatch": ["", "//", "..", "xx"][i % 4]}
+        drawn = axis.bar(at, table[name], 0.8 / n, label=name, edgecolor="black", lw=0.4, **look)
         if table.size <= 40:
             axis.bar_label(drawn, fmt="%.1f" if table.to_numpy().max() < 20 else "%.0f", fontsize=7, padding=1)
         for bar, row in zip(drawn, table.index):
@@ -125,7 +109,7 @@ def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), axis=No
     axis.grid(axis="x", visible=False)
     if n > 1:
         axis.legend(**ABOVE, ncol=n)
-    return axis.figure
+    return figure
 
 
 def table_bars(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
@@ -163,18 +147,6 @@ def soup_point(table: pd.DataFrame, alpha: float) -> Figure:
     return figure
 
 
-def adapter_gradients(table: pd.DataFrame) -> Figure:
-    """The gradient's length at every adapter (index), a column a way of putting it there; 0: none arrives."""
-    bottom = table.replace(0, np.nan).min(axis=None) / 3
-    label, below = "gradient at B (length)", "adapted weight, input to output"
-    figure = bars(table, label, yscale="log", xlabel=below, ylim=(bottom, None))
-    for i, j in zip(*np.nonzero(table.to_numpy() == 0)):
-        at = i + (j - (table.shape[1] - 1) / 2) * 0.8 / table.shape[1]
-        look = {"rotation": 90, "ha": "center", "fontsize": 7, "color": COLOURS["target"], "fontweight": "bold"}
-        figure.axes[0].text(at, 1.15 * bottom, "none", va="bottom", **look)
-    return figure
-
-
 def fisher_bars(table: pd.DataFrame, chosen: Sequence[str], order: Sequence[str] = (), title: str = "") -> Figure:
     """Relative Fisher information of every layer, the chosen ones coloured and hatched.
 
@@ -194,48 +166,4 @@ def fisher_bars(table: pd.DataFrame, chosen: Sequence[str], order: Sequence[str]
     axis.tick_params(axis="y", labelsize=7)
     axis.grid(axis="y", visible=False)
     axis.margins(y=0.01)
-    return figure
-
-
-def score_slots(parts: pd.DataFrame) -> Figure:
-    """A row a model, a slot a column, filled as far as it counts in the Score; from `diagnostics.contributions`."""
-    figure, axis = plt.subplots(figsize=(8, 0.42 * len(parts) + 0.9))
-    rows = [f"{model}, Score {score:.1f}" for model, score in parts.mean(axis=1).items()]
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    for i, name in enumerate(parts):
-        colour = COLOURS["target"] if name == "target" else COLOURS["restore"]
-        axis.barh(rows, 0.96, left=i, lw=0.4, color="white", edgecolor="#777777", hatch="////")
-        filled = 0.96 * parts[name].clip(lower=0) / 100
-        axis.barh(rows, filled, left=i, lw=0.4, color=colour, edgecolor="black")
-        for row, share in zip(rows, parts[name]):
-            axis.text(i + 0.48, row, f"{share:.1f}", ha="center", va="center", fontsize=8, bbox=box)
-    axis.set_xticks(np.arange(parts.shape[1]) + 0.48, parts.columns)
-    axis.set(xlim=(-0.02, parts.shape[1]), xlabel="a slot of the Score a column, filled in percent")
-    axis.invert_yaxis()
-    axis.grid(visible=False)
-    return figure
-
-
-def dumbbells(table: pd.DataFrame, label: str, before: str = "original", after: str = "restore") -> Figure:
-    """A line a row (its index), from the value before (circle) to the one after (diamond), in percent."""
-    figure, axis = plt.subplots(figsize=(6.5, 0.26 * len(table) + 0.9))
-    y = np.arange(len(table))
-    axis.hlines(y, table[before], table[after], color="#777777", lw=1.5)
-    for name, marker in ((before, "o"), (after, "D")):
-        look = {"marker": marker, "color": COLOURS.get(name, "white"), "edgecolor": "black", "lw": 0.5}
-        axis.scatter(table[name], y, s=38, label=name, zorder=3, **look)
-    axis.set_yticks(y, table.index)
-    axis.set(xlabel=label, xlim=(-2, 102), ylim=(len(table) - 0.5, -0.5))
-    axis.legend(**BESIDE)
-    return figure
-
-
-def similarities(cosines: Mapping[str, torch.Tensor], name: str) -> Figure:
-    """The distribution of the cosine of images and one text, a line a set; cosines: (N,) by set."""
-    figure, axis = plt.subplots(figsize=(6.5, 2.6))
-    colours = [COLOURS["target"], COLOURS["restore"], COLOURS["original"], COLOURS["remind"]]
-    for (part, cosine), colour, style in zip(cosines.items(), colours, ["-", "--", ":", "-."]):
-        sns.kdeplot(x=cosine.cpu().numpy(), color=colour, ls=style, lw=2, label=part, ax=axis)
-    axis.set(xlabel=f"cosine of image and the text {name!r}", ylabel="density", yticks=[])
-    axis.legend(**BESIDE)
     return figure

@@ -1,20 +1,26 @@
 """Notebooks 06 and 07 as at paper scale: an RN50 of full width at 224 pixels, all stages; weights and images random."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+
+from forgetkit.batch.notebook import execute
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))  # the folders are made as those tests make them
 from test_imagenet import MONKEYS, OTHERS, write
 from test_notebooks import ROOT, printed
-from test_stylesets import generate
-from test_zeroshot import food101, objectnet
+from test_style_sets import generate
+from test_zero_shot import food101, objectnet
 
-from forgetkit.tutorial import lesson
-
-# As few images and steps as go through every line of the stages; forget_stop: a random model recognises nothing.
-FEW = dict(
-    forget_stop=-1.0, forget_spare=None, forget_steps=2, forget_batch=4, fisher_samples=4, align_steps=1,
-    remind_steps=2, remind_batch=2, n_noise=2, n_abstract=4, alphas=[0.5, 1.0],
-)  # fmt: skip
+# As few images and steps as go through every line of the stages; stop: a random model recognises nothing.
+FEW = {
+    "forget": dict(stop=-1.0, spare=None, steps=2, batch=4, fisher_samples=4),
+    "remind": dict(align_steps=1, steps=2, batch=2, n_noise=2, n_abstract=4),
+    "restore": dict(alphas=[0.5, 1.0]),
+}
 RN50 = dict(model="RN50", changes=FEW, n_forget=6, n_retain=6, device="cpu")
 
 
@@ -28,7 +34,7 @@ def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(tmp_path, monkeypat
         make(tmp_path / "extra")
     folders = dict(data_dir=str(tmp_path / "imagenet"), extra_dir=str(tmp_path / "extra"), out=str(tmp_path))
     out = printed(
-        lesson.execute(
+        execute(
             ROOT / "notebooks/06_imagenet_rn50.ipynb", tmp_path / "out.ipynb", {**RN50, **folders, "templates": "one"}
         )
     )
@@ -47,7 +53,7 @@ def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(tmp_path, monkeypatch):
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
     pacs = generate(tmp_path / "PACS", "PACS")
     parameters = {**RN50, "data_dir": str(pacs), "target": "dog art_painting", "out": str(tmp_path)}
-    out = printed(lesson.execute(ROOT / "notebooks/07_styles.ipynb", tmp_path / "out.ipynb", parameters))
+    out = printed(execute(ROOT / "notebooks/07_styles.ipynb", tmp_path / "out.ipynb", parameters))
     assert "forget 'dog art painting', keep dog cartoon, dog photo, dog sketch" in out
     table = pd.read_csv(tmp_path / "table.csv")
     assert np.isfinite(table[["target", "retain", "other"]]).all(axis=None)
