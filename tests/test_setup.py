@@ -53,7 +53,7 @@ def test_no_registry_host_and_no_machine_path_is_committed():
 
 
 def test_committed_weights_are_small():
-    assert (ROOT / "forgetkit/mini/mini-clip.safetensors").stat().st_size <= 25e6
+    assert (ROOT / "forgetkit/models/mini/mini-clip.safetensors").stat().st_size <= 25e6
 
 
 def test_tables_and_weights_are_shipped_with_the_package():

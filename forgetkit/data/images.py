@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from forgetkit.data.reading import ImageFiles
 
 PARTS = ("train", "calibration", "validation", "test")
 # CIFAR-10's ten classes as a label tree of two families.
@@ -47,7 +43,7 @@ class ImageSet:
     """
 
     name: str
-    images: np.ndarray | ImageFiles
+    images: np.ndarray  # or ImageFiles, which looks like one
     labels: np.ndarray
     classes: tuple[str, ...]
     prompts: tuple[str, ...] = ("a photo of a {}.",)

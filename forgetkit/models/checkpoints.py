@@ -24,7 +24,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
 
-from forgetkit.models.clip import ModelError, reason_of
+from forgetkit.models import ModelError, reason_of
 
 log = logging.getLogger(__name__)
 NESTS = ("state_dict", "model_state_dict", "model", "ema", "module")  # where training programs put a state dict

@@ -22,16 +22,8 @@ from tqdm.auto import tqdm
 
 from forgetkit.data.images import ImageSet
 from forgetkit.data.reading import ImageFiles
+from forgetkit.models import ModelError, saving
 from forgetkit.models.memory import halving, to_device
-
-
-class ModelError(RuntimeError):
-    """The model cannot be loaded or used here; the message says what to do."""
-
-
-def reason_of(error: Exception, length: int = 200) -> str:
-    """An error's message in a line, to be quoted in another's."""
-    return " ".join(str(error).split())[:length] or type(error).__name__
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -201,10 +193,8 @@ class Clip:
         return embed_each([self], images, batch, progress)[0]
 
     def save(self, folder, **said):
-        """Write the model with what is known of it to a folder that open_clip and `load_clip` read; see `saving`."""
-        from forgetkit.models.saving import save
-
-        return save(self, folder, **said)
+        """Write the model with what is known of it to a folder that open_clip and `load_clip` read: `saving.save`."""
+        return saving.save(self, folder, **said)
 
 
 @torch.no_grad()

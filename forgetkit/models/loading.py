@@ -19,9 +19,10 @@ from open_clip.factory import _find_checkpoint_in_dir
 from open_clip.pretrained import get_pretrained_cfg, is_pretrained_cfg
 from safetensors.torch import save_file
 
-from forgetkit.models import checkpoints
+from forgetkit.models import ModelError, checkpoints, reason_of
 from forgetkit.models.checkpoints import CONFIG, Checkpoint
-from forgetkit.models.clip import Clip, ModelError, pick_device, reason_of
+from forgetkit.models.clip import Clip, pick_device
+from forgetkit.models.memory import tokens_first
 from forgetkit.models.saving import read_card
 
 MINI_DIR = Path(__file__).parent / "mini"
@@ -156,6 +157,7 @@ def _create(
             message = f"{what} cannot be loaded ({reason_of(error)})." if reachable else _offline(name, what)
             raise ModelError(message) from error
     checkpoints.check_finite(what, model.state_dict())
+    tokens_first(model.visual)
     named = {"model": Path(name).name if name.startswith(FOLDER) else name, "weights": weights and Path(weights).name}
     origin = {**named, "sha256": found.sha256 if found else None, "model_cfg": config}
     return Clip(model=model, tokenizer=tokenizer, name="original", record={"source": origin})

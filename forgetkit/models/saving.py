@@ -23,13 +23,13 @@ import torch
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
+from forgetkit.models import ModelError, reason_of
 from forgetkit.models.checkpoints import CONFIG
-from forgetkit.models.clip import Clip, ModelError, reason_of
 
 CARD, WEIGHTS = "forgetting.json", "open_clip_model.safetensors"
 
 
-def save(clip: Clip, folder: str | Path, **said) -> Path:
+def save(clip, folder: str | Path, **said) -> Path:
     """Write the model and its forgetting card to a folder, which is made where there is none; returns the folder.
 
     said: what the card tells beside the record, which it joins: `subgroup` (target and siblings), `recipe`, `seed` of

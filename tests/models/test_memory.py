@@ -5,6 +5,7 @@ import importlib
 import logging
 from dataclasses import replace
 
+import open_clip
 import pandas as pd
 import pytest
 import torch
@@ -12,8 +13,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from forgetkit import Recipe, forget, remind
+from forgetkit import Recipe, forget, load_clip, remind
 from forgetkit.alignment import align
+from forgetkit.lab.speed import Roofline
 from forgetkit.lora import adaptable
 from forgetkit.losses import hinge
 from forgetkit.models.clip import Clip
@@ -214,3 +216,17 @@ def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
         for hook in hooks:
             hook.remove()
     assert len(steps) == 3 and not watch.waits
+
+
+def test_frozen_attention_copies_no_weight_for_each_token():
+    """torch does so in a frozen block under autocast: P copies of `in_proj_weight`, most of the time of a step."""
+    loaded = load_clip("mini-vit", device="cpu").model.visual.requires_grad_(False)
+    plain = open_clip.create_model("mini-vit").visual.eval().requires_grad_(False)
+    plain.load_state_dict(loaded.state_dict())
+    x, found = torch.randn(2, 3, 64, 64), {}
+    for name, tower in (("loaded", loaded), ("plain", plain)):
+        with Roofline(1.0, 1.0) as counter, torch.autocast("cpu", torch.bfloat16):
+            z = tower(x)
+        found[name] = counter.bytes, z
+    assert found["plain"][0] > 2 * found["loaded"][0]
+    torch.testing.assert_close(found["plain"][1], found["loaded"][1], atol=0.02, rtol=0.02)
