@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import hashlib
 import io
 import json
 import os
@@ -75,19 +76,20 @@ def known_parameters(path: str | Path) -> dict[str, str]:
 
 
 @contextmanager
-def kernel_folder(name: str = "") -> Iterator[str | None]:
+def kernel_folder(run: Path | None = None) -> Iterator[str | None]:
     """A folder for the sockets of one kernel, gone afterwards; None where a kernel must listen on ports.
 
     A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
     (papermill's issue 511). Sockets need a short path, so a long TMPDIR is passed over.
 
-    name: of the run; what was left under it by one that was killed is cleared
+    run: the folder of the run that it is for; what a killed process has left of the same run is cleared
     """
+    name = hashlib.sha256(os.fsencode(run)).hexdigest() if run else uuid.uuid4().hex
     bases = [
         base for base in (tempfile.gettempdir(), "/tmp") if len(os.fsencode(base)) <= LONGEST and os.name == "posix"
     ]
     for base in bases:
-        folder = Path(base, f"kernel-{name or uuid.uuid4().hex[:16]}")
+        folder = Path(base, f"kernel-{name[:16]}")
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # not writable, or somebody else's
             folder.mkdir(mode=0o700)

@@ -27,6 +27,7 @@ import psutil
 from tqdm.auto import tqdm
 
 from forgetkit.batch import record
+from forgetkit.batch.notebook import kernel_folder
 from forgetkit.batch.spec import OUT, Check, Run, SweepError, load
 from forgetkit.batch.worker import BUSY
 
@@ -52,7 +53,7 @@ def run(
 
     Raises SweepError, before anything starts, for what is wrong with `spec` or `out`. Ctrl-C ends what runs.
     """
-    from forgetkit.batch.table import gather
+    from forgetkit.batch.table import describe, gather
 
     runs, out = load(spec, check=check), Path(out).resolve()
     todo, status = _todo(runs, out, retry_failed, changed)
@@ -77,11 +78,8 @@ def run(
         table = gather(out, write=True)
     mine = table.drop_duplicates("run")
     mine = mine[mine["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
-    for name, error in mine.loc[mine["status"] == "damaged", ["run", "error"]].itertuples(index=False):
-        tqdm.write(f"damaged: {name}: {error}")
-        status += Counter(damaged=1, done=-1)
-    if bare := int(((mine["status"] == "done") & mine["error"].notna()).sum()):
-        tqdm.write(f"{bare} of the runs that are done left no rows in a table.")
+    tqdm.write(describe(mine))
+    status.update(damaged=(broken := int((mine["status"] == "damaged").sum())), done=-broken)
     return +status
 
 
@@ -190,13 +188,13 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
 @contextmanager
 def _dask(address: str) -> Iterator[Executor]:
     """The executor of the Dask cluster whose scheduler has this address; raises SweepError where there is none."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise SweepError(['--dask needs the package distributed: pip install "forgetkit[cluster]".']) from None
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it says of a lost scheduler, we say
     try:
+        from distributed import Client
+
         client = Client(address, timeout="10s", set_as_default=False)
+    except ImportError:
+        raise SweepError(['--dask needs the package distributed: pip install "forgetkit[cluster]".']) from None
     except (OSError, ValueError) as error:
         raise SweepError([f"There is no Dask scheduler at {address} ({error})."]) from None
     with client:
@@ -256,16 +254,18 @@ def perform(job: dict) -> tuple[str, str, str | None]:
     said = process.stdout.read().decode(errors="replace")  # only what comes before there is a log
     code = process.wait()
     _alive.discard(process)
-    if code and hasattr(os, "killpg"):
-        with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-    if _stopping.is_set() and code:
-        return "stopped", "", None
     if code == BUSY:
         return "busy", "", None
-    if code:  # it could not even say that the run has failed, as when the disk is full
+    folder = record.folder_of(root, job)
+    if code:  # it could not even say that the run has failed: it was killed, or the disk is full
+        with suppress(OSError, AttributeError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with kernel_folder(folder):  # which clears what is left there
+            pass
+        if _stopping.is_set():
+            return "stopped", "", None
         raise ChildProcessError(([record.death(code)] + [line for line in said.splitlines() if line.strip()])[-1])
-    result = record.read(record.folder_of(root, job))
+    result = record.read(folder)
     return result["status"], result["error"] or "", result["source"]
 
 

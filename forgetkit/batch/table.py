@@ -116,7 +116,7 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
 def describe(table: pd.DataFrame) -> str:
     """How many runs there are, what became of them, and what they cost."""
     runs = table.drop_duplicates("run")
-    counts = ", ".join(f"{n} {status}" for status, n in runs["status"].value_counts().items())
+    counts = ", ".join(f"{n} {status}" for status, n in runs["status"].value_counts().sort_index().items())
     text = f"{len(runs)} runs: {counts or 'none finished'}"
     if len(runs):
         text += f"; {runs['seconds'].median():.0f} s and {runs['peak_mb'].median():.0f} MB each (median)"
@@ -124,6 +124,8 @@ def describe(table: pd.DataFrame) -> str:
         text += f"\nThey come from {len(commits)} states of the code: {', '.join(commits)}."
     for name, error in runs.loc[runs["status"] == "damaged", ["run", "error"]].itertuples(index=False):
         text += f"\ndamaged: {name}: {error}"
+    if bare := int(((runs["status"] == "done") & runs["error"].notna()).sum()):
+        text += f"\n{bare} of the runs that are done left no rows in a table."
     return text
 
 

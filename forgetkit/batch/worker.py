@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import ctypes
-import hashlib
 import importlib
 import json
 import logging
@@ -86,13 +85,15 @@ def _end_with_parent() -> None:
 def _end_children(seconds: float = 5.0) -> None:
     """Kill what runs below this process, again as long as it starts new processes."""
     until = time.monotonic() + seconds
-    while (left := _below()) and time.monotonic() < until:
-        for process, _ in left:
+    while True:
+        for process, _ in (left := _below()):
             with suppress(psutil.Error):
                 process.kill()
         with suppress(ChildProcessError, AttributeError):  # no child is left; Windows has no zombies
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+        if not left or time.monotonic() > until:
+            return
         time.sleep(0.01)
 
 
@@ -111,15 +112,18 @@ def _guard(job: dict, folder: Path) -> None:
     (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
-    started, found, memory = time.time(), {}, {"MB": 0.0}
+    started, found, peak = time.time(), {}, {"MB": 0.0}
+
+    def look() -> None:
+        peak["MB"] = max(peak["MB"], sum(held for _, held in _below()) / 1e6)
+
     try:
         code, home = record.code_of_task(job["notebook"], job["function"])
         if job["notebook"]:  # what is hashed is what is executed, whatever becomes of the file meanwhile
             job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
             code = code_of(job["copy"])
         found = {"source": record.fingerprint(code, home), "commit": record.commit_of(home)}
-        name = hashlib.sha256(str(folder).encode(errors="replace")).hexdigest()[:16]
-        with kernel_folder(name) as sockets, tree_memory() as memory:
+        with kernel_folder(folder) as sockets, watched(look, 0.2):
             _sockets[:] = [sockets] if sockets else []
             failure = _process({**job, "folder": folder, "sockets": sockets or "", "guard": os.getpid()})
             _end_children()
@@ -134,7 +138,7 @@ def _guard(job: dict, folder: Path) -> None:
             versions[package] = version(package)
     result = {
         "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
-        "seconds": round(ended - started, 2), "peak_mb": round(memory["MB"]), "started": started, "ended": ended,
+        "seconds": round(ended - started, 2), "peak_mb": round(peak["MB"]), "started": started, "ended": ended,
         "versions": versions, **failure,
     }  # fmt: skip
     with _last_word:
@@ -160,11 +164,11 @@ def _process(job: dict) -> dict:
 
 
 def _cell(notebook: Path) -> dict:
-    """The cell that ran, or raised, when an executed notebook ended."""
+    """The cell at which an executed notebook ended: the last one that began."""
     found = {}
     with suppress(OSError, ValueError, KeyError):
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-            if cell["metadata"].get("papermill", {}).get("status") in ("running", "failed"):
+            if cell["cell_type"] == "code" and cell["metadata"].get("papermill", {}).get("start_time"):
                 found = {"cell": cell["execution_count"], "code": "".join(cell["source"])}
     return found
 
@@ -176,18 +180,6 @@ def _failure(error: BaseException) -> dict:
         name, message = error.ename, error.evalue
         text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
     return {"error": f"{name}: {' '.join(message.split())}"[:500], "traceback": text[-20_000:]}
-
-
-@contextmanager
-def tree_memory(every: float = 0.2):
-    """A dict whose "MB" is, after the block, the most that the children of this process held together."""
-    found = {"MB": 0.0}
-
-    def look() -> None:
-        found["MB"] = max(found["MB"], sum(held for _, held in _below()) / 1e6)
-
-    with watched(look, every):
-        yield found
 
 
 @contextmanager

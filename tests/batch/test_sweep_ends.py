@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -42,16 +43,18 @@ def test_nothing_outlives_its_sweep(work, how):
         assert process.returncode == 130 and "goes on from here" in said and "Traceback" not in said, said
 
 
-def test_nothing_outlives_its_run_not_even_if_the_guard_is_killed(work):
+def test_nothing_outlives_its_run_not_even_if_the_guard_is_killed(work, monkeypatch):
     assert batch.run({"function": "work:stubborn", "grid": {"a": 0}}, "out") == {"done": 1}
     assert not sleepers(work)
     spec(function="work:rows", grid={"a": 1, "wait": 60})
+    monkeypatch.setenv("TMPDIR", tempfile.mkdtemp(prefix="t", dir="/tmp"))
     process = start("s.yaml", "--out", "guards")
     until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2, 60, "guard and run")
     guard, *_ = psutil.Process(process.pid).children()
     guard.kill()
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 1 and "SIGKILL" in said and not sleepers(work)
+    os.rmdir(os.environ["TMPDIR"])  # nothing is in it
 
 
 def test_killed_in_the_middle_it_goes_on(work):

@@ -205,7 +205,7 @@ def notebooks(tmp_path_factory):
     """A sweep of notebooks that each do something unusual, from another folder, with a TMPDIR too long for sockets."""
     folder = tmp_path_factory.mktemp("sweep")
     words = "import sys, warnings\nprint('precision ' + 'lost', file=sys.stderr)\nwarnings.warn('diver' + 'ged')"
-    bar = "print('50%|#####     | 1/2 [00:01<00:01]', file=sys.stderr)\nsys.stdout.write('x' * (a == 0))"
+    bar = "print('5' + '0%|#####     | 1/2 [00:01<00:01]', file=sys.stderr)\nsys.stdout.write('x' * (a == 0))"
     daemon = "import subprocess; subprocess.Popen(['sleep', '4321'], start_new_session=True).pid"
     pid = f"open(out + '/pid', 'w').write(str({daemon.split('; ')[1]}));"
     write_notebook(folder / "fine.ipynb", words, bar, "import beside", TABLE)
@@ -261,9 +261,6 @@ def test_nothing_outlives_a_run(notebooks):
     pid = int(next((folder / "out").glob("stays-*/pid")).read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    assert not [*Path("/tmp").glob("kernel-*")] or all(
-        os.path.exists(f"/proc/{f.name.split('-')[1]}") for f in Path("/tmp").glob("kernel-*")
-    )
     assert not [*folder.glob("x*/kernel-*")]
 
 
