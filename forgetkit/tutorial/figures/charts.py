@@ -22,8 +22,8 @@ LOOKS = {
     "emoji": {"color": "#666666", "ls": (0, (7, 2)), "marker": "x"},
     "score": {"color": "black", "ls": "--", "marker": ""},
 }
-STROKES = zip((COLOURS["restore"], COLOURS["target"], "#666666", "#009E73"), ("-", "--", "-.", ":"), "os^D")
-SERIES = [{"color": colour, "ls": line, "marker": marker} for colour, line, marker in STROKES]
+STROKES = zip(("restore", "target", "original", "forget", "remind"), ("-", "--", "-.", ":", (0, (7, 2))), "os^Dv")
+SERIES = [{"color": COLOURS[colour], "ls": line, "marker": marker} for colour, line, marker in STROKES]
 BESIDE = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.02, 0.5)}  # a legend right of the axes
 ABOVE = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
 
@@ -59,7 +59,6 @@ def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mappin
 def loss_curves(record: dict) -> Figure:
     """What stage 1 leaves recognised of D_f (and of D_r, where it looks); stage 2's loss terms; by step."""
     known = pd.DataFrame(record["forget"]).set_index("step").drop(columns="loss", errors="ignore").dropna(how="all")
-    known.columns = known.columns.map({"target": "forget images", "retain": "retain images"})
     terms = pd.DataFrame(record["remind"]).set_index("step").rolling(5, min_periods=1).mean()
     labels, scale = {"1. forget": "recognised (%)", "2. remind": "loss"}, {"2. remind": "log"}
     figure = lines({"1. forget": known, "2. remind": terms}, labels, yscale=scale, ylim={"1. forget": (-2, None)})
@@ -99,7 +98,8 @@ def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), **setti
         for bar, row in zip(drawn, table.index):
             if n == 1 and row in highlight:
                 bar.set(facecolor=COLOURS["target"], hatch="//")
-    slant = {"rotation": 60 if groups > 12 else 30, "ha": "right", "rotation_mode": "anchor"} if groups > 6 else {}
+    slant = {"rotation": 60 if groups > 12 else 30, "ha": "right", "rotation_mode": "anchor"}
+    slant = slant if groups > 6 or groups * max(map(len, map(str, table.index))) > 60 else {}
     axis.set_xticks(range(groups), table.index, fontsize=7 if groups > 12 else None, **slant)
     for text in axis.get_xticklabels():
         if text.get_text() in highlight:
