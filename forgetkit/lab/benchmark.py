@@ -200,7 +200,8 @@ def collect(rows: Rows, folder: Path) -> None:
 
 def methods_option(choices: list[str]):
     choice = click.Choice(choices)
-    return click.option("--method", "methods", multiple=True, type=choice, default=choices, help="repeat; default: all")
+    given = dict(multiple=True, type=choice, default=choices, metavar="METHOD", help="repeat; default: all")
+    return click.option("--method", "methods", **given)
 
 
 @click.group(help=__doc__)

@@ -59,7 +59,8 @@ def seconds(folder: Path, *commands: Sequence[str]) -> float:
 def trivial(folder: Path) -> Path:
     """A notebook that does next to nothing."""
     write = "from pathlib import Path\n\nPath(out).mkdir(exist_ok=True)\n(Path(out) / 'table.csv').write_text("
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     notebook.cells = [
         nbformat.v4.new_code_cell("seed = 0\nout = '.'", metadata={"tags": ["parameters"]}),
         nbformat.v4.new_code_cell(write + "f'square\\n{seed * seed}\\n');"),
