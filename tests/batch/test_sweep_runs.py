@@ -28,11 +28,13 @@ def result_of(name: str, folder="out") -> dict:
 
 
 def test_runs_leave_what_was_promised(work):
-    code, said = sweep(spec(grid={"a": [1, 13, 99, 2]}), "--out", "out", "--workers", "2", "--threads", "3")
+    code, said = sweep(
+        spec(grid={"a": [1, 13, 99, 2], "wait": 0.5}), "--out", "out", "--workers", "2", "--threads", "3"
+    )
     assert code == 1 and "4 to do" in said and "2 done, 2 failed" in said and "an unlucky number" in said
     folder = next(Path("out").glob("rows_a=2-*"))
     found = record.read(folder)
-    assert found["parameters"] == {"a": 2, "wait": 0.0} and found["status"] == "done" and len(found["source"]) == 16
+    assert found["parameters"] == {"a": 2, "wait": 0.5} and found["status"] == "done" and len(found["source"]) == 16
     assert found["seconds"] >= 0 and found["peak_mb"] > 5 and {"python", "forgetkit", "torch"} <= set(found["versions"])
     assert {f.name for f in folder.iterdir()} == {"table.csv", "log.txt", "result.json", "note.txt"}
     assert (folder / "note.txt").read_text() == "3", "threads reach the run"
@@ -47,7 +49,7 @@ def test_runs_leave_what_was_promised(work):
     assert batch.run("s.yaml", "out") == {"done": 2, "failed": 2} and finished() == before, "nothing ran again"
     assert batch.run("s.yaml", "out", retry_failed=True) == {"done": 2, "failed": 2}
     again = {name for name, ended in finished().items() if before[name] != ended}
-    assert again == {name for name in before if "13" in name or "99" in name} and calls() == {"1": 1, "2": 1}
+    assert again == {name for name in before if "a=13-" in name or "a=99-" in name} and calls() == {"1": 1, "2": 1}
 
 
 def test_a_mistake_starts_nothing(work):
