@@ -27,9 +27,15 @@ from forgetkit.models.memory import halving, to_device
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """`auto` is the first GPU where there is one (CUDA, then Apple's MPS), else the CPU."""
+    """`auto` is the first GPU where there is one (CUDA, then Apple's MPS), else the CPU.
+
+    Raises ModelError for a device that torch does not know.
+    """
     if str(device) != "auto":
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except RuntimeError:
+            raise ModelError(f"There is no device {device!r}: choose auto, cpu, cuda, cuda:1 or mps.") from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from conftest import random_clip
+from synthetic_data import random_clip
 
 from forgetkit.restoring import choose_alpha, soup
 

@@ -222,7 +222,7 @@ DYING = """
 import os, signal, sys
 from functools import partial
 sys.path.insert(0, {tests!r})
-from conftest import coloured_set, random_clip
+from synthetic_data import coloured_set, random_clip
 from forgetkit import Recipe, Subgroup, pipeline, split
 from forgetkit.data import PARTS
 from forgetkit.store import kept

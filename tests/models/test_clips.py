@@ -9,7 +9,15 @@ from safetensors.torch import load_file, save_file
 
 from forgetkit import load_clip
 from forgetkit.data.images import ImageSet
-from forgetkit.models.clip import Clip, ModelError, batch_norms, check_head, check_images, embed_each
+from forgetkit.models.clip import (
+    Clip,
+    ModelError,
+    batch_norms,
+    check_head,
+    check_images,
+    embed_each,
+    pick_device,
+)
 from forgetkit.models.loading import MINI_WEIGHTS
 
 ROUNDING = dict(atol=1e-3, rtol=0)  # where a CPU computes in bfloat16, sums depend on how a batch is cut
@@ -142,3 +150,8 @@ def test_bad_models_have_their_sentence(tmp_path):
     save_file({k: v for k, v in state.items() if "layer4" not in k}, other)
     with pytest.raises(ModelError, match=r"not 'mini-clip'.s: image layers \(1, 1, 1, 0\), not \(1, 1, 1, 1\)"):
         load_clip("mini", pretrained=str(other))
+
+
+def test_a_device_that_does_not_exist_is_told():
+    with pytest.raises(ModelError, match="There is no device 'cudaa': choose auto"):
+        pick_device("cudaa")
