@@ -188,10 +188,12 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
 @contextmanager
 def _dask(address: str) -> Iterator[Executor]:
     """The executor of the Dask cluster whose scheduler has this address; raises SweepError where there is none."""
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it says of a lost scheduler, we say
     try:
         from distributed import Client
 
+        # Once it is imported, which sets its own levels: what it says of a lost scheduler, we say.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         client = Client(address, timeout="10s", set_as_default=False)
     except ImportError:
         raise SweepError(['--dask needs the package distributed: pip install "forgetkit[cluster]".']) from None
