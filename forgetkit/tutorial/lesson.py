@@ -7,15 +7,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import pandas as pd
 import torch
 from IPython.display import Markdown
 
-from forgetkit.data.images import ImageSet
 from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lab.figures import use_style
+from forgetkit.lab.studies import some as few  # noqa: F401 - in reach of every lesson
 from forgetkit.models.clip import Clip, describe, pick_device
 from forgetkit.models.loading import load_clip, register_mini
 from forgetkit.recipe import Recipe
@@ -72,12 +71,6 @@ def start(
     sets = tutorial_sets(target, seed, kind, clip, n_forget=n_forget, n_retain=n_retain)
     print(f"forget {sets.subgroup.target!r}, keep {', '.join(sets.subgroup.siblings)}")
     return clip, sets if as_images else sets.on(clip), Recipe.named(recipe, seed, **changes)
-
-
-def few(columns: Mapping[str, ImageSet], n: int = 400, seed: int = 0) -> dict[str, ImageSet]:
-    """At most n random images of each column, the same in every call."""
-    rng = np.random.default_rng(seed)
-    return {name: part.take(rng.permutation(len(part))[:n]) for name, part in columns.items()}
 
 
 def source(*objects) -> Markdown:
