@@ -69,11 +69,11 @@ def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = Non
     """
     if not isinstance(images, ImageFiles):
         return clip.embed(images, progress=progress).cpu()
-    found = []
+    found, model = [], key(clip)  # the weights are hashed once, not for every file
     for start in range(0, len(images), SHARD):
         part = images.select(slice(start, start + SHARD))
         label = f"{progress} ({start // SHARD + 1}/{-(-len(images) // SHARD)})" if len(images) > SHARD else progress
-        name = f"images-{key(clip, stamps(part), part.how)}"
+        name = f"images-{key(model, stamps(part), part.how)}"
         found.append(_tensor(folder, name, partial(clip.embed, part, progress=label)))
     return torch.cat(found) if found else torch.empty(0, clip.model.visual.output_dim)
 
@@ -154,7 +154,12 @@ def _bytes(part) -> bytes:
 
 def _tensors(named: Mapping[str, torch.Tensor]) -> bytes:
     """A SHA-256 of tensors by name, with their shapes and types, whatever their order and memory format."""
-    return hashlib.sha256(save({name: t.detach().contiguous() for name, t in named.items()})).digest()
+    return hashlib.sha256(save(_copies(named))).digest()
+
+
+def _copies(named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as safetensors takes them: contiguous, and none of them under two names."""
+    return {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in named.items()}
 
 
 def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
@@ -177,7 +182,7 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
 def write(file: Path, tensors: Mapping[str, torch.Tensor], note: Mapping = {}) -> None:
     """Put tensors and a note into a file, in one step, and leave the last used files of its folder (`MOST`) there."""
     note = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
-    payload = save({**{name: t.detach().cpu().contiguous() for name, t in tensors.items()}, "note": note})
+    payload = save({**_copies(tensors), "note": note})
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".", ignore_cleanup_errors=True) as temporary:

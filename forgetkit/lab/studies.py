@@ -20,7 +20,7 @@ from forgetkit.alignment import align
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
 from forgetkit.data.images import ImageSet
-from forgetkit.evaluation import TARGET, evaluate
+from forgetkit.evaluation import TARGET, evaluate, percent
 from forgetkit.forgetting import forget
 from forgetkit.lab import speed
 from forgetkit.lab.ablations import by_stage, exchanging, layernorm_alignment
@@ -163,7 +163,7 @@ def separation(clip: Clip, sets: Splits, ridge: float = 0.1, limit: float = 2.0)
     target, siblings = (clip.embed(sets.validation[name].images) @ plane for name in (TARGET, "retain"))
     moved = target.sort().values[int(limit / 100 * len(target))]  # what lies below it stays
     wrong = {"target_wrong": target <= 0, "siblings_wrong": siblings > 0, "siblings_lost": siblings >= moved}
-    return {name: 100 * mask.double().mean().item() for name, mask in wrong.items()}
+    return {name: percent(mask) for name, mask in wrong.items()}
 
 
 @study(lambda: grid(STUDIED, SEEDS, alignment=("layernorm", "none")), command=False)

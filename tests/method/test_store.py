@@ -108,6 +108,14 @@ def test_the_key_depends_on_the_activation_and_not_on_the_order_of_weights(vit):
     assert key(moved) == base
 
 
+def test_a_weight_with_two_names_has_a_key_and_is_kept(vit, tmp_path):
+    vit.model.visual.twin = vit.model.visual.proj
+    assert key(vit) == key(vit.copy())
+    state = vit.model.visual.state_dict()
+    store.write(tmp_path / "entry", state)
+    assert all(torch.equal(store.read(tmp_path / "entry")[0][name], state[name]) for name in state)
+
+
 # --------------------------------------------------------------------------------------------------
 # Embeddings
 
@@ -151,6 +159,14 @@ def test_a_file_is_embedded_once_until_it_changes(mini, images, seen, tmp_path, 
     os.utime(images.files[0], (1, 1))
     embed()
     assert seen == [2], "a new time of change, too"
+
+
+def test_the_weights_are_hashed_once_however_many_files_there_are(mini, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SHARD", 1)
+    hashed, real = [], store.key
+    monkeypatch.setattr(store, "key", lambda *parts: hashed.append(mini in parts) or real(*parts))
+    store.embed(mini, images, folder=tmp_path / "kept")
+    assert len(hashed) == 6 and sum(hashed) == 1
 
 
 def test_other_weights_and_other_reading_are_other_embeddings(mini, images, seen, tmp_path):
