@@ -23,6 +23,8 @@ quick: .venv/installed
 # Every row, table and figure of the docs: hours on two cores, minutes on a GPU; resumable.
 results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.accuracy
+	$(BIN)/python -m forgetkit.lab.accuracy --model mini-clip-without-cat
+	$(BIN)/python -m forgetkit.lab.studies pretraining
 	$(BIN)/python -m forgetkit.lab.benchmark tune
 	$(BIN)/python -m forgetkit.lab.benchmark run
 	$(BIN)/python -m forgetkit.lab.studies quickstart
@@ -31,7 +33,7 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.studies soup
 	$(BIN)/python -m forgetkit.lab.studies probe
 	$(BIN)/python -m forgetkit.lab.studies cost
-	$(BIN)/python -m forgetkit.lab.pretrain --model mini-vit --lr 1e-3 --images 1200000 --out runs/pretrain-vit
+	$(BIN)/python -m forgetkit.lab.pretrain --model mini-vit --images 1200000 --out runs/pretrain-vit
 	$(BIN)/python -m forgetkit.lab.studies vit
 	$(BIN)/python -m forgetkit.lab.studies gpu
 	$(BIN)/python -m forgetkit.lab.studies memory

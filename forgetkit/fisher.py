@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from forgetkit.lora import adaptable
+from forgetkit.models.body import run
 from forgetkit.models.clip import Clip, Inputs
 from forgetkit.recipe import Forget
 from forgetkit.subgroups import Splits
@@ -26,12 +27,13 @@ def squared_gradients(
 ) -> torch.Tensor:
     """|| d sim(x_i, t_i) / d theta_l ||^2 per sample and layer, (N, L).
 
-    x (N, 3, S, S) preprocessed images, text (N, D) class embeddings, names: L weights of `tower`, in eval mode.
+    x (N, 3, S, S) preprocessed images, or what the tower's body makes of them; text (N, D) class embeddings; names: L
+    weights of `tower`, in eval mode.
     """
     weights = [tower.get_parameter(name) for name in names]
     rows = []
     for i in tqdm(range(len(x)), desc="Fisher", leave=False, delay=1):
-        similarity = F.cosine_similarity(tower(x[i : i + 1]), text[i : i + 1]).sum()
+        similarity = F.cosine_similarity(run(tower, x[i : i + 1]), text[i : i + 1]).sum()
         gradients = torch.autograd.grad(similarity, weights)
         rows.append(torch.stack([g.square().sum() for g in gradients]))
     return torch.stack(rows)
@@ -73,5 +75,6 @@ def choose_layers(clip: Clip, sets: Splits, recipe: Forget) -> tuple[list[str], 
             " choose a lower k, or a larger share."
         )
     few = slice(recipe.fisher_samples)
-    table = relative_fisher(clip, sets.forget.take(few), sets.retain.take(few), sets.head, allowed)
+    forget, retain = (clip.past_body(part.take(few), allowed, mixed=False) for part in (sets.forget, sets.retain))
+    table = relative_fisher(clip, forget, retain, sets.head, allowed)
     return top_k(table, recipe.k), table

@@ -10,6 +10,7 @@ when the siblings go: where they bear the target's label they go first, and stag
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import torch
 from tqdm.auto import tqdm
@@ -49,6 +50,8 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
     student = clip.copy("forget", fisher=fisher.to_dict("records"), layers=layers)
     weights = adapt(student.model.visual, layers, recipe.rank, recipe.alpha, generator)
     optimizer = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=0.0)
+    # What lies before the layers does not change, and is computed once.
+    sets = replace(sets, **{name: clip.past_body(getattr(sets, name), layers) for name in ("forget", "retain")})
     x, labels, head = sets.forget.images, sets.forget.labels, sets.head
     batches = index_batches(len(x), recipe.batch, generator, clip.device)
     embed = compiled(student.embed_tensor, recipe.compile)

@@ -31,6 +31,7 @@ from forgetkit.alignment import align as to_batch_norms
 from forgetkit.forgetting import index_batches
 from forgetkit.lora import adapt, adaptable, merge
 from forgetkit.losses import class_distillation, feature_distillation, hinge
+from forgetkit.models.body import Features, frozen, joined
 from forgetkit.models.clip import Clip, ModelError, batch_norms, stage
 from forgetkit.models.memory import Backward, compiled
 from forgetkit.recipe import Remind
@@ -42,9 +43,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pool:
-    """Images a step draws from, (N, 3, S, S) preprocessed, and what the original model makes of them, (N, D)."""
+    """What a step draws from: N images as the tower's body leaves them, and what the original makes of each, (N, D)."""
 
-    images: torch.Tensor
+    images: torch.Tensor | Features
     teacher: torch.Tensor
     labels: torch.Tensor | None = None  # (N,) long, where the images have a class
 
@@ -53,19 +54,20 @@ class Pool:
 
 
 def make_pools(
-    original: Clip, sets: Splits, recipe: Remind, generator: torch.Generator, align: Callable | None
+    original: Clip, sets: Splits, recipe: Remind, generator: torch.Generator, align: Callable | None, cut: int = 0
 ) -> tuple[dict[str, Pool], dict]:
     """The pools of a step by name, and what to record.
 
     `retain`: D_r as it is; `aligned`: with its perturbation (either may be left out); `forget`: D_f, for the guard;
     `classless`: images of no class. D_r and D_f are joined by their mirror images where the recipe says so.
-    align: None where nothing is aligned.
+    align: None where nothing is aligned. cut: the tower's first blocks, which do not change.
     """
 
     def pool(images: torch.Tensor, labels: torch.Tensor | None = None, mirrored: bool = False) -> Pool:
         if mirrored:
             images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
-        return Pool(images, original.embed(images, progress="teacher"), labels)
+        features = original.features(images, cut)
+        return Pool(features, original.embed(features, progress="teacher"), labels)
 
     forget, retain = sets.forget, sets.retain
     pools, record, classless = {}, {}, []
@@ -140,13 +142,15 @@ def remind(
     elif align is None and recipe.align_steps:
         log.warning("This image tower has no BatchNorm to align to: stage 2 takes the retain images as they are.")
     generator = torch.Generator().manual_seed(recipe.seed + 1)
-    pools, record = make_pools(original, sets, recipe, generator, align if recipe.align_steps else None)
     target = sorted(set(sets.forget.labels.tolist()))
     own = sorted(set(target) - set(sets.retain.labels.tolist()))
 
-    student = forgotten.copy("remind", **record)
+    student = forgotten.copy("remind")
     tower = student.model.visual
     layers = adaptable(tower, recipe.last) if recipe.layers == "all" else forgotten.record["layers"]
+    cut = frozen(tower, [*layers, *forgotten.record.get("layers", adaptable(tower))])  # neither stage changes these
+    pools, record = make_pools(original, sets, recipe, generator, align if recipe.align_steps else None, cut)
+    student.record.update(record)
     weights = adapt(tower, layers, recipe.rank, recipe.alpha, generator)
     optimizer = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, recipe.lr_end, recipe.steps)
@@ -167,7 +171,7 @@ def remind(
             terms.update(reminding_terms(z, drawn, sets.head, original.scale, target, own, recipe))
             return sum(terms.values())
 
-        backward(torch.cat([pool.images for pool in drawn.values()]), loss_of)
+        backward(joined([pool.images for pool in drawn.values()]), loss_of)
         optimizer.step()
         schedule.step()
         if step == 0:

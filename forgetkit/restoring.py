@@ -10,6 +10,7 @@ as BatchNorm's step counter are left alone, and what is equal on both sides stay
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -17,6 +18,7 @@ from tqdm.auto import tqdm
 
 from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import TARGET, Head, accuracies, score
+from forgetkit.models.body import shared
 from forgetkit.models.clip import Clip, Inputs, stage
 from forgetkit.recipe import Restore
 from forgetkit.subgroups import Splits, check_on
@@ -43,9 +45,14 @@ def path(
 ) -> pd.DataFrame:
     """Accuracies and Score along the path from the original (alpha 0), one row an alpha.
 
-    columns: `Inputs` are preprocessed once; an image set is, anew, at every alpha. head: as in `accuracies`.
+    columns: `Inputs` are preprocessed once, and go once through the blocks that both models share; an image set is, and
+    does, anew at every alpha. head: as in `accuracies`.
     """
-    mixed = unlearned.copy()
+    mixed, cut = unlearned.copy(), shared([unlearned.model.visual, original.model.visual])
+    columns = {
+        name: replace(part, images=original.features(part.images, cut)) if isinstance(part, Inputs) else part
+        for name, part in columns.items()
+    }
     reference = accuracies(original, columns, head)
     rows = []
     for alpha in tqdm(alphas, desc="soup", leave=False):

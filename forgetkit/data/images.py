@@ -1,7 +1,8 @@
 """What every image set becomes: images with labels, the subgroup to forget, and both together.
 
 Each set stands in four disjoint parts: `train` (forget and retain images come from here), `calibration` (chooses the
-soup coefficient), `validation` (for whoever tunes a recipe), `test` (read once).
+soup coefficient), `validation` (for whoever tunes a recipe), `test` (read once). A named set has a fifth, `pretrain`:
+what mini-CLIP was trained on, which nothing else reads.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ class DataError(RuntimeError):
     """The data cannot be had or read; the message says what to do."""
 
 
-def check_part(part: str) -> None:
+def check_part(part: str, parts: Sequence[str] = PARTS) -> None:
     """Raise DataError for a part that does not exist."""
-    if part not in PARTS:
-        raise DataError(f"There is no part {part!r}. Choose one of: {', '.join(PARTS)}.")
+    if part not in parts:
+        raise DataError(f"There is no part {part!r}. Choose one of: {', '.join(parts)}.")
 
 
 @dataclass(frozen=True, eq=False)

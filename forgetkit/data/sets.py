@@ -26,6 +26,8 @@ import numpy as np
 from forgetkit.data.images import PARTS, DataError, ImageSet, check_part
 from forgetkit.data.sources import SETS, fetch, read
 
+NAMED_PARTS = ("pretrain", *PARTS)
+IN_NONE = 255  # a picture of `pretrain` with a copy in another part
 log = logging.getLogger(__name__)
 
 
@@ -33,30 +35,31 @@ def load(name: str, part: str = "test", root: str | Path | None = None, cache: s
     """One part of a named set; fetched once, then read from the cache.
 
     name:  "cifar10", "fashion", "quickdraw" or "emoji"
-    part:  one of `PARTS`
+    part:  one of `PARTS`, or "pretrain"
     root:  a folder that already holds the set's files (`SETS[name].layout`); read anew at each call that names it, and
            kept in the cache for later calls that do not
     cache: folder for the finished arrays, `cache_folder()` unless named
 
-    set        images             train       calibration  validation  test
-    cifar10    60,000 of 32 px    45,000      2,500        2,500       10,000
-    fashion    70,000 of 28 px    55,000      2,500        2,500       10,000
-    quickdraw  34,500 of 28 px    26,910      1,035        1,380       5,175
-    emoji       1,666 of 64 px    833         83           125         625
+    set        images            pretrain  train  calibration  validation  test
+    cifar10    60,000 of 32 px   40,000    5,000  2,500        2,500       10,000
+    fashion    70,000 of 28 px   48,000    7,000  2,500        2,500       10,000
+    quickdraw  34,500 of 28 px   23,181    140    1,035        2,116       8,027
+    emoji       1,666 of 64 px   833       6      82           123         622
 
-    cifar10, fashion: 250 images a class of the official training split calibrate, 250 validate, the rest train; the
-    official test split is the test. quickdraw: of the 100 drawings a class, 3 calibrate, 4 validate, 15 test. emoji:
-    the 833 pictures in Noto style train; the same names in Twemoji style, a style never trained on, are divided.
-    No picture stands in two parts, save one straight line of quickdraw in `train` and `test`.
+    No image outside `pretrain` was used in pre-training: a fifth of the official training split of cifar10 and fashion
+    is held out, the same number of each class. Of quickdraw's 100 drawings a class 22 are held out, 20 more (`train`)
+    of the classes that are also photos and icons (`SETS["emoji"].icons`), and all of the classes in
+    `SETS["quickdraw"].unseen`. Of emoji, one drawing style (Noto) was seen and the other (Twemoji) was not; its `train`
+    has one icon of each class of `icons` that has several. A picture of `pretrain` with a copy elsewhere is in no part.
 
     Raises DataError where the name or part is unknown, the disk is full, or the files cannot be had or read.
     """
-    check_part(part)
+    check_part(part, NAMED_PARTS)
     return load_parts(name, root, cache)[part]
 
 
 def load_parts(name: str, root: str | Path | None = None, cache: str | Path | None = None) -> dict[str, ImageSet]:
-    """All four parts of a named set, by the names in `PARTS`; see `load`."""
+    """All five parts of a named set, by the names in `NAMED_PARTS`; see `load`."""
     if name not in SETS:
         raise DataError(f"There is no image set {name!r}. Choose one of: {', '.join(SETS)}.")
     file = (Path(cache).expanduser() if cache else cache_folder()) / f"{name}.npz"
@@ -64,9 +67,10 @@ def load_parts(name: str, root: str | Path | None = None, cache: str | Path | No
     if arrays is None:
         arrays = _make(name, Path(root).expanduser() if root else None, file)
     classes, prompts = tuple(arrays["classes"].tolist()), tuple(SETS[name].prompts)
+    division = _parts(name, **arrays)
     parts = {}
-    for i, part in enumerate(PARTS):
-        rows = arrays["part"] == i
+    for i, part in enumerate(NAMED_PARTS):
+        rows = division == i
         meta = {"part": part, "source": SETS[name].homepage, "licence": SETS[name].licence}
         parts[part] = ImageSet(name, arrays["images"][rows], arrays["labels"][rows], classes, prompts, meta)
     return parts
@@ -86,17 +90,17 @@ def _read_cache(file: Path, count: int) -> dict[str, np.ndarray] | None:
         return None
     try:
         with np.load(file) as stored:  # reading a member to its end checks its CRC
-            arrays = {key: stored[key] for key in ("images", "labels", "classes", "part")}
-        if not len(arrays["images"]) == len(arrays["labels"]) == len(arrays["part"]) == count:
+            arrays = {key: stored[key] for key in ("images", "labels", "classes", "held")}
+        if not len(arrays["images"]) == len(arrays["labels"]) == len(arrays["held"]) == count:
             raise ValueError(f"{len(arrays['images'])} images instead of {count}")
         return arrays
     except (OSError, EOFError, ValueError, LookupError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        log.warning("%s is damaged (%s) and is made anew.", file, error)
+        log.warning("%s is damaged or of an older version (%s) and is made anew.", file, error)
         return None
 
 
 def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
-    """Read (and first fetch, without a `root`) the set, divide it into parts, and put it in the cache.
+    """Read (and first fetch, without a `root`) the set, and put it in the cache.
 
     All work happens in a temporary folder inside the cache; the finished file is moved into place in one step,
     so that a half-finished one is never taken for whole and two processes do not disturb each other.
@@ -113,8 +117,7 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
                     shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{name}-", ignore_cleanup_errors=True) as temporary:
             images, labels, classes, held = read(name, root or fetch(name, Path(temporary)))
-            part = _parts(name, labels, held)
-            arrays = {"images": images, "labels": labels, "classes": np.array(classes), "part": part}
+            arrays = {"images": images, "labels": labels, "classes": np.array(classes), "held": held}
             half = Path(temporary) / file.name
             np.savez(half, **arrays)
             os.replace(half, file)
@@ -123,22 +126,31 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _parts(name: str, labels: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """(N,) uint8, the part of every image as an index into `PARTS`; `held` images never train. See `load`.
+def _parts(name: str, images: np.ndarray, labels: np.ndarray, classes: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """(N,) uint8, the part of every image: an index into `NAMED_PARTS`, or IN_NONE. See `load`.
 
-    At random with a fixed seed, a class at a time; not by the hash of `reading.divide`, since mini-CLIP was trained on
-    exactly these training parts.
+    By fixed rule, a class at a time at random with a fixed seed: mini-CLIP was trained on exactly this `pretrain` part.
     """
-    rng, part = np.random.default_rng(0), np.zeros(len(labels), np.uint8)
-    if name == "emoji":  # one picture a name: the second style is calibration, validation and test
-        edges = held.sum() // 10, held.sum() // 4
-        for p, index in enumerate(np.split(rng.permutation(np.flatnonzero(held)), edges), start=1):
-            part[index] = p
-        return part
-    for label in np.unique(labels):
-        index = rng.permutation(np.flatnonzero((labels == label) & ~held))
-        edges = np.cumsum([0, *SETS[name].per_class])
-        for p, (start, end) in enumerate(zip(edges, edges[1:]), start=1):
-            part[index[start:end]] = p
-    part[held] = PARTS.index("test")
+    pretrain, train, calibration, validation, test = range(len(NAMED_PARTS))
+    rng, icons = np.random.default_rng(0), vars(SETS["emoji"].icons)
+    part = np.where(held, test, pretrain).astype(np.uint8)
+    if name == "emoji":  # one picture a name in either style; the second is divided
+        second = rng.permutation(np.flatnonzero(held))
+        part[second[: len(second) // 10]] = calibration
+        part[second[len(second) // 10 : len(second) // 4]] = validation
+        first = [i for i, *more in icons.values() if more]
+        part[np.flatnonzero(held & np.isin(classes[labels], first))] = train
+    else:
+        for label in np.unique(labels):
+            index = rng.permutation(np.flatnonzero((labels == label) & ~held))
+            counts = dict(vars(SETS[name].per_class))
+            if name == "quickdraw" and classes[label] in SETS[name].unseen:
+                counts |= {"validation": 20, "test": len(index)}  # all that are left
+            elif name == "quickdraw" and classes[label] in icons:
+                counts["train"] = 20
+            edges = np.cumsum([0, *counts.values()])
+            for p, start, end in zip(counts, edges, edges[1:]):
+                part[index[start:end]] = NAMED_PARTS.index(p)
+    elsewhere = {image.tobytes() for image in images[part != pretrain]}
+    part[[i for i in np.flatnonzero(part == pretrain) if images[i].tobytes() in elsewhere]] = IN_NONE
     return part

@@ -16,7 +16,6 @@ import numpy as np
 from forgetkit.data import tutorial
 from forgetkit.data.images import PARTS, DataError, Grouped, ImageSet, Subgroup
 from forgetkit.data.reading import SHARES, divide, image_files, in_parts, plain, visible_folders
-from forgetkit.data.sets import load_parts
 
 # A class in any style: the mean over these wordings says the thing, and none of them fits one style best.
 PROMPTS = (
@@ -45,13 +44,6 @@ def embedded() -> StyleSet:
     """The tutorial's own: seven classes as photos, sketches and icons."""
     parts, groups = tutorial.styles()
     return StyleSet("styles", parts, {p: np.asarray([g.rpartition(" ")[2] for g in groups[p]]) for p in PARTS})
-
-
-def embedded_columns() -> dict[str, dict[str, ImageSet]]:
-    """The tutorial's zero-shot sets by column and part; of the sketches, those of the other 338 classes."""
-    found = {name: load_parts(name) for name in tutorial.ZERO_SHOT}
-    drawn = found["quickdraw"].items()
-    return {**found, "quickdraw": {p: s.take(~np.isin(s.names, list(tutorial.ICONS))) for p, s in drawn}}
 
 
 def load(folder: str | Path, clip, seed: int = 0) -> StyleSet:

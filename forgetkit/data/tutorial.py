@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -18,22 +18,20 @@ import torch.nn.functional as F
 from torchvision.transforms.v2.functional import resize
 
 from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup
-from forgetkit.data.sets import load_parts
+from forgetkit.data.sets import SETS, load_parts
 
 KINDS = ("class", "style", "cluster")
 N_CLUSTERS = 3  # of a class
-# Sets that are only ever evaluated, by prompt: no stage sees one of their images.
-ZERO_SHOT = ("fashion", "quickdraw", "emoji")
-# Classes that are there as photos (CIFAR-10), as sketches (QuickDraw) and as icons (emoji of these names).
-ICONS = {
-    "airplane": ("airplane", "small airplane"),
-    "bird": ("bird", "black bird"),
-    "cat": ("cat face", "cat", "black cat"),
-    "dog": ("dog face", "dog", "guide dog", "service dog"),
-    "frog": ("frog face",),
-    "horse": ("horse face", "horse"),
-    "truck": ("pickup truck", "delivery truck"),
+# Columns that are only ever evaluated, by prompt: no stage sees one of their images.
+ZERO_SHOT = ("fashion", "quickdraw", "unseen", "emoji")
+# What mini-CLIP saw of each column in pre-training; never one of its images.
+SEEN = dict.fromkeys(("target", "siblings", "other"), "other images of these classes") | {
+    "fashion": "other product photos of these ten classes",
+    "quickdraw": "other sketches of these 299 classes",
+    "unseen": "no sketch of these 46 classes; their words, with photos or icons",
+    "emoji": "these names in another style of drawing",
 }
+ICONS = vars(SETS["emoji"].icons)  # classes that are there as photos (CIFAR-10), sketches (QuickDraw) and these icons
 STYLES = ("photos", "sketches", "icons")
 _parts = lru_cache(maxsize=None)(load_parts)
 
@@ -54,27 +52,37 @@ def grouped(target: str = "cat", kind: str = "class", clip=None) -> Grouped:
 
     clip: the model in whose embedding clusters are found; only `kind="cluster"` needs it
 
-    There are only 78 sketches of a class to forget, and 15 to test on.
+    There are only 20 sketches of a class to forget, and 15 to test on.
     Raises DataError: unknown kind or target, no clip for clusters, data not to be had.
     """
     if target not in targets(kind):
         raise DataError(f"No {kind} is called {target!r}. Choose one of: {', '.join(targets(kind))}.")
     if kind == "cluster" and clip is None:
         raise DataError("Clusters are found in a model's embedding: give the clip.")
-    zero_shot = {column: _parts(column) for column in ZERO_SHOT}
     if kind == "class":
-        return Grouped(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot)
+        return Grouped(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot())
     name = target.rpartition(" ")[0]
     if kind == "cluster":
         parts, groups = _parts("cifar10"), clusters(clip, _parts("cifar10"), name, N_CLUSTERS)
         members = [f"{name} {i}" for i in range(N_CLUSTERS)]
     else:
         parts, groups = styles()
-        members = [f"{name} {style}" for style in STYLES]
-        drawn = zero_shot["quickdraw"]  # the column keeps the other 344 classes
-        zero_shot["quickdraw"] = {part: s.take(s.names != name) for part, s in drawn.items()}
+        members = [m for m in (f"{name} {style}" for style in STYLES) if m in groups["train"]]  # no frog icon is left
     siblings = tuple(member for member in members if member != target)
-    return Grouped(parts, Subgroup(target, siblings, name), groups, zero_shot)
+    return Grouped(parts, Subgroup(target, siblings, name), groups, zero_shot([name] if kind == "style" else []))
+
+
+def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
+    """The sets of `ZERO_SHOT` by part, sketches without some classes: the target is no column of its own success.
+
+    `quickdraw` are sketches of the classes of which mini-CLIP saw others, `unseen` those of which it never saw a
+    sketch, both among all 345 names; see `SEEN`.
+    """
+    unseen, found = SETS["quickdraw"].unseen, {name: _parts(name) for name in ("fashion", "emoji")}
+    drawn = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
+    found["unseen"] = {part: s.take(np.isin(s.names, unseen)) for part, s in drawn.items()}
+    found["quickdraw"] = {part: s.take(~np.isin(s.names, unseen)) for part, s in drawn.items()}
+    return {column: found[column] for column in ZERO_SHOT}
 
 
 # --------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def fronts(rows: pd.DataFrame) -> Figure:
 
     rows: `method`, `subgroup`, `alpha`, accuracies in percent from `target` on; alpha 0 is the original
     """
-    columns = [c for c in ("retain", "other", "fashion", "quickdraw", "emoji") if c in rows]
+    columns = [c for c in ("retain", "other", "fashion", "quickdraw", "unseen", "emoji") if c in rows]
     paths = rows.groupby(["subgroup", "method"], sort=False)
     curves = pd.concat([trade_off(path, columns).assign(subgroup=s, method=m) for (s, m), path in paths])
     methods = [*dict.fromkeys(rows["method"])]  # markers and lines tell them apart in grey
@@ -102,3 +102,21 @@ def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:
         axis.minorticks_off()
     grid.figure.tight_layout(rect=(0, 0, 0.88, 1))
     return grid.figure
+
+
+def pretraining(records: Mapping[str, dict]) -> Figure:
+    """The loss of each pre-training run by the images it has seen; a grey line where the images become larger.
+
+    records: by model, its `training.json`
+    """
+    figure, axis = plt.subplots(figsize=(6, 2.8))
+    for (name, record), line in zip(records.items(), ("-", "--", ":")):
+        step, loss, _ = zip(*record["loss"])
+        seen = record["config"]["images_seen"] / record["steps"] / 1e6
+        axis.plot([seen * s for s in step], loss, line, label=name)
+        for until, _ in record["config"]["sizes"][:-1]:
+            axis.axvline(until * record["config"]["images_seen"] / 1e6, color="#999999", lw=1)
+    axis.set(xlabel="images seen (millions)", ylabel="loss, mean of 50 steps")
+    axis.legend(frameon=False)
+    figure.tight_layout()
+    return figure

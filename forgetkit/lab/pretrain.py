@@ -1,28 +1,30 @@
-"""Pre-train mini-CLIP from scratch: `python -m forgetkit.lab.pretrain --out runs/pretrain`.
+"""Pre-train mini-CLIP from random weights: `python -m forgetkit.lab.pretrain --out runs/pretrain`.
 
-`--model mini-vit --lr 1e-3 --images 1200000 --out runs/pretrain-vit` trains a small ViT in the same way, to study what
-has no BatchNorm.
+A small `open_clip` CLIP learns from the `pretrain` parts of CIFAR-10 (photos), Fashion-MNIST (product photos),
+QuickDraw (sketches) and Noto emoji (icons), captioned on the fly (`lab.captions`). `--without cat` leaves out all
+photos, sketches, icons, captions and synonyms of a class: the oracle, a model that never saw what another is to forget.
+`--model mini-vit` trains a small ViT in the same way, to study what has no BatchNorm.
 
-A small `open_clip` CLIP learns from the *training* parts of CIFAR-10 (photos), Fashion-MNIST (product
-photos), QuickDraw (sketches) and Noto emoji (icons); the Twemoji style is never shown. Every image is
-captioned on the fly from its class name and a template. The loss is CLIP's, with one change: several images
-of a class in a batch are all positives of their caption (Yang et al., *Unified Contrastive Learning in
-Image-Text-Label Space*, 2022, eq. 2), and a caption that is true of an image but was not drawn for it is
-left out rather than pushed away.
+The loss is CLIP's, with several positives a caption (Yang et al., *Unified Contrastive Learning in Image-Text-Label
+Space*, 2022, eq. 2). Three things make it cheap on a CPU: the first images are small; convolutions learn by Muon, in
+steps of a fixed relative size; only the tokens that a caption can hold are trained, and each distinct caption goes
+through the text tower once a step.
 
-Interrupt it at will: the same command resumes at the last checkpoint (weights, optimiser, random state).
+Interrupt it at will (Ctrl-C, SIGTERM): it saves, and the same command goes on from there.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import platform
+import signal
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import click
@@ -34,147 +36,63 @@ from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from forgetkit.data import sets as data
+from forgetkit.lab.accuracy import zero_shot
+from forgetkit.lab.captions import ANY_STYLE, TEMPLATES, Pretraining, Source, Vocabulary, compose, contrastive_loss
+from forgetkit.lab.muon import Muon
 from forgetkit.models.clip import Clip, autocast, describe, pick_device
 from forgetkit.models.loading import register_mini
 
-# What a caption may say: templates of a style, and templates true of every style.
-TEMPLATES = {
-    "cifar10": ("a photo of a {}.", "a photo of a {}.", "a small photo of a {}.", "a blurry photo of a {}."),
-    "fashion": ("a product photo of a {}.", "a photo of a {}, a type of clothing."),
-    "quickdraw": ("a sketch of a {}.", "a drawing of a {}.", "a doodle of a {}."),
-    "emoji": ("an emoji of a {}.", "an icon of a {}.", "a cartoon of a {}."),
-}
-ANY_STYLE = ("a picture of a {}.", "an image of a {}.", "{}")
-# Coarse words, so that subgroups can be taught and tested at two label levels.
-COARSE = {
-    **dict.fromkeys(("airplane", "automobile", "ship", "truck"), "vehicle"),
-    **dict.fromkeys(("bird", "cat", "deer", "dog", "frog", "horse"), "animal"),
-}
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    model: str = "mini-clip"  # or "mini-vit"
-    images_seen: int = 3_600_000  # about an hour on two cores; each CIFAR-10 image is then seen 36 times
-    batch: int = 384
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: int = 300  # steps
-    seed: int = 0
-    # Share of a batch. Photos and sketches have the most to learn; 833 icons need few, but often.
-    share: tuple[tuple[str, float], ...] = (("cifar10", 0.45), ("fashion", 0.08), ("quickdraw", 0.32), ("emoji", 0.15))
-    any_style: float = 0.25  # share of captions that do not name the style
-    coarse: float = 0.08  # share of CIFAR-10 captions that say "animal" or "vehicle"
-    bn_momentum: float = 0.02  # slow running statistics: stage 2 reads them as a memory of this data
+# --------------------------------------------------------------------------------------------------
+# The model while it is trained
 
 
-class Source:
-    """Augmented images and captions of one set, drawn at random."""
+class Known(torch.nn.Module):
+    """The token embedding, of the tokens alone that captions can hold: 49,408 rows would cost as much as a tower."""
 
-    def __init__(self, name: str, config: Pretraining, generator: torch.Generator, device: torch.device):
-        train = data.load(name, "train")
-        self.name, self.classes, self.config, self.generator = name, train.classes, config, generator
-        self.images = torch.from_numpy(train.images).permute(0, 3, 1, 2).contiguous().to(device)
-        self.labels = train.labels
-        self.rng = np.random.default_rng(config.seed + hash_name(name))
+    def __init__(self, full: torch.nn.Embedding, tokens: torch.Tensor):
+        super().__init__()
+        self.register_buffer("tokens", tokens)
+        place = torch.full((full.num_embeddings,), -1)
+        place[tokens] = torch.arange(len(tokens))
+        self.register_buffer("place", place)
+        self.weight = torch.nn.Parameter(full.weight.detach()[tokens].clone())
 
-    def draw(self, n: int, size: int) -> tuple[torch.Tensor, list[tuple[str, str | None, str]]]:
-        """n images (n, 3, size, size) in 0..1 and, per image, (name, style or None, caption)."""
-        index = self.rng.integers(len(self.images), size=n)
-        images = augment(self.images[torch.from_numpy(index).to(self.images.device)], size, self.generator)
-        # One template a class a batch keeps the number of distinct captions, hence the text tower's work, small.
-        template = {}
-        captions = []
-        for label in self.labels[index]:
-            name = self.classes[label]
-            if self.name == "cifar10" and self.rng.random() < self.config.coarse:
-                name = COARSE[name]
-            if name not in template:
-                general = self.rng.random() < self.config.any_style
-                pool = ANY_STYLE if general else TEMPLATES[self.name]
-                template[name] = (None if general else self.name, pool[self.rng.integers(len(pool))])
-            style, text = template[name]
-            captions.append((name, style, text.format(name)))
-        return images, captions
-
-    def truths(self, label_name: str) -> tuple[str, ...]:
-        """Names that are true of an image whose caption says `label_name`."""
-        return (label_name, COARSE[label_name]) if label_name in COARSE else (label_name,)
+    def forward(self, text: torch.Tensor) -> torch.Tensor:
+        return F.embedding(self.place[text], self.weight)
 
 
-def hash_name(name: str) -> int:
-    return sum(ord(c) for c in name)
+def encode_texts(model, tokens: torch.Tensor) -> torch.Tensor:
+    """`model.encode_text` without the padding that all captions share; tokens (K, L) long to (K, D)."""
+    length = int(tokens.argmax(1).max()) + 1  # the last token has the highest number
+    tokens = tokens[:, :length]
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    return x[torch.arange(len(x)), tokens.argmax(1)] @ model.text_projection
 
 
-def augment(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Random zoom, shift, turn, flip, colour and cut-out; (N, 3, h, w) uint8 to (N, 3, size, size) in 0..1."""
-    n, device = len(images), images.device
-
-    def uniform(*shape, low=0.0, high=1.0):
-        return (low + (high - low) * torch.rand(*shape, generator=generator)).to(device)
-
-    zoom = uniform(n, low=0.7, high=1.12)
-    stretch = uniform(n, low=0.9, high=1.1)
-    angle = uniform(n, low=-0.2, high=0.2)
-    flip = torch.where(uniform(n) < 0.5, -1.0, 1.0)
-    shift = uniform(n, 2, low=-0.15, high=0.15)
-    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    theta = torch.stack([cos * flip * stretch, -sin, shift[:, 0], sin * flip * stretch, cos, shift[:, 1]], 1)
-    grid = F.affine_grid(theta.view(n, 2, 3), (n, 3, size, size), align_corners=False)
-    x = F.grid_sample(images.float() / 255, grid, padding_mode="reflection", align_corners=False)
-    # Brightness, contrast and colour strength.
-    gray = x.mean(1, keepdim=True)
-    x = gray + (x - gray) * uniform(n, 1, 1, 1, low=0.5, high=1.4)
-    mean = x.mean((1, 2, 3), keepdim=True)
-    x = mean + (x - mean) * uniform(n, 1, 1, 1, low=0.7, high=1.3) + uniform(n, 1, 1, 1, low=-0.15, high=0.15)
-    x = x * uniform(n, 3, 1, 1, low=0.9, high=1.1)
-    # Cut-out: a quarter of the side, in a third of the images.
-    at = uniform(n, 2, 1, low=-0.25, high=1.0)
-    axis = torch.arange(size, device=device) / size
-    inside = (axis >= at) & (axis < at + 0.3)  # (n, 2, size)
-    hole = inside[:, 0, :, None] & inside[:, 1, None, :] & (uniform(n, 1, 1) < 0.35)
-    return x.masked_fill(hole[:, None], 0.5).clamp(0, 1)
+def encode_images(visual, x: torch.Tensor) -> torch.Tensor:
+    """`model.encode_image`, (B, 3, S, S) to (B, D); of a ResNet for any S: its pool's positions are resampled."""
+    if not hasattr(visual, "attnpool"):
+        return visual(x)
+    for part in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+        x = part(x)
+    pool, (h, w) = visual.attnpool, x.shape[2:]
+    position = pool.positional_embedding
+    side = round((len(position) - 1) ** 0.5)
+    if (h, w) == (side, side):
+        return pool(x)
+    grid = position[1:].T.reshape(1, -1, side, side)
+    grid = F.interpolate(grid, (h, w), mode="bilinear", antialias=True) if h * w > 1 else grid.mean((2, 3), True)
+    return torch.func.functional_call(
+        pool, {"positional_embedding": torch.cat([position[:1], grid.flatten(2)[0].T])}, (x,)
+    )
 
 
-def contrastive_loss(
-    image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, own: torch.Tensor, true: torch.Tensor
-):
-    """CLIP's symmetric loss over B images and K distinct captions.
-
-    image (B, D), text (K, D): unit rows. own (B,) long: the caption drawn for each image.
-    true (B, K) bool: captions that are true of the image; those not its own are left out of the softmax.
-    """
-    logits = scale * image @ text.T
-    mine = F.one_hot(own, len(text)).bool()
-    logits = logits.masked_fill(true & ~mine, float("-inf"))
-    to_text = F.cross_entropy(logits, own)
-    log_p = F.log_softmax(logits, dim=0).masked_fill(~mine, 0.0)
-    to_image = -(log_p.sum(0) / mine.sum(0)).mean()
-    return (to_text + to_image) / 2
-
-
-def batch_captions(sources, drawn):
-    """Distinct captions of a batch, each image's own one, and the truth matrix."""
-    entries = [(source, caption) for source, (_, captions) in zip(sources, drawn) for caption in captions]
-    distinct = sorted({caption for _, caption in entries}, key=str)
-    position = {c: k for k, c in enumerate(distinct)}
-    own = torch.tensor([position[c] for _, c in entries])
-    names = {}
-    for k, (name, style, _) in enumerate(distinct):
-        names.setdefault(name, []).append((k, style))
-    true = torch.zeros(len(entries), len(distinct), dtype=torch.bool)
-    for row, (source, (name, _, _)) in enumerate(entries):
-        for truth in source.truths(name):
-            for k, style in names.get(truth, ()):
-                if style is None or style == source.name:
-                    true[row, k] = True
-    return [text for _, _, text in distinct], own, true
-
-
-def pretrain(config: Pretraining, out: Path, device: torch.device, minutes: float = math.inf) -> Path:
-    """Train, checkpoint into `out`, and write MODEL.safetensors (half precision) when done."""
-    out.mkdir(parents=True, exist_ok=True)
+def create(config: Pretraining, vocabulary: Vocabulary, device: torch.device):
+    """A model with random weights, a function from captions to tokens, and the model's full token embedding."""
     register_mini()
     torch.manual_seed(config.seed)
     model = open_clip.create_model(config.model).to(device, memory_format=torch.channels_last).train()
@@ -182,102 +100,155 @@ def pretrain(config: Pretraining, out: Path, device: torch.device, minutes: floa
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = config.bn_momentum
     tokenizer = open_clip.get_tokenizer(config.model)
-    size = Clip(model, tokenizer, config.model).image_size
+    remembered = cache(lambda text: tokenizer([text])[0])
+    texts = [t for pool in (*TEMPLATES.values(), ANY_STYLE) for t in pool] + list(vocabulary.words)
+    texts += [t.format(w) for t in (ANY_STYLE[0], TEMPLATES["fashion"][1]) for w in vocabulary.words]
+    full = model.token_embedding
+    model.token_embedding = Known(full, tokenizer(texts).unique()).to(device)
+    return model, (lambda many: torch.stack([remembered(t) for t in many]).to(device)), full
 
-    decay = [p for n, p in model.named_parameters() if p.ndim >= 2 and "embedding" not in n]
-    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or "embedding" in n]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.lr,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
-    steps = config.images_seen // config.batch
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda s: min(1, (s + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(1, s / steps))),
-    )
-    generator = torch.Generator().manual_seed(config.seed)
-    sources = [Source(name, config, generator, device) for name, _ in config.share]
-    counts = [round(share * config.batch) for _, share in config.share]
-    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(open_clip.OPENAI_DATASET_STD, device=device).view(3, 1, 1)
 
-    checkpoint, start, history = out / "checkpoint.pt", 0, []
-    if checkpoint.exists():
-        try:
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
-        except Exception as error:
-            raise SystemExit(f"{checkpoint} cannot be read ({error}): delete it to start anew.") from error
-        if state["config"] != json.dumps(asdict(config)):
-            raise SystemExit(f"{checkpoint} belongs to other settings: delete it, or choose another --out.")
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        generator.set_state(state["generator"].cpu())
-        for source, rng in zip(sources, json.loads(state["rngs"])):
-            source.rng.bit_generator.state = rng
-        start, history = state["step"], json.loads(state["history"])
+# --------------------------------------------------------------------------------------------------
+# Training
 
-    def save(step):
+
+class Run:
+    """All that a run needs to go on: made from the settings, or from the checkpoint in `out`."""
+
+    def __init__(self, config: Pretraining, out: Path, device: torch.device):
+        self.config, self.out, self.device, self.stop = config, out, device, False
+        out.mkdir(parents=True, exist_ok=True)
+        vocabulary = Vocabulary(config)
+        self.model, self.tokens, self.full = create(config, vocabulary, device)
+        self.sources = [Source(name, vocabulary, device) for name, _ in config.share]
+        self.counts = [round(share * config.batch) for _, share in config.share]
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.rng = np.random.default_rng(config.seed)
+        self.steps = config.images_seen // sum(self.counts)
+        convolutions = [p for p in self.model.visual.parameters() if p.ndim == 4] if config.muon else []
+        chosen = {id(p) for p in convolutions}
+        rest = [(n, p) for n, p in self.model.named_parameters() if id(p) not in chosen]
+        decay = [p for n, p in rest if p.ndim >= 2 and "embedding" not in n]
+        plain = [p for n, p in rest if p.ndim < 2 or "embedding" in n]
+        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizers = [torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)]
+        if convolutions:
+            self.optimizers.append(Muon(convolutions, config.muon, config.muon_momentum))
+        self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
+        self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()}
+        self.step, self.seconds, self.history = 0, 0.0, []
+        if (out / "checkpoint.pt").exists():
+            self.restore()
+
+    def save(self) -> None:
         state = {
-            "config": json.dumps(asdict(config)),
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "generator": generator.get_state(),
-            "rngs": json.dumps([s.rng.bit_generator.state for s in sources]),
-            "step": step,
-            "history": json.dumps(history),
+            "config": json.dumps(asdict(self.config)),
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "generator": self.generator.get_state(),
+            "rng": json.dumps([self.rng.bit_generator.state, *(s.state() for s in self.sources)]),
+            "progress": json.dumps([self.step, self.seconds, self.history]),
         }
-        torch.save(state, checkpoint.with_suffix(".tmp"))
-        os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+        torch.save(state, self.out / "checkpoint.tmp")
+        os.replace(self.out / "checkpoint.tmp", self.out / "checkpoint.pt")
 
-    # Over so few tokens, a CPU's fused attention is slower backwards than plain products.
-    attention = partial(sdpa_kernel, SDPBackend.MATH) if device.type == "cpu" else nullcontext
-    began, running = time.time(), 0.0
-    bar = tqdm(range(start, steps), initial=start, total=steps, unit="step", mininterval=10)
-    for step in bar:
-        drawn = [source.draw(n, size) for source, n in zip(sources, counts)]
-        images = ((torch.cat([x for x, _ in drawn]) - mean) / std).to(memory_format=torch.channels_last)
-        texts, own, true = batch_captions(sources, drawn)
-        with attention():
-            with autocast(device):
-                image = model.encode_image(images)
-            text = model.encode_text(tokenizer(texts).to(device))
-        image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
-        loss = contrastive_loss(image, text, model.logit_scale.exp(), own.to(device), true.to(device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    def restore(self) -> None:
+        file = self.out / "checkpoint.pt"
+        try:
+            state = torch.load(file, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise SystemExit(f"{file} cannot be read ({error}): delete it to start anew.") from error
+        if state["config"] != json.dumps(asdict(self.config)):
+            raise SystemExit(f"{file} belongs to other settings: delete it, or choose another --out.")
+        self.model.load_state_dict(state["model"])
+        self.average = state["average"]
+        for optimizer, stored in zip(self.optimizers, state["optimizers"]):
+            optimizer.load_state_dict(stored)
+        self.generator.set_state(state["generator"].cpu())
+        own, *rest = json.loads(state["rng"])
+        self.rng.bit_generator.state = own
+        for source, stored in zip(self.sources, rest):
+            source.restore(stored)
+        self.step, self.seconds, self.history = json.loads(state["progress"])
+
+    def learn(self, encode) -> float:
+        """One step; returns its loss."""
+        config, model, done = self.config, self.model, self.step / self.steps
+        rate = min(1, (self.step + 1) / config.warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
+        for optimizer, rates in zip(self.optimizers, self.rates):
+            for group, lr in zip(optimizer.param_groups, rates):
+                group["lr"] = lr * rate
+        size = next(size for until, size in config.sizes if done < until)
+        strength = 1.0 if done < config.mild else 0.5
+        batch = compose(self.sources, config, self.counts, size, strength, self.generator, self.rng).to(self.device)
+        # Over so few tokens, a CPU's fused attention is slower backwards than plain products.
+        with sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext():
+            with autocast(self.device):
+                image, text = encode(model.visual, batch.images), encode_texts(model, self.tokens(batch.texts))
+            image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+            loss = contrastive_loss(image, text, model.logit_scale.exp(), batch, config)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.optimizers[0].param_groups[0]["params"], 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
-        running += loss.detach()
-        if (step + 1) % 100 == 0:
-            history.append([step + 1, float(running) / 100])
-            bar.set_postfix(loss=f"{history[-1][1]:.3f}")
-            running = 0.0
-        if (step + 1) % 500 == 0 or step + 1 == steps:
-            save(step + 1)
-            export(model, out / f"{config.model}.safetensors")
-        if time.time() - began > 60 * minutes:
-            save(step + 1)
-            raise SystemExit(f"stopped after {minutes:g} minutes at step {step + 1} of {steps}; run again to go on.")
-    record = {
-        "config": asdict(config),
-        "steps": steps,
-        "device": describe(device),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "open_clip": open_clip.__version__,
-        },
-        "loss": history,
-    }
-    (out / "pretraining.json").write_text(json.dumps(record))
-    return out / f"{config.model}.safetensors"
+            if self.step % 8 == 7:
+                decay = min(config.ema, (1 + self.step // 8) / (10 + self.step // 8))
+                for name, p in model.named_parameters():
+                    self.average[name].lerp_(p, 1 - decay)
+        self.step += 1
+        return loss.item()
+
+    def train(self, encode=encode_images) -> bool:
+        """Go on to the end; False where `stop` was set before. `seconds` are the processor's, over all threads."""
+        before, last_save, losses = time.process_time(), time.monotonic(), []
+        bar = tqdm(range(self.step, self.steps), initial=self.step, total=self.steps, unit="step", mininterval=10)
+        for _ in bar:
+            losses.append(self.learn(encode))
+            end = self.stop or self.step == self.steps
+            if self.step % 50 == 0 or end:
+                now = time.process_time()
+                self.seconds, before = self.seconds + now - before, now
+                self.history.append([self.step, round(sum(losses) / len(losses), 4), round(self.seconds, 1)])
+                bar.set_postfix(loss=f"{self.history[-1][1]:.3f}")
+                losses = []
+            if end or time.monotonic() - last_save > 120:
+                self.save()
+                last_save = time.monotonic()
+            if self.stop:
+                return False
+        return True
+
+    @torch.no_grad()
+    def finish(self, batches: int = 40) -> Clip:
+        """Take the averaged weights, gather BatchNorm's statistics anew, and put all tokens back."""
+        model = self.model
+        for name, p in model.named_parameters():
+            p.copy_(self.average[name])
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for m in norms:
+            m.reset_running_stats()
+            m.momentum = None  # the plain mean over batches
+        for source in self.sources:  # the same images, whatever was drawn before
+            source.rng, source.order, source.at = np.random.default_rng(1), np.arange(0), 0
+        generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
+        plain = replace(self.config, mix=0.0)
+        for _ in range(batches if norms else 0):
+            x = compose(self.sources, plain, self.counts, self.config.sizes[-1][1], 0.5, generator, rng).images
+            with autocast(self.device):
+                encode_images(model.visual, x.to(self.device))
+        for m in norms:
+            m.momentum = 0.1  # as PyTorch has it
+        known = model.token_embedding
+        self.full.weight[known.tokens] = known.weight
+        model.token_embedding = self.full.to(self.device)
+        model.eval()
+        model.visual.preprocess_cfg = {**model.visual.preprocess_cfg, "interpolation": "bilinear"}
+        return Clip(model, open_clip.get_tokenizer(self.config.model), self.config.model)
 
 
 def export(model: torch.nn.Module, path: Path) -> None:
@@ -287,17 +258,54 @@ def export(model: torch.nn.Module, path: Path) -> None:
     os.replace(path.with_suffix(".part"), path)
 
 
+def pretrain(run: Run, compiled: bool = False) -> Path | None:
+    """Train (or go on); write the weights, and the settings, loss and validation accuracies (percent) beside them.
+
+    Returns the file of the weights, None where it was stopped before the end.
+    """
+    config, out = run.config, run.out
+    if not run.train(torch.compile(encode_images, dynamic=False) if compiled else encode_images):
+        log.warning("stopped at step %d of %d, saved; the same command goes on from there", run.step, run.steps)
+        return None
+    clip = run.finish()
+    name = config.model + (f"-without-{config.without}" if config.without else "")
+    export(clip.model, out / f"{name}.safetensors")
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "open_clip": open_clip.__version__}
+    validation = zero_shot(clip, "validation").set_index("set")["top1"].to_dict()
+    record = {
+        "config": asdict(config),
+        "steps": run.steps,
+        "device": describe(run.device),
+        "compiled": compiled,
+        "cpu_seconds": round(run.seconds),
+        "versions": versions,
+        "validation": validation,
+        "loss": run.history,
+    }
+    (out / f"{name}.training.json").write_text(json.dumps(record))
+    return out / f"{name}.safetensors"
+
+
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/pretrain"), show_default=True)
+@click.option("--without", default="", help="leave out all that this word is true of: the oracle")
 @click.option("--model", type=click.Choice(["mini-clip", "mini-vit"]), default=Pretraining.model, show_default=True)
-@click.option("--lr", default=Pretraining.lr, show_default=True)
 @click.option("--images", default=Pretraining.images_seen, show_default=True, help="images seen in all")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
-@click.option("--minutes", type=float, default=math.inf, help="stop after so long, to be resumed later")
-def main(out: Path, model: str, lr: float, images: int, seed: int, device: str, minutes: float) -> None:
-    path = pretrain(Pretraining(model=model, images_seen=images, lr=lr, seed=seed), out, pick_device(device), minutes)
-    print(f"weights in {path}; copy them to forgetkit/models/mini/ to make them the embedded model")
+@click.option("--compile", "compiled", is_flag=True, help="torch.compile: 1.4 times as fast; needs a C++ compiler")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="another setting, as JSON: muon=0")
+def main(out: Path, without: str, model: str, images: int, seed: int, device: str, compiled: bool, settings) -> None:
+    given = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in settings)}
+    if model == "mini-vit":  # no BatchNorm behind its one convolution, and one size of images
+        given = {"muon": 0.0, "lr": 1e-3, "sizes": [[1.0, 64]]} | given
+    given = {name: tuple(map(tuple, value)) if isinstance(value, list) else value for name, value in given.items()}
+    config = Pretraining(model=model, without=without, images_seen=images, seed=seed, **given)
+    run = Run(config, out, pick_device(device))
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: setattr(run, "stop", True))
+    if path := pretrain(run, compiled):
+        print(f"weights in {path}; copy it and what lies beside it to forgetkit/models/mini/ to embed them")
 
 
 if __name__ == "__main__":

@@ -24,10 +24,13 @@ from forgetkit.evaluation import TARGET, evaluate, percent
 from forgetkit.forgetting import forget
 from forgetkit.lab import speed
 from forgetkit.lab.ablations import by_stage, exchanging, layernorm_alignment
+from forgetkit.lab.accuracy import zero_shot
 from forgetkit.lab.baselines import BASELINES
 from forgetkit.lab.benchmark import ABLATED_ON, SEEDS, drawn, peak_memory, unlearned
+from forgetkit.lab.captions import Pretraining
+from forgetkit.lab.pretrain import Run
 from forgetkit.lab.rows import RESULTS, Rows, options
-from forgetkit.models.clip import Clip
+from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
@@ -39,6 +42,13 @@ from forgetkit.subgroups import Splits
 METHODS = ("default", "paper", *BASELINES)
 # Validation images of targets that the methods were tuned on: nothing here spends a test image.
 STUDIED = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
+SHOWN = (
+    *ABLATED_ON,
+    ("style", "cat sketches"),
+    ("style", "truck sketches"),
+    ("cluster", "dog 1"),
+    ("cluster", "dog 2"),
+)
 BLENDS = tuple(round(0.125 * i, 3) for i in range(9))
 # A class that was hard, besides; and a style, where three calibration images prove nothing.
 SOUPED = (*STUDIED[:2], ("class", "airplane"), ("style", "bird sketches"), STUDIED[2])
@@ -56,6 +66,17 @@ KNOBS = {
     "n_forget": (10, 50, 200, 500),
     "n_retain": (10, 50, 200, 500),
     "restore.alphas": (0.25, 0.5, 0.75, 0.9, 1.0),  # the soup at this one coefficient, instead of choosing
+}
+IDEAS = {
+    "as it is": {},
+    "AdamW instead of Muon": {"muon": 0.0},
+    "64 px throughout": {"sizes": ((1.0, 64),)},
+    "no blended sketches": {"mix": 0.0},
+    "no label smoothing": {"smoothing": 0.0},
+    "no line drawings of icons": {"lines": 0.0},
+    "no synonyms, no kinds": {"synonym": 0.0, "kind": 0.0},
+    "no captions of further classes": {"others": 0},
+    "both directions of the loss alike": {"to_image": 0.5},
 }
 VIT_WEIGHTS = Path("runs/pretrain-vit/mini-vit.safetensors")
 
@@ -105,10 +126,10 @@ def stage_rows(models: list[Clip], columns: Mapping[str, ImageSet]) -> list[dict
     return table.to_dict("records")
 
 
-@study(lambda: [{"forget": subgroup} for _, subgroup in ABLATED_ON])
-def quickstart(clip: Clip, forget: str) -> list[dict]:
-    """The default recipe on six classes, seed 0: every stage on test images."""
-    sets = drawn(clip, "class", forget, 0)
+@study(lambda: [{"kind": kind, "forget": subgroup} for kind, subgroup in SHOWN])
+def quickstart(clip: Clip, kind: str, forget: str) -> list[dict]:
+    """The default recipe on six classes, two styles and two clusters, seed 0: every stage on test images."""
+    sets = drawn(clip, kind, forget, 0)
     return stage_rows(unlearn(clip, sets, Recipe.default()), sets.test)
 
 
@@ -224,6 +245,23 @@ def alone(method: str, device: str) -> list[dict]:
     with peak_memory(clip.device) as memory:
         _, seconds = unlearned(method, clip, sets, 0, keep=False)
     return [{"value": round(seconds, 2), "unit": "s"}, {"value": round(memory["MB"]), "unit": "MB"}]
+
+
+@main.command("pretraining")
+@options("pretraining.csv")
+@click.option("--images", default=100_000, show_default=True, help="images that each run sees")
+def pretraining(device: str, out: Path, images: int) -> None:
+    """What each idea of pre-training is worth: it is left out of a short run, validation accuracy (percent) by set."""
+
+    def compute(idea: str) -> list[dict]:
+        config = Pretraining(images_seen=images, warmup=30, **IDEAS[idea])
+        with tempfile.TemporaryDirectory() as folder:
+            run = Run(config, Path(folder), pick_device(device))
+            run.train()
+            found = zero_shot(run.finish(), "validation").set_index("set")["top1"].to_dict()
+        return [{"images": images, "cpu_seconds": round(run.seconds), **found}]
+
+    Rows(out, ("idea",), pick_device(device)).fill([{"idea": idea} for idea in IDEAS], compute)
 
 
 @main.command("vit", help=vit.__doc__)

@@ -11,6 +11,7 @@ import functools
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from tqdm.auto import tqdm
 from forgetkit.data.images import ImageSet
 from forgetkit.data.reading import ImageFiles
 from forgetkit.models import ModelError, saving
+from forgetkit.models.body import Features, frozen, run, shared
 from forgetkit.models.memory import halving, to_device
 
 
@@ -62,11 +64,11 @@ def autocast(device: torch.device) -> torch.autocast:
 class Inputs:
     """An image set as a model takes it.
 
-    images: (N, 3, S, S) float32, preprocessed, on the model's device
+    images: (N, 3, S, S) float32, preprocessed, on the model's device; or what the tower's body makes of them
     labels: (N,) long, on the same device: indices into `classes`
     """
 
-    images: torch.Tensor
+    images: torch.Tensor | Features
     labels: torch.Tensor
     classes: tuple[str, ...]
     prompts: tuple[str, ...]
@@ -170,18 +172,40 @@ class Clip:
         )
         return weights.T.float().contiguous()
 
-    def embed_tensor(self, x: torch.Tensor) -> torch.Tensor:
-        """Unit image embeddings (N, D) float32 of preprocessed images (N, 3, S, S); keeps the graph."""
+    def embed_tensor(self, x: torch.Tensor | Features) -> torch.Tensor:
+        """Unit image embeddings (N, D) float32 of preprocessed images (N, 3, S, S) or features; keeps the graph."""
         with autocast(self.device):
-            z = self.model.encode_image(x)
+            z = run(self.model.visual, x) if isinstance(x, Features) else self.model.encode_image(x)
         return F.normalize(z.float(), dim=-1)
 
-    def batches(self, images: np.ndarray | ImageFiles | torch.Tensor, batch: int, progress: str = "embed"):
-        """Batches of preprocessed images in order: an iterator of (B, 3, S, S).
+    def past_body(self, part: Inputs, weights: Sequence[str], mixed: bool = True) -> Inputs:
+        """The same set with, instead of images, what the blocks before the first of these `weights` make of them.
+
+        Those blocks do not change while only `weights` do: see `body`. mixed: as in `features`.
+        """
+        return replace(part, images=self.features(part.images, frozen(self.model.visual, weights), mixed))
+
+    @torch.no_grad()
+    def features(self, x: torch.Tensor, cut: int, mixed: bool = True, batch: int = 250) -> torch.Tensor | Features:
+        """What the first `cut` blocks make of preprocessed images x (N, 3, S, S); x itself where there are none.
+
+        mixed: in the precision of `autocast`, as `embed_tensor` computes; else in float32
+        """
+        if cut == 0:
+            return x
+
+        def through(size: int) -> torch.Tensor:
+            with autocast(self.device) if mixed else nullcontext():
+                return torch.cat([run(self.model.visual, part, cut) for part in x.split(size)])
+
+        return Features(halving(through, min(batch, len(x)), "body"), cut)
+
+    def batches(self, images: np.ndarray | ImageFiles | torch.Tensor | Features, batch: int, progress: str = "embed"):
+        """Batches of preprocessed images in order: an iterator of (B, 3, S, S), or of features.
 
         images: (N, H, W, 3) uint8, in memory or in files; or a tensor (N, 3, S, S), which is preprocessed already
         """
-        if isinstance(images, torch.Tensor):
+        if isinstance(images, (torch.Tensor, Features)):
             yield from images.split(batch)
             return
         parts: Iterator[np.ndarray] = (
@@ -209,14 +233,19 @@ def embed_each(
 ) -> list[torch.Tensor]:
     """What each of several models with one preprocessing makes of the images: (N, D) each, as `Clip.embed`.
 
-    Every image is read and preprocessed once.
+    Every image is read and preprocessed once, and goes once through the blocks that all models share.
     """
+    several = len(clips) > 1 and not isinstance(images, Features)
+    cut = shared([clip.model.visual for clip in clips]) if several else 0
 
-    def run(size: int) -> list[torch.Tensor]:
-        rows = [[clip.embed_tensor(x) for clip in clips] for x in clips[0].batches(images, size, progress)]
+    def embedded(size: int) -> list[torch.Tensor]:
+        rows = []
+        for x in clips[0].batches(images, size, progress):
+            x = clips[0].features(x, cut)
+            rows.append([clip.embed_tensor(x) for clip in clips])
         return [torch.cat(z) for z in zip(*rows)]
 
-    return halving(run, min(batch, len(images)), progress)
+    return halving(embedded, min(batch, len(images)), progress)
 
 
 def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:

@@ -26,7 +26,9 @@ from forgetkit.models.memory import tokens_first
 from forgetkit.models.saving import read_card
 
 MINI_DIR = Path(__file__).parent / "mini"
-MINI_WEIGHTS = MINI_DIR / "mini-clip.safetensors"
+# What is embedded; an oracle was pre-trained in the same way, without ever seeing or hearing of one class.
+EMBEDDED = {"mini": MINI_DIR / "mini-clip.safetensors"}
+EMBEDDED |= {file.stem: file for file in MINI_DIR.glob("mini-clip-without-*.safetensors")}
 HUB, FOLDER = "hf-hub:", "local-dir:"
 
 
@@ -41,10 +43,10 @@ def load_clip(
     name: str = "mini", pretrained: str | Path | None = None, device: str | torch.device = "auto",
     quick_gelu: bool | None = None, image_size: int | None = None,
 ) -> Clip:  # fmt: skip
-    """Load the embedded mini-CLIP (`mini`) or any model of open_clip's.
+    """Load an embedded mini-CLIP (`mini`, or an oracle such as `mini-clip-without-cat`) or any model of open_clip's.
 
-    name:       `mini`, a name in `open_clip.list_models()`, `hf-hub:owner/model`, or `local-dir:folder` (what
-                `clip.save` wrote comes back with its name and record)
+    name:       one in `EMBEDDED` or `open_clip.list_models()`, `hf-hub:owner/model`, or `local-dir:folder`
+                (what `clip.save` wrote comes back with its name and record)
     pretrained: an open_clip tag such as "openai", or a checkpoint file; None, with a plain name: random weights
     quick_gelu: the activation of a checkpoint file that does not tell it
     image_size: another than the weights' own (a ViT's position embeddings are then resampled)
@@ -53,10 +55,10 @@ def load_clip(
     """
     register_mini()
     settings: dict = {"precision": "fp32", "force_image_size": image_size}
-    if name in ("mini", "mini-clip", "mini-vit"):
+    if name in EMBEDDED:
+        name, pretrained = "mini-clip", pretrained or EMBEDDED[name]
+    if name in ("mini-clip", "mini-vit"):
         settings["force_preprocess_cfg"] = {"interpolation": "bilinear"}  # as they were trained
-    if name == "mini":
-        name, pretrained = "mini-clip", pretrained or MINI_WEIGHTS
     device = pick_device(device)
     if name.startswith((HUB, FOLDER)):
         if pretrained or quick_gelu is not None:
@@ -66,7 +68,9 @@ def load_clip(
         return _create(name, None, device, settings, f"The model {name!r}")
     name = name.replace("/", "-")
     if name not in open_clip.list_models():
-        raise ModelError(f"open_clip has no model {name!r}. Use 'mini', or one of open_clip.list_models().")
+        raise ModelError(
+            f"open_clip has no model {name!r}. Use one of {', '.join(EMBEDDED)}, or of open_clip.list_models()."
+        )
     if pretrained is None:
         settings["force_quick_gelu"] = bool(quick_gelu)
         return _create(name, None, device, settings, f"The model {name!r}")

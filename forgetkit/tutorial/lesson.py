@@ -16,7 +16,7 @@ from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lab.figures import use_style
 from forgetkit.lab.studies import some as few  # noqa: F401 - in reach of every lesson
 from forgetkit.models.clip import Clip, describe, pick_device
-from forgetkit.models.loading import load_clip, register_mini
+from forgetkit.models.loading import EMBEDDED, load_clip, register_mini
 from forgetkit.recipe import Recipe
 from forgetkit.subgroups import Splits, tutorial_sets
 
@@ -40,8 +40,9 @@ def check_parameters(**values) -> None:
             Recipe.named(values.get("recipe", "default"), **values.get("changes", {}))
         elif name == "model":
             register_mini()
-            if value != "mini" and value not in open_clip.list_models():
-                raise ValueError(f"model={value!r}: choose 'mini', or one of open_clip.list_models() such as 'RN50'.")
+            if value not in (*EMBEDDED, *open_clip.list_models()):
+                embedded = ", ".join(map(repr, EMBEDDED))
+                raise ValueError(f"model={value!r}: choose {embedded}, or one of open_clip.list_models(), as 'RN50'.")
         elif name == "device":
             try:
                 torch.empty(1, device=pick_device(value))

@@ -67,7 +67,7 @@ def test_wrong_names_are_told_with_the_choices():
 def small_sets(monkeypatch):
     """The four named sets in small: every class of the tutorial's has two images a part, noise of 8 pixels."""
     icons = tuple(name for names in ICONS.values() for name in names)
-    classes = {"cifar10": targets("class"), "quickdraw": (*ICONS, "fox"), "emoji": icons, "fashion": ("bag",)}
+    classes = {"cifar10": targets("class"), "quickdraw": (*ICONS, "fox", "shoe"), "emoji": icons, "fashion": ("bag",)}
 
     def parts_of(name):
         rng, n = np.random.default_rng(0), len(classes[name])
@@ -85,8 +85,9 @@ def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target
     embedder = SimpleNamespace(embed=lambda images: F.normalize(torch.eye(2 * 10)[: len(images)], dim=1))
     monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
     found = grouped(target, kind, embedder)
-    assert found.subgroup.target == target and set(found.zero_shot) == {"fashion", "quickdraw", "emoji"}
+    assert found.subgroup.target == target and set(found.zero_shot) == {"fashion", "quickdraw", "unseen", "emoji"}
     shown = found.zero_shot["quickdraw"]["test"]
+    assert set(found.zero_shot["unseen"]["test"].names) == {"shoe"} and "shoe" not in shown.names
     assert ("cat" in shown.names) == (kind != "style"), "the target is no column of its own success"
     if kind != "class":
         assert {target, *found.subgroup.siblings} <= set(found.groups["train"]) and found.subgroup.family == "cat"
@@ -98,7 +99,7 @@ def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target
 def test_styles_of_the_real_sets():
     s = tutorial_sets("cat sketches", kind="style", n_retain=120)
     assert set(s.forget.labels) == set(s.retain.labels) == {s.classes.index("cat")}
-    assert len(s.forget) == 78 and len(s.retain) == 120 and s.classes == tuple(ICONS)
+    assert len(s.forget) == 20 and len(s.retain) == 120 and s.classes == tuple(ICONS)
     assert len(s.test["target"]) == 15 and len(s.test["other"]) > 6000
     quickdraw = s.test["quickdraw"]
     assert not (quickdraw.labels == quickdraw.class_index("cat")).any(), "the target is no column of its own success"

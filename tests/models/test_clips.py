@@ -18,7 +18,7 @@ from forgetkit.models.clip import (
     embed_each,
     pick_device,
 )
-from forgetkit.models.loading import MINI_WEIGHTS
+from forgetkit.models.loading import EMBEDDED
 
 ROUNDING = dict(atol=1e-3, rtol=0)  # where a CPU computes in bfloat16, sums depend on how a batch is cut
 
@@ -142,13 +142,13 @@ def test_bad_models_have_their_sentence(tmp_path):
     with pytest.raises(ModelError, match="existing file"):
         load_clip("mini", pretrained=str(tmp_path / "missing.safetensors"))
     truncated = tmp_path / "truncated.safetensors"
-    truncated.write_bytes(MINI_WEIGHTS.read_bytes()[:100_000])
+    truncated.write_bytes(EMBEDDED["mini"].read_bytes()[:100_000])
     with pytest.raises(ModelError, match="truncated or no checkpoint"):
         load_clip("mini", pretrained=str(truncated))
     other = tmp_path / "other.safetensors"
-    state = load_file(MINI_WEIGHTS)
+    state = load_file(EMBEDDED["mini"])
     save_file({k: v for k, v in state.items() if "layer4" not in k}, other)
-    with pytest.raises(ModelError, match=r"not 'mini-clip'.s: image layers \(1, 1, 1, 0\), not \(1, 1, 1, 1\)"):
+    with pytest.raises(ModelError, match=r"not 'mini-clip'.s: image layers \(1, 3, 4, 0\), not \(1, 3, 4, 2\)"):
         load_clip("mini", pretrained=str(other))
 
 

@@ -5,4 +5,5 @@ from forgetkit.lab.figures import *
 from forgetkit.tutorial.figures.charts import *
 from forgetkit.tutorial.figures.maps import *
 from forgetkit.tutorial.figures.pictures import *
+from forgetkit.tutorial.figures.story import *
 from forgetkit.tutorial.figures.sweeps import *

@@ -19,6 +19,7 @@ LOOKS = {
     "other": {"color": "#56B4E9", "ls": "-.", "marker": "^"},
     "fashion": {"color": "#009E73", "ls": ":", "marker": "D"},
     "quickdraw": {"color": "#E69F00", "ls": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
+    "unseen": {"color": "#CC79A7", "ls": (0, (3, 1, 1, 1)), "marker": "P"},
     "emoji": {"color": "#666666", "ls": (0, (7, 2)), "marker": "x"},
     "score": {"color": "black", "ls": "--", "marker": ""},
 }
