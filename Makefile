@@ -57,4 +57,4 @@ lock: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs notebooks/runs

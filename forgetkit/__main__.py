@@ -98,15 +98,20 @@ def notebooks(numbers: tuple[str, ...]) -> None:
         execute(path)
         if path.parent != NOTEBOOKS:
             continue
-        cover = NOTEBOOKS / known_parameters(path)["out"].strip("'") / "cover.png"  # the picture a lesson opens with
+        cover = path.parent / known_parameters(path)["out"].strip("'") / "cover.png"  # the picture a lesson opens with
         if cover.exists():
             thumbnail(cover, NOTEBOOKS.parent / "docs/figures" / f"{path.stem}.png")
 
 
 def check_lesson(name: str, value, parameters: dict) -> None:
-    """Raise ValueError for a value that a notebook of this package would refuse; see `batch.spec.load`."""
+    """Raise ValueError for a value that a notebook of this package would refuse; see `batch.spec.load`.
+
+    What a notebook with a `data_dir` can forget is known once it has read that folder, and only to the notebook.
+    """
     from forgetkit.tutorial.lesson import CHECKED, check_parameters
 
+    if name in ("kind", "target") and "data_dir" in parameters:
+        return
     beside = {"target": "kind", "changes": "recipe"}.get(name)  # what there is to choose from depends on it
     if name in CHECKED or name.startswith("n_"):
         check_parameters(**({beside: parameters[beside]} if beside in parameters else {}), **{name: value})
@@ -172,18 +177,24 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
     """
     from forgetkit.batch import table as results
 
-    table = results.gather(folder, write=True)
+    table, status = results.gather(folder), 0
     click.echo(results.describe(table))
+    try:
+        results.write(table, folder)
+    except OSError as error:
+        click.echo(f"{folder} cannot be written ({error.strerror}): no table and no figures are left there.", err=True)
+        figures, status = False, 1
     if images:
         found, faults = results.predictions(folder)
         by = [name for name in table.attrs["parameters"] if table[name].nunique() > 1] if by is None else by
         click.echo(results.changes(found, by).round(1).to_string() if len(found) else "No run left predictions.")
         click.echo("".join(f"{fault}\n" for fault in faults), nl=False)
-        return
-    by, values = results.columns(table, by, values)
-    click.echo(results.summarise(table, by, values).to_string())
-    for path in draw(table, by, values, folder / "figures") if figures else ():
-        click.echo(os.path.relpath(path))
+    else:
+        by, values = results.columns(table, by, values)
+        click.echo(results.summarise(table, by, values).to_string())
+        for path in draw(table, by, values, folder / "figures") if figures else ():
+            click.echo(os.path.relpath(path))
+    sys.exit(status)
 
 
 def draw(table, by: list[str], values: list[str], folder: Path) -> list[Path]:

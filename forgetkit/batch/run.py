@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +54,7 @@ def run(
 
     Raises SweepError, before anything starts, for what is wrong with `spec` or `out`. Ctrl-C ends what runs.
     """
-    from forgetkit.batch.table import describe, gather
+    from forgetkit.batch.table import describe, gather, write
 
     runs, out = load(spec, check=check), Path(out).resolve()
     todo, status = _todo(runs, out, retry_failed, changed)
@@ -75,7 +76,7 @@ def run(
                     tqdm.write(f"{job['name']}-{job['key']} ran other code than the sweep began with: {source}.")
                 bar.update()
     finally:
-        table = gather(out, write=True)
+        write(table := gather(out), out)
     mine = table.drop_duplicates("run")
     mine = mine[mine["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
     tqdm.write(describe(mine))
@@ -89,7 +90,9 @@ def _claim(out: Path) -> None:
         if out.is_dir() and any(out.iterdir()) and not record.is_sweep(out):
             raise SweepError([f"{out} holds files, and no sweep: name a new or an empty folder with --out."])
         (out / record.MARK).mkdir(parents=True, exist_ok=True)
-        (out / record.MARK / "writable").touch()
+        for folder in (out, out / record.MARK):
+            with tempfile.TemporaryFile(dir=folder):  # can it be written?
+                pass
     except OSError as error:
         raise SweepError([f"{out} cannot be the sweep's folder: {error.strerror}."]) from None
 

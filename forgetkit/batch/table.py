@@ -23,8 +23,8 @@ SAID = ("image", "label", "subgroup", "before", "after", "similarity")  # its co
 MOST = 12  # different words in a column by which a summary groups unasked
 
 
-def gather(folder: str | Path, write: bool = False) -> pd.DataFrame:
-    """The tidy table of all runs in a sweep's folder; kept there as CSV and Parquet, too, if asked to `write`.
+def gather(folder: str | Path) -> pd.DataFrame:
+    """The tidy table of all runs in a sweep's folder.
 
     `table.attrs["parameters"]` names the columns that are parameters. Raises ValueError where the folder is no sweep's.
     """
@@ -44,14 +44,17 @@ def gather(folder: str | Path, write: bool = False) -> pd.DataFrame:
         elif pd.api.types.infer_dtype(table[name], skipna=True) in ("mixed", "mixed-integer"):  # words, in either file
             table[name] = table[name].map(str, na_action="ignore")
     table.attrs["parameters"] = list(parameters)
-    if write:
-        _replace(folder / CSV, lambda half: table.to_csv(half, index=False, encoding="utf-8"))
-        try:
-            _replace(folder / PARQUET, lambda half: table.to_parquet(half, index=False))
-        except (OverflowError, TypeError, ValueError):  # whole numbers beyond 64 bits, which it cannot hold: words
-            words = table.astype({name: "str" for name in table if table[name].dtype == object})
-            _replace(folder / PARQUET, lambda half: words.to_parquet(half, index=False))
     return table
+
+
+def write(table: pd.DataFrame, folder: Path) -> None:
+    """Keep the tidy table in a sweep's folder, as CSV and Parquet."""
+    _replace(folder / CSV, lambda half: table.to_csv(half, index=False, encoding="utf-8"))
+    try:
+        _replace(folder / PARQUET, lambda half: table.to_parquet(half, index=False))
+    except (OverflowError, TypeError, ValueError):  # whole numbers beyond 64 bits, which it cannot hold: words
+        words = table.astype({name: "str" for name in table if table[name].dtype == object})
+        _replace(folder / PARQUET, lambda half: words.to_parquet(half, index=False))
 
 
 def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -19,7 +19,7 @@ import nbformat
 
 from forgetkit.batch.run import run
 from forgetkit.batch.spec import SweepError, load
-from forgetkit.batch.table import describe, gather, predictions
+from forgetkit.batch.table import describe, gather, predictions, write
 
 VALUES = (
     "1", "-3", "012", "1_000", "12:30", "1e-3", "1e999", ".nan", "no", "true", "~", "''", "cat", "[1, [2]]", "[]", "{}",
@@ -107,7 +107,7 @@ def folders(folder: Path, n: int, rng: random.Random) -> str:
             else:
                 file.write_bytes(damage(file.read_bytes(), rng))
         if any((path / "result.json").is_file() for path in sweep.iterdir()):
-            table = gather(sweep, write=True)
+            write(table := gather(sweep), sweep)
             describe(table)
             predictions(sweep)
             told += int(table["error"].notna().sum())

@@ -30,6 +30,14 @@ def options(file: str) -> Callable:
     return lambda command: device(out(command))
 
 
+def committed(study: str) -> pd.DataFrame:
+    """The rows of docs/results/STUDY.csv, from wherever this is called; raises ValueError outside a clone."""
+    file = Path(__file__).resolve().parents[2] / RESULTS / f"{study}.csv"
+    if not file.exists():
+        raise ValueError(f"There is no {file}: install forgetkit from a clone of the repository, `pip install -e .`.")
+    return pd.read_csv(file)
+
+
 class Rows:
     """The rows in `file`, so far in `table`; a row is told by its values in the columns `key`.
 

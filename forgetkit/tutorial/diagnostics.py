@@ -6,12 +6,14 @@ were lost and won, the names images go by now, and whether a model still *sees* 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
 
+from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import TARGET, percent
+from forgetkit.models.clip import Clip, embed_each
 
 
 def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -34,6 +36,25 @@ def churn(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> di
     was, now = before == labels, after == labels
     changed = {"lost": was & ~now, "won": ~was & now, "still wrong": ~was & ~now & (before != after)}
     return {name: percent(mask) for name, mask in changed.items()}
+
+
+def predictions(original: Clip, unlearned: Clip, columns: Mapping[str, ImageSet]) -> pd.DataFrame:
+    """What two models call each image, a row an image: what a run may leave as `predictions.parquet` (docs/batches.md).
+
+    image: its file, or its place in the column; label, before, after: names of classes; subgroup: the column;
+    similarity: the cosine of image and own label, after
+    """
+    frames = []
+    for column, part in columns.items():
+        head = original.head(part.classes, part.prompts)
+        before, after = (z @ head.T for z in embed_each([original, unlearned], part.images, progress=column))
+        called = lambda similarity: [part.classes[i] for i in similarity.argmax(1).tolist()]
+        image = [str(name) for name in getattr(part.images, "files", range(len(part)))]
+        own = after.gather(1, torch.as_tensor(part.labels, device=after.device)[:, None]).squeeze(1)
+        rows = {"image": image, "label": part.names, "subgroup": column}
+        rows |= {"before": called(before), "after": called(after), "similarity": own.tolist()}
+        frames.append(pd.DataFrame(rows))
+    return pd.concat(frames, ignore_index=True)
 
 
 def second_choice(z: torch.Tensor, head: torch.Tensor, without: int) -> torch.Tensor:

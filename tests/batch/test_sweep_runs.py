@@ -115,7 +115,7 @@ def test_a_folder_that_is_no_sweeps_is_left_alone(work, capsys):
         with pytest.raises(SweepError, match="no sweep|cannot be the sweep's folder"):
             batch.run({"function": "work:rows", "grid": {"a": 1}}, folder)
         with pytest.raises(ValueError, match="no sweep's folder"):
-            results.gather(folder, write=True)
+            results.write(results.gather(folder), folder)
     assert [f.read_text() for f in Path("mine").iterdir()] == ["my,own\n1,2\n"]
 
 

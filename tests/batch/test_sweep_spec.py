@@ -189,6 +189,15 @@ def test_a_lesson_is_asked_for_its_choices(request):
     assert len(found) == len(wanted) and all(any(w in f for f in found) for w in wanted)
 
 
+@pytest.mark.parametrize("name, target", [("06_imagenet_rn50", "marmoset"), ("07_styles", "dog sketch")])
+def test_a_lesson_on_a_folder_of_ones_own_takes_its_targets(request, name, target):
+    """Notebooks that read a folder check the target against it themselves; all else is asked as ever."""
+    spec = {"notebook": f"{name}.ipynb", "grid": {"data_dir": "/mine", "target": [target, ""], "seed": 0}}
+    folder = request.config.rootpath / NOTEBOOKS
+    assert len(load(spec, folder, check_lesson)) == 2
+    assert ["seed=-1" in found for found in mistakes({**spec, "grid": {"seed": -1}}, folder, check_lesson)] == [True]
+
+
 @pytest.mark.parametrize(
     "cells, message",
     [

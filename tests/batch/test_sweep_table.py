@@ -41,7 +41,7 @@ def call(*arguments: str) -> tuple[int, str]:
 
 
 def test_the_table_is_tidy_and_both_files_hold_it(swept):
-    table = results.gather(swept, write=True)
+    results.write(table := results.gather(swept), swept)
     wanted = ["run", "task", "a", "seed", "pair", "table_a", "score", "status", "error", "seconds", "peak_mb", "commit"]
     assert list(table) == [*wanted, "source"], "a column of the same name as a parameter is told apart"
     assert set(table["a"]) == {"1", "x"} and set(table["pair"]) == {"[1, 2]"}
@@ -88,7 +88,7 @@ BAD = {
 def test_one_bad_run_costs_one_row(swept, name):
     table, result, wanted = BAD[name]
     run = leave(f"bad-{name}", table, **result)
-    found = results.gather(swept, write=True)
+    results.write(found := results.gather(swept), swept)
     row = found[found["run"] == run.name]
     assert len(found) == 7 and len(row) == 1 and found["score"].notna().sum() >= 5
     assert wanted is None or wanted in row["error"].item()
@@ -102,8 +102,38 @@ def test_tables_and_results_that_are_folders(swept):
     (swept / "result-0123456789/result.json").mkdir(parents=True)
     (swept / "mine-notes.txt").write_text("no run")
     (swept / "file-0123456789").write_text("nor this")
-    found = results.gather(swept, write=True)
+    results.write(found := results.gather(swept), swept)
     assert len(found) == 8 and found["status"].value_counts()["damaged"] == 2
+
+
+READ_ONLY = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(24, 1)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE: what is run next obeys modes, root or not
+os.execv(sys.executable, [sys.executable, "-m", "forgetkit", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root may write anywhere, and only Linux lets it give that up")
+@pytest.mark.parametrize(
+    "command, status, message",
+    [
+        (["summary", "out", "--values", "score"], 1, "out cannot be written (Permission denied): no table"),
+        (["batch", "s.yaml", "--out", "out"], 2, "out cannot be the sweep's folder: Permission denied."),
+        (["batch", "s.yaml", "--out", "out/sub/new"], 2, "new cannot be the sweep's folder: Permission denied."),
+    ],
+    ids=["summary", "batch", "below"],
+)
+def test_a_folder_that_cannot_be_written_is_told(swept, command, status, message):
+    Path("s.yaml").write_text("function: json:dumps\ngrid: {obj: 1}\n")
+    (swept / ".sweep").mkdir()
+    swept.chmod(0o555)
+    try:
+        done = subprocess.run([sys.executable, "-c", READ_ONLY, *command], capture_output=True, text=True)
+    finally:
+        swept.chmod(0o755)
+    assert done.returncode == status and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert ("11.0 ± 10.0" in done.stdout) == (command[0] == "summary"), "what was found is said all the same"
+    assert all(path.is_dir() for path in swept.iterdir()), "nothing is left there"
 
 
 def test_images_are_summed_up(swept):

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from forgetkit import score
+from forgetkit.batch.table import SAID
+from forgetkit.evaluation import predict
 from forgetkit.tutorial import diagnostics
 
 TABLE = pd.DataFrame(
@@ -25,6 +27,26 @@ def test_churn_balances_to_the_change_of_accuracy():
     labels = torch.tensor([0, 0, 1, 1, 2])
     before, after = torch.tensor([0, 1, 1, 0, 0]), torch.tensor([1, 0, 1, 2, 0])
     assert diagnostics.churn(before, after, labels) == pytest.approx({"lost": 20, "won": 20, "still wrong": 20})
+
+
+def test_predictions_have_a_row_an_image(mini, colours, tmp_path):
+    other = mini.copy()
+    with torch.no_grad():
+        other.model.visual.conv1.weight.neg_()
+    columns = {"target": colours.test["target"].take(range(3)), "retain": colours.test["retain"].take([5, 2])}
+    diagnostics.predictions(mini, other, columns).to_parquet(tmp_path / "predictions.parquet")
+    rows = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert list(rows) == list(SAID) and rows["image"].tolist() == [*"01201"]
+    assert rows["subgroup"].tolist() == 3 * ["target"] + 2 * ["retain"]
+    head = mini.head(colours.classes, colours.prompts)
+    for column, part in columns.items():
+        own = rows[rows["subgroup"] == column]
+        assert own["label"].tolist() == part.names.tolist()
+        for when, clip in (("before", mini), ("after", other)):
+            assert own[when].tolist() == [part.classes[i] for i in predict(clip, part.images, head)]
+        cosine = (other.embed(part.images) @ head.T)[range(len(part)), part.labels]
+        assert own["similarity"].tolist() == pytest.approx(cosine.tolist(), abs=1e-2)
+    assert (rows["before"] != rows["after"]).any(), "the second model is asked, too"
 
 
 def test_second_choice_is_never_the_one_left_out():

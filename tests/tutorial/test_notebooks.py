@@ -2,10 +2,11 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import nbformat
 import pandas as pd
@@ -18,6 +19,7 @@ from forgetkit.tutorial import exercises
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 LESSONS = NOTEBOOKS[1:]
+SWEPT = ROOT / "notebooks/sweeps/forget.ipynb"
 SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("[0-9]*.ipynb"))
 STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "emoji", "score", "seconds"]
 FOLDERS = ("06_imagenet_rn50", "07_styles")  # whose targets may be those of a reader's folder
@@ -113,8 +115,36 @@ def test_a_misspelt_parameter_is_an_error(path, tmp_path):
         execute(path, tmp_path / "out.ipynb", {"targt": "cat"})
 
 
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS, SWEPT], ids=name)
+def test_it_reaches_nothing_outside_the_folder_it_runs_in(path):
+    """So that it runs from anywhere: what it reads besides comes with the package."""
+    words = [node.value for c in code(path) for node in ast.walk(ast.parse(c.source)) if isinstance(node, ast.Constant)]
+    paths = [PurePosixPath(word) for word in words if isinstance(word, str)]
+    assert not [p for p in paths if ".." in p.parts or p.is_absolute() or p.parts[:1] == ("~",)]
+    if path not in SOLUTIONS:
+        assert ast.literal_eval(known_parameters(path)["out"]).startswith("runs/")
+
+
 # --------------------------------------------------------------------------------------------------
 # Runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["papermill", "jupyter"])
+def test_it_runs_from_anywhere_in_any_locale(how, tmp_path):
+    """By plain papermill, which runs it in the caller's folder, and by `jupyter execute`, in the notebook's own."""
+    notebook, copy = read(SWEPT), tmp_path / "forget.ipynb"
+    notebook.cells[1].source += f"\nn_forget, n_retain, changes = 10, 10, {SMALL}"  # `jupyter execute` takes none
+    nbformat.write(notebook, copy)
+    command = {"papermill": [copy, "out.ipynb", "-k", "python3"], "jupyter": ["execute", copy]}[how]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
+    environment |= {"PYTHONUTF8": "0"} if how == "papermill" else {}  # jupyter's own reader then takes ASCII only
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    done = subprocess.run([sys.executable, "-m", how, *command], capture_output=True, cwd=elsewhere, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    out = (elsewhere if how == "papermill" else tmp_path) / "runs/forget"
+    assert len(pd.read_csv(out / "table.csv")) == 2
+    assert {"target", "retain"} <= set(pd.read_parquet(out / "predictions.parquet")["subgroup"])
 
 
 @pytest.mark.slow
