@@ -59,12 +59,10 @@ def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.ex
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"The `parameters` cell of {path} is no Python: {error}.") from None
     for line in lines:
-        targets = (
-            line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
-        )
-        for target in targets:
-            if isinstance(target, ast.Name):
-                yield target.id, getattr(line, "annotation", None), line.value
+        if isinstance(line, (ast.Assign, ast.AnnAssign)):
+            for target in line.targets if isinstance(line, ast.Assign) else [line.target]:
+                if isinstance(target, ast.Name):
+                    yield target.id, getattr(line, "annotation", None), line.value
 
 
 def known_parameters(path: str | Path) -> dict[str, str]:

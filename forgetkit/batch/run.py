@@ -20,7 +20,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -140,31 +140,30 @@ def _job(run: Run, out: Path, found: dict | None) -> dict:
 
 
 def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tuple[dict, str, str, str | None]]:
-    """(job, status, error, source) of each job, as they end; one that another sweep has in hand comes again later."""
-    ended: queue.SimpleQueue[tuple[dict, Future]] = queue.SimpleQueue()
+    """(job, status, error, source) of each job, as they end; those that other sweeps have in hand come again later."""
+    while todo:
+        futures, busy = {_submitted(submit, job): job for job in todo}, []
+        for future in as_completed(futures):
+            job = futures[future]
+            try:
+                what, error, source = future.result()
+            except Exception as failure:  # the engine's: it stands in no folder, so the next sweep tries again
+                what, error, source = "lost", f"{type(failure).__name__}: {failure}".rstrip(": "), None
+            if what == "busy":
+                busy.append(job)
+            else:
+                yield job, what, error, source
+        todo = busy
 
-    def give(job: dict) -> None:
-        try:
-            future = submit(job)
-        except Exception as failure:
-            future = Future()
-            future.set_exception(failure)
-        future.add_done_callback(lambda done: ended.put((job, done)))
 
-    for job in todo:
-        give(job)
-    left = len(todo)
-    while left:
-        job, future = ended.get()
-        try:
-            what, error, source = future.result()
-        except Exception as failure:  # the engine's: it stands in no folder, so the next sweep tries again
-            what, error, source = "lost", f"{type(failure).__name__}: {failure}".rstrip(": "), None
-        if what == "busy":
-            give(job)
-        else:
-            left -= 1
-            yield job, what, error, source
+def _submitted(submit: Callable[[dict], Future], job: dict) -> Future:
+    """A job in the hands of the engine; where that takes none, its exception as the job's."""
+    try:
+        return submit(job)
+    except Exception as failure:
+        future = Future()
+        future.set_exception(failure)
+        return future
 
 
 @contextmanager

@@ -1,18 +1,12 @@
 """A sweep: one YAML file that says which parameter sets a notebook, or a function, is to be run with.
 
-    notebook: 03_reminding.ipynb          # beside the YAML file; or several: [a.ipynb, b.ipynb]
-    grid:                                 # every combination of these values
-      seed: [0, 1, 2]
-      n_forget: [100, 400]
-      recipe: default                     # one value for all
-    list:                                 # parameter sets, each of them with every combination of the grid
-      - {kind: class, target: cat}
-      - {kind: style, target: cat sketches}
-    exclude:                              # sets that are not run: all that have these values
-      - {target: cat sketches, n_forget: 400}
-    timeout: {cell: 600, run: 3600}       # seconds; without it there is no limit
+    notebook: 03_reminding.ipynb                                # or several; or function: package.module:name
+    grid: {seed: [0, 1, 2], n_forget: [100, 400]}               # every combination
+    list: [{target: cat}, {kind: style, target: cat sketches}]  # each of them with every combination of the grid
+    exclude: [{target: cat sketches, n_forget: 400}]            # all that have these values are not run
+    timeout: {cell: 600, run: 3600}                             # seconds
 
-Instead of `notebook`, `function: package.module:name` runs a Python function with these keyword arguments.
+docs/batches.md says what each key means.
 """
 
 from __future__ import annotations

@@ -159,13 +159,13 @@ def columns(table: pd.DataFrame, by: list | None = None, values: list | None = N
     return by, values
 
 
-def summarise(table: pd.DataFrame, by: list[str], values: list[str], digits: int = 1) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
     """Mean ± standard deviation of the values over the runs that are done, and their number n, by the columns `by`."""
     table = table[table["status"] == "done"]
     groups = table.groupby(by, dropna=False, sort=False) if by else table.groupby(lambda _: "all")
     mean, sd, n = groups[values].mean(), groups[values].std(), groups["run"].nunique()
-    spread = lambda s: "" if pd.isna(s) else f" ± {s:.{digits}f}"
-    text = {name: [f"{m:.{digits}f}{spread(s)}" for m, s in zip(mean[name], sd[name])] for name in values}
+    spread = lambda s: "" if pd.isna(s) else f" ± {s:.1f}"
+    text = {name: [f"{m:.1f}{spread(s)}" for m, s in zip(mean[name], sd[name])] for name in values}
     return pd.DataFrame(text, index=mean.index).assign(n=n)
 
 

@@ -26,7 +26,7 @@ from forgetkit.data.tutorial import targets
 from forgetkit.evaluation import accuracies
 from forgetkit.lab.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage, exchanging
 from forgetkit.lab.baselines import BASELINES
-from forgetkit.lab.rows import Rows, measured, options
+from forgetkit.lab.rows import Rows, combinations, measured, options
 from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
@@ -46,19 +46,19 @@ SEEDS = (0, 1, 2)
 KEY = ["method", "kind", "subgroup", "seed"]  # of a row of `run`
 # Settings tried for each method: the same effort for all, six each (the closed form has only two).
 GRIDS = {
-    "ga": [dict(lr=lr) for lr in (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)],
-    "finetune": [dict(lr=lr, steps=n) for lr, n in itertools.product((1e-5, 1e-4, 1e-3), (50, 200))],
-    "random_labels": [dict(lr=lr) for lr in (3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)],
-    "ga_retain": [dict(lr=lr, retain_weight=w) for lr, w in itertools.product((1e-5, 3e-5, 1e-4), (1.0, 3.0))],
-    "emmn": [dict(lr=lr, steps=n) for lr, n in itertools.product((3e-6, 1e-5, 3e-5), (10, 40))],
-    "lip": [dict(lr=lr, sigma=s) for lr, s in itertools.product((1e-5, 1e-4, 1e-3), (0.5, 2.0))],
-    "salun": [dict(lr=lr, share=s) for lr, s in itertools.product((1e-5, 1e-4, 3e-4), (0.3, 0.7))],
-    "task_vector": [dict(lr=lr, steps=n) for lr, n in itertools.product((1e-6, 1e-5, 1e-4), (20, 60))],
-    "projection": [dict(orthogonal=o) for o in (True, False)],
-    "paper": [{"forget.k": k, "remind.lr": lr} for k, lr in itertools.product((8, 16), (3e-4, 1e-3, 2.5e-3))],
+    "ga": combinations(lr=(1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)),
+    "finetune": combinations(lr=(1e-5, 1e-4, 1e-3), steps=(50, 200)),
+    "random_labels": combinations(lr=(3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)),
+    "ga_retain": combinations(lr=(1e-5, 3e-5, 1e-4), retain_weight=(1.0, 3.0)),
+    "emmn": combinations(lr=(3e-6, 1e-5, 3e-5), steps=(10, 40)),
+    "lip": combinations(lr=(1e-5, 1e-4, 1e-3), sigma=(0.5, 2.0)),
+    "salun": combinations(lr=(1e-5, 1e-4, 3e-4), share=(0.3, 0.7)),
+    "task_vector": combinations(lr=(1e-6, 1e-5, 1e-4), steps=(20, 60)),
+    "projection": combinations(orthogonal=(True, False)),
+    "paper": combinations(**{"forget.k": (8, 16), "remind.lr": (3e-4, 1e-3, 2.5e-3)}),
     "default": [
-        {"forget.margin": m, "remind.guard_margin": m, "remind.lr": lr}
-        for lr, m in itertools.product((3.5e-3, 5e-3, 7e-3), (2.0, 3.0))
+        {**setting, "remind.guard_margin": setting["forget.margin"]}
+        for setting in combinations(**{"remind.lr": (3.5e-3, 5e-3, 7e-3), "forget.margin": (2.0, 3.0)})
     ],
 }
 

@@ -16,13 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 import nbformat
 import psutil
 import yaml
-from tqdm import tqdm
 
 from forgetkit.batch import record
 from forgetkit.batch.run import cores
@@ -32,6 +32,11 @@ from forgetkit.models.clip import pick_device
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 EDGE = 100  # runs that count as the beginning, and as the end, of many
+TRIVIAL = """\
+from pathlib import Path
+
+Path(out).mkdir(exist_ok=True)
+(Path(out) / "table.csv").write_text(f"square\\n{seed * seed}\\n");"""
 Figures = dict[str, tuple[float, str]]  # what was measured: its value and unit
 
 
@@ -42,15 +47,14 @@ def sweep(folder: Path, notebook: Path, runs: int, *options: str) -> list[str]:
 
 
 def start(folder: Path, module: str, *arguments: str) -> subprocess.Popen:
-    """Start `python -m module` in `folder`; what it says is not shown."""
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=folder, **quiet)
+    """Start `python -m module` in `folder`."""
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=folder)
 
 
 def seconds(folder: Path, *commands: Sequence[str]) -> float:
     """How long these commands take, one after the other; raises RuntimeError if one fails."""
     begun = time.perf_counter()
-    for command in tqdm(commands, unit="command"):
+    for command in commands:
         if start(folder, *command).wait():
             raise RuntimeError(f"It failed, so its time says nothing; run it by hand: {' '.join(command)}")
     return time.perf_counter() - begun
@@ -58,14 +62,10 @@ def seconds(folder: Path, *commands: Sequence[str]) -> float:
 
 def trivial(folder: Path) -> Path:
     """A notebook that does next to nothing."""
-    write = "from pathlib import Path\n\nPath(out).mkdir(exist_ok=True)\n(Path(out) / 'table.csv').write_text("
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    notebook.cells = [
-        nbformat.v4.new_code_cell("seed = 0\nout = '.'", metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(write + "f'square\\n{seed * seed}\\n');"),
-    ]
-    nbformat.write(notebook, folder / "trivial.ipynb")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    parameters = nbformat.v4.new_code_cell("seed = 0\nout = '.'", metadata={"tags": ["parameters"]})
+    square = nbformat.v4.new_code_cell(TRIVIAL)
+    nbformat.write(nbformat.v4.new_notebook(metadata=kernel, cells=[parameters, square]), folder / "trivial.ipynb")
     return folder / "trivial.ipynb"
 
 
@@ -74,7 +74,7 @@ def finished(folder: Path) -> dict[str, float]:
     return {run.name: found["ended"] for run in (folder / "out").glob("*-*") if (found := record.read(run))}
 
 
-def papermill(folder: Path, runs: int, notebook: Path = NOTEBOOKS / "00_quickstart.ipynb") -> Figures:
+def papermill(folder: Path, runs: int = 3, notebook: Path = NOTEBOOKS / "00_quickstart.ipynb") -> Figures:
     """One run after the other, by plain papermill, then as a sweep with one worker."""
     fixed = ["plain.ipynb", "-k", "python3", "--no-progress-bar", "--cwd", str(notebook.parent), "-p", "out", "plain"]
     by_hand = [["papermill", str(notebook), *fixed, "-p", "seed", str(seed)] for seed in range(runs)]
@@ -87,7 +87,7 @@ def papermill(folder: Path, runs: int, notebook: Path = NOTEBOOKS / "00_quicksta
     }
 
 
-def workers(folder: Path, runs: int, notebook: Path = NOTEBOOKS / "01_subgroups.ipynb") -> Figures:
+def workers(folder: Path, runs: int = 4, notebook: Path = NOTEBOOKS / "01_subgroups.ipynb") -> Figures:
     """The same sweep with one worker and with one a core; nothing in it is read from a cache."""
     took = {}
     for n in (1, cores()):
@@ -99,18 +99,15 @@ def workers(folder: Path, runs: int, notebook: Path = NOTEBOOKS / "01_subgroups.
     }
 
 
-def many(folder: Path, runs: int) -> Figures:
+def many(folder: Path, runs: int = 1000) -> Figures:
     """Trivial runs, and what the sweep's process holds meanwhile."""
     process = start(folder, *sweep(folder, trivial(folder), runs))
-    memory, edge = {}, min(EDGE, runs // 2)
-    with tqdm(total=runs, unit="run") as bar:
-        while process.poll() is None:
-            bar.update(len([*(folder / "out").glob(f"*/{record.RESULT}")]) - bar.n)
-            try:
-                memory[bar.n] = psutil.Process(process.pid).memory_info().rss / 1e6
-            except psutil.Error:
-                break
-            time.sleep(0.5)
+    memory, edge = {}, min(EDGE, runs // 2)  # in MB, by the number of runs that are done
+    while process.poll() is None:
+        with suppress(psutil.Error):
+            done = len([*(folder / "out").glob(f"*/{record.RESULT}")])
+            memory[done] = psutil.Process(process.pid).memory_info().rss / 1e6
+        time.sleep(0.5)
     if process.wait():
         raise RuntimeError(f"A trivial run failed; see {folder / 'out'}.")
     ended = sorted(finished(folder).values())
@@ -123,10 +120,10 @@ def many(folder: Path, runs: int) -> Figures:
     }
 
 
-def kill(folder: Path, runs: int, kills: int = 10) -> Figures:
+def kill(folder: Path, runs: int = 60, kills: int = 10) -> Figures:
     """Kill the sweep again and again, then let it finish: what was finished must be there, unchanged, and only once."""
     notebook, rng, known, again, killed = trivial(folder), random.Random(0), {}, 0, 0
-    for attempt in tqdm(range(kills + 1), unit="kill"):
+    for attempt in range(kills + 1):
         process = start(folder, *sweep(folder, notebook, runs))
         try:
             process.wait(rng.uniform(1, 2 * runs / kills) if attempt < kills else None)
@@ -147,19 +144,17 @@ def kill(folder: Path, runs: int, kills: int = 10) -> Figures:
     }
 
 
-MEASURES = {"papermill": (papermill, 3), "workers": (workers, 4), "many": (many, 1000), "kill": (kill, 60)}
+MEASURES = {"papermill": papermill, "workers": workers, "many": many, "kill": kill}
 
 
 @click.command(help=__doc__)
 @click.argument("measures", nargs=-1, required=True, type=click.Choice([*MEASURES]), metavar="MEASURE...")
 @options("batch.csv")
-@click.option("--runs", type=int, help="how many, unless as many as the docs say")
-def main(measures: Sequence[str], device: str, out: Path, runs: int | None) -> None:
+def main(measures: Sequence[str], device: str, out: Path) -> None:
     rows = Rows(out, ["what", "unit"], pick_device(device))
     for name in measures:
-        function, usual = MEASURES[name]
         with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-            found = function(Path(folder), runs or usual)
+            found = MEASURES[name](Path(folder))
         print(*(f"{what}: {value:.2f} {unit}" for what, (value, unit) in found.items()), sep="\n")
         rows.table = rows.table[~rows.table["what"].isin(found)]  # measured anew
         rows.add(*({"what": w, "value": round(v, 2), "unit": u, "cores": cores()} for w, (v, u) in found.items()))

@@ -5,6 +5,7 @@ An interrupted command goes on where it was: what its file holds is not computed
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,11 @@ def committed(study: str) -> pd.DataFrame:
     if not file.exists():
         raise ValueError(f"There is no {file}: install forgetkit from a clone of the repository, `pip install -e .`.")
     return pd.read_csv(file)
+
+
+def combinations(**values: Sequence) -> list[dict]:
+    """Every combination of the values of these names; the last name's vary fastest."""
+    return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
 
 
 class Rows:

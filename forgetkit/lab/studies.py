@@ -6,7 +6,6 @@ All but quickstart, cost, gpu and memory read validation images only. What is th
 from __future__ import annotations
 
 import functools
-import itertools
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,12 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from forgetkit.alignment import align
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
 from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import TARGET, evaluate, percent
-from forgetkit.forgetting import forget
 from forgetkit.lab import speed
 from forgetkit.lab.ablations import by_stage, exchanging, layernorm_alignment
 from forgetkit.lab.accuracy import zero_shot
@@ -29,7 +26,7 @@ from forgetkit.lab.baselines import BASELINES
 from forgetkit.lab.benchmark import ABLATED_ON, SEEDS, drawn, peak_memory, unlearned
 from forgetkit.lab.captions import Pretraining
 from forgetkit.lab.pretrain import Run
-from forgetkit.lab.rows import RESULTS, Rows, options
+from forgetkit.lab.rows import RESULTS, Rows, combinations, options
 from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
@@ -110,8 +107,8 @@ def study(runs: Callable[[], list[dict]], key: list[str] | None = None, command:
 
 def grid(subgroups, seeds=(0,), **values) -> list[dict]:
     """Every combination of the values, subgroups and seeds."""
-    combined = itertools.product(seeds, subgroups, *values.values())
-    return [{**dict(zip(values, v)), "kind": k, "subgroup": s, "seed": seed} for seed, (k, s), *v in combined]
+    where = [{"kind": kind, "subgroup": name, "seed": seed} for seed in seeds for kind, name in subgroups]
+    return [{**chosen, **names} for names in where for chosen in combinations(**values)]
 
 
 def some(columns: Mapping[str, ImageSet], n: int = 400, seed: int = 0) -> dict[str, ImageSet]:
@@ -217,24 +214,13 @@ def cost(clip: Clip, what: str, unit: str) -> list[dict]:
 
 def step_speeds(clip: Clip, sets: Splits) -> dict[str, float]:
     """images/s of the steps of forgetting, alignment and reminding, and of plain training at the same batches."""
-    recipe = Recipe.default()
-    forgotten = kept(forget)(clip, sets, recipe.forget)
-    x = sets.retain.images[:200]
+    recipe, found = Recipe.default(), {}
     pools = 4 * recipe.remind.batch  # retain, aligned, forget, classless
-    few = {"stop": None, "fisher_samples": 4}
-    loops = {
-        "forget": lambda n: forget(clip, sets, Recipe.default(forget={**few, "steps": n}).forget),
-        "align": lambda n: align(clip, x, n),
-        "remind": lambda n: remind(
-            forgotten, clip, sets, Recipe.default(remind={"n_noise": 0, "align_steps": 1, "steps": n}).remind
-        ),
-    }
-    found = {}
-    for (name, loop), images in zip(loops.items(), (recipe.forget.batch, len(x), pools)):
-        steps = (2, 8) if name == "align" else (5, 25)
-        found[name] = speed.images_per_second(loop, images, *steps)
-        plain = speed.plain_steps(clip, sets, images)
-        found[f"plain, batch {images}"] = speed.images_per_second(plain, images, *steps)
+    batches = {"forget": recipe.forget.batch, "align": min(200, len(sets.retain)), "remind": pools}
+    for stage, images in batches.items():
+        runs, steps = speed.stage_steps(clip, sets, images), (2, 8) if stage == "align" else (5, 25)
+        found[stage] = speed.images_per_second(runs[stage], images, *steps)
+        found[f"plain, batch {images}"] = speed.images_per_second(runs["plain"], images, *steps)
     return found
 
 

@@ -62,6 +62,11 @@ def accuracies_in(rows: pd.DataFrame) -> list[str]:
     return [name for name in ACCURACIES if name in rows]
 
 
+def picked(**names: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """A table of these columns of the rows, each under the name that is given for it."""
+    return lambda rows: rows[[*names]].rename(columns=names)
+
+
 def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, str]:
     return {name: f"{before[name].mean():.1f} → {after[name].mean():.1f}" for name in accuracies_in(before)}
 
@@ -84,6 +89,13 @@ def quickstart_table(rows: pd.DataFrame) -> pd.DataFrame:
         score = f"{after['score'].mean():.1f}"
         lines.append({"kind": kind, "forget": subgroup, **before_and_after(before, after), "Score": score})
     return pd.DataFrame(lines)
+
+
+# What a linear probe on the original's embeddings confuses, a line a cluster.
+table("probe")(picked(
+    subgroup="cluster", images="validation images", target_wrong="target confused (%)",
+    siblings_wrong="siblings confused (%)", siblings_lost="siblings lost with 98 % of the target (%)",
+))  # fmt: skip
 
 
 @table("default", "benchmark")
@@ -165,16 +177,6 @@ def soup_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-@table("probe")
-def probe_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a cluster: what a linear probe on the original's embeddings confuses."""
-    names = {
-        "subgroup": "cluster", "images": "validation images", "target_wrong": "target confused (%)",
-        "siblings_wrong": "siblings confused (%)", "siblings_lost": "siblings lost with 98 % of the target (%)",
-    }  # fmt: skip
-    return rows[[*names]].rename(columns=names)
-
-
 @table("front")
 def front_table(rows: pd.DataFrame, level: float = 10.0) -> pd.DataFrame:
     """One line a method: what its path from the original keeps where `level` percent of the target are left."""
@@ -240,11 +242,11 @@ def vit_table(rows: pd.DataFrame) -> pd.DataFrame:
 @table("throughput", "gpu")
 def throughput_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a model and stage: images/s beside those of a plain training step and of the floor; peak memory."""
-    names = {
-        "model": "model", "batch": "batch", "stage": "stage", "images_s": "images/s", "ratio": "ratio to plain",
-        "floor_share": "% of the floor's speed", "peak_mb": "peak MB", "device": "device",
-    }  # fmt: skip
-    return rows.assign(ratio=rows["ratio"].map("{:.2f}".format))[[*names]].rename(columns=names)
+    shown = picked(
+        model="model", batch="batch", stage="stage", images_s="images/s", ratio="ratio to plain",
+        floor_share="% of the floor's speed", peak_mb="peak MB", device="device",
+    )  # fmt: skip
+    return shown(rows.assign(ratio=rows["ratio"].map("{:.2f}".format)))
 
 
 @table("memory")
@@ -287,7 +289,7 @@ def render(text: str, results: Path) -> str:
 def main() -> None:
     root = Path(__file__).resolve().parents[2]
     for file in (root / name for name in FILES):
-        file.write_text(render(file.read_text(), root / RESULTS))
+        file.write_text(render(file.read_text(encoding="utf-8"), root / RESULTS), encoding="utf-8")
     for name, figure in pictures(root / RESULTS).items():
         figures.save(figure, root / "docs/figures", name)
 

@@ -80,10 +80,10 @@ def source(*objects) -> Markdown:
     return Markdown("\n\n".join(blocks))
 
 
-def keep(table: pd.DataFrame, out: str | Path, index: bool = False) -> pd.DataFrame:
-    """Write the lesson's table, rounded to 0.01, to `out/table.csv`, and hand it on; index: write its index, too."""
+def keep(table: pd.DataFrame, out: str | Path) -> pd.DataFrame:
+    """Write the lesson's table, rounded to 0.01, to `out/table.csv`, and hand it on."""
     Path(out).mkdir(parents=True, exist_ok=True)
-    table.round(2).to_csv(Path(out) / "table.csv", index=index)
+    table.round(2).to_csv(Path(out) / "table.csv", index=False)
     return table
 
 

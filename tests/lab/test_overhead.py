@@ -27,7 +27,7 @@ def test_a_run_that_fails_has_no_time(tmp_path):
 
 
 def test_memory_is_watched_over_many_runs(tmp_path, monkeypatch):
-    monkeypatch.setitem(overhead.MEASURES, "many", (overhead.many, 12))
+    monkeypatch.setitem(overhead.MEASURES, "many", lambda folder: overhead.many(folder, 12))
     done = CliRunner().invoke(overhead.main, ["many", "--out", str(tmp_path / "batch.csv")])
     assert done.exit_code == 0, done.output
     rows = pd.read_csv(tmp_path / "batch.csv")
