@@ -147,8 +147,10 @@ def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tu
             job = futures[future]
             try:
                 what, error, source = future.result()
-            except Exception as failure:  # the engine's: it stands in no folder, so the next sweep tries again
+            except Exception as failure:  # the engine's: the next sweep tries again, unless the run was finished before
                 what, error, source = "lost", f"{type(failure).__name__}: {failure}".rstrip(": "), None
+                with suppress(ValueError):
+                    what, error, source = _finished(job) or (what, error, source)
             if what == "busy":
                 busy.append(job)
             else:
@@ -269,8 +271,18 @@ def perform(job: dict) -> tuple[str, str, str | None]:
         if _stopping.is_set():
             return "stopped", "", None
         raise ChildProcessError(([record.death(code)] + [line for line in said.splitlines() if line.strip()])[-1])
-    result = record.read(folder)
-    return result["status"], result["error"] or "", result["source"]
+    return _finished(job)
+
+
+def _finished(job: dict) -> tuple[str, str, str | None] | None:
+    """What `perform` returns of a run that has been done; None while it has not, or not anew.
+
+    Raises ValueError where its result cannot be read.
+    """
+    result = record.read(record.folder_of(Path(job["root"]), job))
+    if result and (result["ended"] or 0) != job["redo"]:
+        return result["status"], result["error"] or "", result["source"]
+    return None
 
 
 def stop(stopping: bool = True) -> None:

@@ -136,6 +136,18 @@ def test_an_engine_that_breaks_is_told_and_nothing_is_recorded(work, monkeypatch
     assert "ZeroDivisionError" in said and "cannot schedule new futures" in said and not finished()
 
 
+def test_a_run_that_was_finished_before_its_worker_was_lost_counts(work):
+    class Losing(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, function, job):
+            return super().submit(lambda: (function(job), 1 / 0))
+
+    with Losing(1) as executor:
+        asked = {"function": "work:rows", "grid": {"a": [1, 13]}}
+        assert batch.run(asked, "out", executor) == {"done": 1, "failed": 1}
+        for _ in range(2):  # the same of a run that is done again
+            assert batch.run(asked, "out", executor, retry_failed=True) == {"done": 1, "failed": 1}
+
+
 def test_each_worker_has_a_gpu_of_its_own(work, monkeypatch):
     code = (
         "import os, time\ndef card(a):\n    time.sleep(1)\n    return [{'card': os.environ['CUDA_VISIBLE_DEVICES']}]\n"

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from forgetkit.lab import figures, tables
-from forgetkit.lab.rows import kept_at_target, measured, on_common_subgroups, percent_of_original, trade_off
+from forgetkit.lab.rows import committed, kept_at_target, measured, on_common_subgroups, percent_of_original, trade_off
 
 
 @pytest.fixture
@@ -31,6 +31,13 @@ def test_rows_are_percent_of_the_original_on_the_same_subgroup(bench):
     assert found.loc["ga", "retain"] == pytest.approx(90) and found.loc["ga", "other"] == pytest.approx(100)
     elsewhere = pd.concat([bench, bench[bench["method"] == "ga"].assign(subgroup="blue")])
     assert percent_of_original(elsewhere).query("subgroup == 'blue'")["target"].isna().all(), "it has no original"
+
+
+def test_committed_rows_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {"method", "subgroup", "score"} <= set(committed("benchmark"))
+    with pytest.raises(ValueError, match="none.csv: install forgetkit from a clone"):
+        committed("none")
 
 
 def test_an_original_has_no_score_and_a_method_has_one():
