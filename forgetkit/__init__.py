@@ -13,6 +13,7 @@ _HOME = {
     "Subgroup": "subgroups", "Splits": "subgroups", "split": "subgroups", "tutorial_sets": "subgroups",
     "forget": "forgetting", "remind": "reminding", "restore": "restoring", "unlearn": "pipeline",
     "accuracies": "evaluation", "evaluate": "evaluation", "score": "evaluation", "alarms": "evaluation",
+    "audit": "auditing",
 }  # fmt: skip
 __all__ = sorted(_HOME)
 

@@ -163,6 +163,65 @@ def names(context, option, value: str | None) -> list[str] | None:
 
 
 @forgetkit.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--target", help="What was forgotten.  [default: what the folder's card says]")
+@click.option("--kind", default="class", show_default=True, help="class, style or cluster.")
+@click.option("--seed", type=int, help="Of the sets.  [default: what the folder's card says, or 0]")
+@click.option("--words", callback=names, metavar="NAMES", help="Other names of the target, such as kitten,kitty.")
+@click.option("--original", default="mini", show_default=True, help="The model before: a name, or a saved folder.")
+@click.option("--oracle", help="A model that never saw the target: a name, or a saved folder.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option("--out", type=FOLDER, default="runs/audit", show_default=True, help="Folder for table and figure.")
+def audit(
+    folder: Path, target: str | None, kind: str, seed: int | None, words: list[str] | None, original: str,
+    oracle: str | None, device: str, out: Path,
+) -> None:  # fmt: skip
+    """Attack an unlearned model: is the target gone, or only renamed?
+
+    FOLDER is what clip.save wrote. The sets are the tutorial's, drawn anew with the seed of the run, so that D_f is the
+    same. docs/audit.md says what each line means.
+    """
+    from forgetkit.auditing import audit as attack
+    from forgetkit.models.loading import load_clip
+    from forgetkit.subgroups import tutorial_sets
+
+    def load(name: str | Path):
+        return load_clip(f"local-dir:{name}" if Path(name).is_dir() else str(name), device=device)
+
+    before, after = load(original), load(folder)
+    record = after.record
+    source = [clip.record.get("source", {}).get("sha256") for clip in (before, after)]
+    if None not in source and source[0] != source[1]:
+        raise ValueError(
+            f"{folder} was not made from {original!r}, whose weights have another SHA-256: use --original."
+        )
+    target = target or (record.get("subgroup") or {}).get("target")
+    if target is None:
+        raise ValueError(f"The card of {folder} does not say what was forgotten: name it with --target.")
+    seed = (record.get("seed") or 0) if seed is None else seed
+    sets = tutorial_sets(target, seed, kind, before)
+    found = attack(before, after, sets, words, load(oracle) if oracle else None)
+    shown = found.table.drop(columns=["means", "reason"]).round(2)
+    click.echo(shown.assign(alarm=shown["alarm"].map({True: "ALARM", False: ""})).to_string(index=False))
+    click.echo("\n".join(["", *(f"Alarm: {alarm}" for alarm in found.alarms or ["none."])]))
+    out.mkdir(parents=True, exist_ok=True)
+    found.table.to_csv(out / "audit.csv", index=False)
+    drawn(out, found)
+    click.echo(f"{found.seconds:.0f} seconds; audit.csv and audit.png are in {os.path.relpath(out)}.")
+
+
+def drawn(out: Path, found) -> None:
+    """The audit's figure in the folder."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from forgetkit.tutorial.figures import audited, save, use_style
+
+    use_style()
+    save(audited(found.table, found.rows), out, "audit")
+
+
+@forgetkit.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--by", callback=names, metavar="NAMES", help="Columns to group by, such as target,stage.")
 @click.option("--values", callback=names, metavar="NAMES", help="Columns to average, such as retain,other.")

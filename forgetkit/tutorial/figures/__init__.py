@@ -2,6 +2,7 @@
 
 # ruff: noqa: F403
 from forgetkit.lab.figures import *
+from forgetkit.tutorial.figures.audits import *
 from forgetkit.tutorial.figures.charts import *
 from forgetkit.tutorial.figures.maps import *
 from forgetkit.tutorial.figures.pictures import *

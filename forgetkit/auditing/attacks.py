@@ -1,0 +1,235 @@
+"""Attacks on finished embeddings: what can still be read off a model that does not say the target's name.
+
+Throughout, z is a unit image embedding, t_c a unit class text, T the target's class, l_c = scale z.t_c a logit, and
+
+    gap(z) = l_T - max over c other than T of l_c        the image is called T where the gap is positive
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from forgetkit.auditing.estimates import Estimate, auroc, average_precision, mean, share
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Images as one model sees them: z (N, D) unit rows; labels (N,); target and sibling (N,), booleans; on the CPU."""
+
+    z: torch.Tensor
+    labels: torch.Tensor
+    target: torch.Tensor
+    sibling: torch.Tensor
+
+    @property
+    def groups(self) -> torch.Tensor:
+        """(N,) the label, and -1 for images of the target: it may share its label with siblings."""
+        return torch.where(self.target, -1, self.labels)
+
+
+@dataclass(frozen=True)
+class View:
+    """What an attacker has of one model.
+
+    head (C, D): class texts, unit rows; label: the target's row in it; scale: inverse temperature
+    validation: images no stage read, the attacker's own; test: the images that figures are of
+    forget (N, D): embeddings of D_f, which only the membership attack reads
+    """
+
+    head: torch.Tensor
+    label: int
+    scale: float
+    validation: Embedded
+    test: Embedded
+    forget: torch.Tensor
+
+    def similarity(self, part: Embedded) -> torch.Tensor:
+        """z.t_T, (N,) in -1..1."""
+        return part.z @ self.head[self.label]
+
+    def gap(self, part: Embedded, texts: torch.Tensor | None = None, head: torch.Tensor | None = None) -> torch.Tensor:
+        """The gap in logits, (W, N): with each of W texts (W, D) in the place of the target's own, (1, N) without.
+
+        head: other class texts (C, D) in place of the model's, as of another template
+        """
+        head = self.head if head is None else head
+        own = head[self.label : self.label + 1] if texts is None else texts
+        others = torch.cat([head[: self.label], head[self.label + 1 :]])
+        return self.scale * (own @ part.z.T - (part.z @ others.T).max(1).values)
+
+
+# --------------------------------------------------------------------------------------------------
+# The name
+
+
+def target_accuracy(view: View) -> Estimate:
+    """Percent of the target's test images that are called by its name: gap > 0. All that the Score sees of them."""
+    return share(view.gap(view.test)[0, view.test.target] > 0)
+
+
+def offset(view: View, share_named: float) -> float:
+    """The number b, in logits, by which l_T is raised so that gap + b > 0 on that share of the validation images.
+
+    No label is needed: only how common the target is among images. 0 < share_named < 1.
+    """
+    return -view.gap(view.validation)[0].quantile(1 - share_named).item()
+
+
+def offset_recall(view: View, b: float) -> Estimate:
+    """Percent of the target's test images with gap + b > 0: threshold moving, as for class imbalance."""
+    return share(view.gap(view.test)[0, view.test.target] + b > 0)
+
+
+def offset_rest(view: View, b: float) -> Estimate:
+    """Accuracy (%) on all other test images with b added to l_T: what the offset costs its user."""
+    rest = ~view.test.target
+    logits = view.scale * view.test.z[rest] @ view.head.T
+    logits[:, view.label] += b
+    return share(logits.argmax(1) == view.test.labels[rest])
+
+
+def named_by(view: View, texts: torch.Tensor) -> Estimate:
+    """Percent of the target's test images that at least one of the texts (W, D) claims, put in the place of t_T."""
+    return share((view.gap(view.test, texts)[:, view.test.target] > 0).any(0))
+
+
+def best_text(view: View, texts: torch.Tensor) -> int:
+    """Which of W texts (W, D) finds the target best on validation images, by Youden's J = recall - false alarms."""
+    named, target = view.gap(view.validation, texts) > 0, view.validation.target
+    return int((named[:, target].double().mean(1) - named[:, ~target].double().mean(1)).argmax())
+
+
+def best_template(view: View, heads: torch.Tensor) -> int:
+    """Under which of the templates, heads (M, C, D), most of the target's validation images get its name."""
+    part = view.validation
+    return int(torch.stack([(view.gap(part, head=h)[0, part.target] > 0).double().mean() for h in heads]).argmax())
+
+
+def named_under(view: View, head: torch.Tensor) -> Estimate:
+    """Percent of the target's test images called by its name with the class texts (C, D) of another template."""
+    return share(view.gap(view.test, head=head)[0, view.test.target] > 0)
+
+
+# --------------------------------------------------------------------------------------------------
+# The target's text, without competition
+
+
+def text_auroc(view: View, siblings: bool = False) -> Estimate:
+    """AUROC of z.t_T, the target's test images against all others or against the siblings; see `estimates.auroc`.
+
+    Two-sided: at .5 the text says nothing of the target; near 0 it says all, with the sign turned round.
+    """
+    s, test = view.similarity(view.test), view.test
+    return auroc(s[test.target], s[test.sibling if siblings else ~test.target])
+
+
+def text_rank(view: View) -> Estimate:
+    """Mean rank of t_T among the C class texts on the target's test images: 1 is the most similar, C the least."""
+    similarity = view.test.z[view.test.target] @ view.head.T
+    return mean(1.0 + (similarity > similarity[:, view.label, None]).sum(1))
+
+
+def entropy(view: View) -> Estimate:
+    """Mean entropy, in nats, of the class probabilities softmax(l) on the target's test images: 0 to log C."""
+    logp = F.log_softmax(view.scale * view.test.z[view.test.target] @ view.head.T, dim=1)
+    return mean(-(logp.exp() * logp).sum(1))
+
+
+# --------------------------------------------------------------------------------------------------
+# The embedding, without any text
+
+
+def nearest_recall(view: View, k: int = 20) -> Estimate:
+    """Percent of the target's test images whose k nearest validation images by cosine are mostly the target's.
+
+    The most frequent of the groups wins: the target, and every other class (Cover and Hart, 1967).
+    """
+    z, known = view.test.z[view.test.target], view.validation
+    classes, group = known.groups.unique(return_inverse=True)
+    nearest = (z @ known.z.T).topk(min(k, len(known.z))).indices
+    votes = F.one_hot(group[nearest], len(classes)).sum(1)
+    return share(classes[votes.argmax(1)] == -1)
+
+
+def prototype_recall(view: View) -> Estimate:
+    """Percent of the target's test images nearest to its mean validation embedding, among the means of all groups."""
+    known = view.validation
+    classes, group = known.groups.unique(return_inverse=True)
+    means = F.normalize(F.one_hot(group, len(classes)).T.float() @ known.z, dim=1)
+    return share(classes[(view.test.z[view.test.target] @ means.T).argmax(1)] == -1)
+
+
+def probe_recall(view: View, decay: float = 1e-3, steps: int = 100) -> Estimate:
+    """Percent of the target's test images that a linear probe calls the target (Alain and Bengio, 2017).
+
+    Multinomial logistic regression on the validation embeddings, each dimension standardised: cross-entropy plus
+    decay / 2 |W|^2, minimised by L-BFGS from zero.
+    """
+    known = view.validation
+    classes, group = known.groups.unique(return_inverse=True)
+    centre, spread = known.z.mean(0), known.z.std(0).clamp(min=1e-6)
+    x = (known.z - centre) / spread
+    weight, bias = (torch.zeros(*shape, requires_grad=True) for shape in ((x.shape[1], len(classes)), (len(classes),)))
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(x @ weight + bias, group) + decay / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    guess = ((view.test.z[view.test.target] - centre) / spread @ weight + bias).argmax(1)
+    return share(classes[guess] == -1)
+
+
+# --------------------------------------------------------------------------------------------------
+# Retrieval
+
+
+def text_to_image(view: View, least: bool = False) -> dict[str, Estimate]:
+    """The target's text as a query among all test images: `recall at R` and `AP`, in percent.
+
+    Recall at R: the target's share of the first R images, with R as many as the target has. least: the *least* similar
+    images first, which finds the target where its text was pushed below its level on other images.
+    """
+    scores = view.similarity(view.test) * (-1 if least else 1)
+    first = scores.topk(int(view.test.target.sum())).indices
+    return {
+        "recall at R": share(view.test.target[first]),
+        "AP": average_precision(scores, view.test.target),
+    }
+
+
+def image_to_image(view: View, most: int = 250) -> dict[str, Estimate]:
+    """The target's validation images as queries among all test images: `R@1`, `R@10` and `mAP`, in percent.
+
+    R@k: queries with an image of the target among the k most similar. At most so many queries; n counts them.
+    """
+    queries = view.validation.z[view.validation.target][:most]
+    hits = view.test.target[(queries @ view.test.z.T).argsort(1, descending=True)]
+    precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1)
+    return {
+        **{f"R@{k}": share(hits[:, :k].any(1)) for k in (1, 10)},
+        "mAP": mean(100 * (precision * hits).sum(1) / hits.sum(1)),
+    }
+
+
+# --------------------------------------------------------------------------------------------------
+# Membership
+
+
+def membership(view: View) -> Estimate:
+    """AUROC of a loss-threshold attack: D_f against test images of the target (Yeom et al., 2018).
+
+    An image scores - loss = log softmax(l)_T; above .5, D_f fits better than unseen images of the target; below, worse,
+    which gives away as much: that they were pushed.
+    """
+
+    def score(z: torch.Tensor) -> torch.Tensor:
+        return F.log_softmax(view.scale * z @ view.head.T, dim=1)[:, view.label]
+
+    return auroc(score(view.forget), score(view.test.z[view.test.target]))

@@ -1,0 +1,232 @@
+"""The audit: every attack on the original, the unlearned model and, where there is one, the oracle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from forgetkit.auditing import attacks, retraining
+from forgetkit.auditing.attacks import Embedded, View
+from forgetkit.auditing.estimates import Estimate, share
+from forgetkit.auditing.limits import lines
+from forgetkit.data.images import ImageSet
+from forgetkit.evaluation import TARGET, predict, recognised
+from forgetkit.models import ModelError, mini
+from forgetkit.models.clip import Clip, Inputs, embed_each
+from forgetkit.subgroups import Splits
+
+COLUMNS = (TARGET, "retain", "other")  # the set's own images; sets of other styles are not audited
+# An attacker's ways to say a name, none of them a prompt of the tutorial's CIFAR-10.
+TEMPLATES = (
+    "{}", "a {}.", "the {}.", "a blurry photo of a {}.", "a close-up photo of the {}.", "a picture of one {}.",
+    "a drawing of a {}.", "my {} at home.",
+)  # fmt: skip
+SHOWN, HELD = 200, 400  # test images of the target that relearning is watched on; the attacker's other images
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    table: a row a measure: `original`, `unlearned`, `oracle` (where given), the `low` and `high` end of the unlearned
+           model's 95 % interval, `n`, `unit`, `chosen` (the word or template), `limit`, `alarm`, `means`, `reason`
+    rows:  a row a model and measure: `model`, `measure`, `value`, `low`, `high`, `n`, `unit`, `chosen`
+    """
+
+    table: pd.DataFrame
+    rows: pd.DataFrame
+    seconds: float
+
+    @property
+    def alarms(self) -> list[str]:
+        """A sentence for each line beyond its limit; none if all is well."""
+        return [
+            f"{row.measure}{f' ({row.chosen!r})' if row.chosen else ''}: {row.unlearned:.3g} {row.unit}".rstrip()
+            + f", limit {row.limit}: {row.reason}."
+            for row in self.table.itertuples()
+            if row.alarm
+        ]
+
+
+def audit(
+    original: Clip, unlearned: Clip, sets: Splits, words: Sequence[str] | None = None, oracle: Clip | None = None, *,
+    templates: Sequence[str] = TEMPLATES, share_named: float | None = None, budgets: Sequence[int] = (1, 5, 20),
+    checks: Sequence[int] = retraining.CHECKS, most: int = 5000, seed: int = 0,
+) -> Audit:  # fmt: skip
+    """Attack the unlearned model, and the original and an oracle in the same way: is the target gone?
+
+    sets:        those it was unlearned with, from `split` or `.on(clip)`; a head made there is the first two models'
+    words:       other names of the target; None: its synonyms in mini-CLIP's vocabulary. Where the original is
+                 mini-CLIP, all its other words are tried, too
+    oracle:      a model that never saw the target, with its own texts: what ignorance looks like
+    templates:   other prompts to say the name in
+    share_named: of images that the offset gives the name to; 1 / C unless given
+    budgets:     images of the target that relearning sees (those that validation has enough images for)
+    checks:      steps after which relearning looks
+    most:        images a column, drawn at random where there are more
+
+    Raises ValueError where target images bear several labels, or the columns needed are missing; ModelError for models
+    that preprocess images differently.
+    """
+    start = time.perf_counter()
+    models = {"original": original, "unlearned": unlearned, **({"oracle": oracle} if oracle else {})}
+    if any(m.model.visual.preprocess_cfg != original.model.visual.preprocess_cfg for m in models.values()):
+        raise ModelError("The models preprocess images differently: audit models of one architecture.")
+    sets = replace(sets, **{part: drawn(getattr(sets, part), most, seed) for part in ("validation", "test")})
+    labels = np.unique(sets.test[TARGET].labels)
+    if len(labels) > 1:
+        raise ValueError("The target's test images bear several labels: an audit asks for one name.")
+    views = look(models, sets, int(labels[0]))
+    figures: dict[str, dict[str, Estimate]] = {name: {} for name in models}
+    b = share_named or 1 / len(sets.classes)
+    for name, view in views.items():
+        figures[name] |= on_embeddings(view, attacks.offset(view, b))
+    chosen = on_texts(figures, models, views, sets, words, templates)
+    for name, found in on_weights(models, views, sets, budgets, checks, seed).items():
+        figures[name] |= found
+    return tabulated(figures, views["unlearned"], chosen, budgets, time.perf_counter() - start)
+
+
+def drawn(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, ImageSet]:
+    """The audit's columns with at most so many images each, shuffled: the first n are n random ones."""
+    if missing := [name for name in COLUMNS[:2] if name not in columns]:
+        raise ValueError(f"An audit needs the columns {' and '.join(missing)}, among: {', '.join(columns)}.")
+    rng, found = np.random.default_rng(seed), [name for name in COLUMNS if name in columns]
+    return {name: columns[name].take(rng.permutation(len(columns[name]))[:most]) for name in found}
+
+
+def look(models: Mapping[str, Clip], sets: Splits, label: int) -> dict[str, View]:
+    """Every model's view of the sets: each image is read, preprocessed and embedded once a model."""
+    clips, columns = [*models.values()], [(p, c) for p in ("validation", "test") for c in getattr(sets, p)]
+    seen = {(p, c): embed_each(clips, getattr(sets, p)[c].images, progress=f"audit: {c}") for p, c in columns}
+    forget, found = embed_each(clips, sets.forget.images, progress="audit: forget"), {}
+    for i, (name, clip) in enumerate(models.items()):
+        parts = {}
+        for part in ("validation", "test"):
+            own = getattr(sets, part)
+            of = np.concatenate([[column] * len(images) for column, images in own.items()])
+            parts[part] = Embedded(
+                torch.cat([seen[part, column][i].cpu() for column in own]),
+                torch.cat([torch.as_tensor(images.labels) for images in own.values()]),
+                torch.as_tensor(of == TARGET), torch.as_tensor(of == "retain"),
+            )  # fmt: skip
+        head = sets.head if sets.head is not None and name != "oracle" else clip.head(sets.classes, sets.prompts)
+        found[name] = View(head.cpu().float(), label, clip.scale.item(), **parts, forget=forget[i].cpu())
+    return found
+
+
+def on_embeddings(view: View, b: float) -> dict[str, Estimate]:
+    """The figures that need no further text and change no weight; b: the offset in logits."""
+    return {
+        "target accuracy": attacks.target_accuracy(view),
+        "offset": Estimate(b, np.nan, np.nan, len(view.validation.z)),
+        "offset recall": attacks.offset_recall(view, b),
+        "offset, other images": attacks.offset_rest(view, b),
+        "AUROC, target against all": attacks.text_auroc(view),
+        "AUROC, target against siblings": attacks.text_auroc(view, siblings=True),
+        "20-NN recall": attacks.nearest_recall(view),
+        "prototype recall": attacks.prototype_recall(view),
+        "probe recall": attacks.probe_recall(view),
+        **{f"text to image, {k}": v for k, v in attacks.text_to_image(view).items()},
+        "least similar first, AP": attacks.text_to_image(view, least=True)["AP"],
+        **{f"image to image, {k}": v for k, v in attacks.image_to_image(view).items()},
+        "membership AUROC": attacks.membership(view),
+        "entropy": attacks.entropy(view),
+        "rank of the target's text": attacks.text_rank(view),
+    }
+
+
+def on_texts(
+    figures: dict[str, dict[str, Estimate]], models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits,
+    words: Sequence[str] | None, templates: Sequence[str],
+) -> dict[str, str]:  # fmt: skip
+    """Add the figures under other names and templates; returns which word and template the attacker chose.
+
+    The choice is made on validation images of the unlearned model; the others answer to the same text.
+    """
+    name = sets.classes[views["original"].label]
+    names = [*(mini.synonyms(name) if words is None else words)]
+    is_mini = models["original"].record.get("source", {}).get("model") == "mini-clip"
+    others = [w for w in (mini.words() if is_mini else ()) if w not in {*names, *sets.classes}]
+    heads = {model: [clip.head(sets.classes, [t]).cpu() for t in templates] for model, clip in models.items()}
+    asked = {"synonyms": names, "other word": others}
+    texts = {(m, k): c.head(w, sets.prompts).cpu() for m, c in models.items() for k, w in asked.items() if w}
+    chosen = {"synonyms": ", ".join(names)} if names else {}
+    best = attacks.best_text(views["unlearned"], texts["unlearned", "other word"]) if others else None
+    if templates:
+        template = attacks.best_template(views["unlearned"], torch.stack(heads["unlearned"]))
+        chosen["other template"] = templates[template]
+    if others:
+        chosen["other word"] = others[best]
+    for model, view in views.items():
+        if names:
+            figures[model]["synonyms"] = attacks.named_by(view, texts[model, "synonyms"])
+        if others:
+            figures[model]["other word"] = attacks.named_by(view, texts[model, "other word"][best : best + 1])
+        if templates:
+            figures[model]["other template"] = attacks.named_under(view, heads[model][template])
+    return chosen
+
+
+def on_weights(
+    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits, budgets: Sequence[int], checks: Sequence[int],
+    seed: int,
+) -> dict[str, dict[str, Estimate]]:  # fmt: skip
+    """The figures of attacks that change weights: relearning, benign relearning, rounding."""
+    original, target = models["original"], sets.test[TARGET]
+    own = original.inputs(first(sets.validation[TARGET], max(budgets, default=1)))
+    held = [original.inputs(first(part, HELD)) for name, part in sets.validation.items() if name != TARGET]
+    siblings, others, shown = held[0], joined(held), original.inputs(first(target, SHOWN))
+    known = recognised(original, shown, views["original"].head.to(original.device))
+    found: dict[str, dict[str, Estimate]] = {name: {} for name in models}
+    for name, clip in models.items():
+        head = views[name].head.to(clip.device)
+        for n in (n for n in budgets if n <= len(own)):
+            levels = [0.5 * known, 0.8 * known]
+            steps = retraining.relearning(clip, head, own.take(slice(n)), others, shown, levels, checks, seed)
+            found[name] |= {f"relearning from {n}, to {of}": e for of, e in zip(("half", "80 %"), steps)}
+        benign = retraining.benign_relearning(clip, head, siblings, shown, checks[-1], seed)
+        found[name]["benign relearning"] = benign
+        for bits in ("bf16", "int8"):
+            guess = predict(retraining.rounded(clip, bits), target.images, head, progress=f"audit: {bits}")
+            found[name][f"rounded to {bits}"] = share(guess == torch.as_tensor(target.labels))
+    return found
+
+
+def first(part: ImageSet, n: int) -> ImageSet:
+    """The first n images of a set, or all it has."""
+    return part.take(range(min(n, len(part))))
+
+
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """The images of several sets of the same classes as one."""
+    images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    return replace(parts[0], images=images, labels=labels)
+
+
+def tabulated(
+    figures: Mapping[str, Mapping[str, Estimate]], view: View, chosen: Mapping[str, str], budgets: Sequence[int],
+    seconds: float,
+) -> Audit:  # fmt: skip
+    """The figures by model and measure as an `Audit`, in the order of `limits.lines`."""
+    prevalence = 100 * view.test.target.double().mean().item()
+    table, rows = [], []
+    for measure, line in lines(len(view.head), prevalence, tuple(budgets)).items():
+        if measure not in figures["unlearned"]:
+            continue
+        found = {model: of[measure] for model, of in figures.items()}
+        values = {model: e.value for model, e in found.items()}
+        limit, alarm = (
+            line.rule(*(values.get(m) for m in ("original", "unlearned", "oracle"))) if line.rule else ("", False)
+        )
+        ends = dict(zip(("low", "high", "n"), found["unlearned"][1:]))
+        said = {"unit": line.unit, "chosen": chosen.get(measure, "")}
+        why = {"limit": limit, "alarm": alarm, "means": line.means, "reason": line.reason}
+        table.append({"measure": measure, **values, **ends, **said, **why})
+        rows += [{"model": model, "measure": measure, **e._asdict(), **said} for model, e in found.items()]
+    return Audit(pd.DataFrame(table), pd.DataFrame(rows), seconds)

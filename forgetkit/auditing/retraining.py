@@ -1,0 +1,95 @@
+"""Attacks that change weights: relearning from a few images, benign relearning, and rounding.
+
+Relearning: fine-tuning the whole image tower on n images of the target, held by others, until it knows the target
+again. How fast says what was left in the weights, but only beside a model that never saw the target.
+
+Benign relearning (Hu et al., arXiv 2406.13356): fine-tuning on siblings alone, without one image of the target.
+
+Rounding (Zhang et al., arXiv 2410.16454): weights in few bits lie on the original's again where unlearning moved
+them by less than a step of the grid.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from forgetkit.auditing.estimates import Estimate, share
+from forgetkit.evaluation import predict
+from forgetkit.forgetting import index_batches
+from forgetkit.models.clip import Clip, Inputs
+
+CHECKS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # steps after which the target's accuracy is looked at
+LR = 1e-4  # of AdamW, on every weight of the image tower
+BATCH = 20  # images a step: of the target at most, and of others
+
+
+def fine_tuned(clip: Clip, head: torch.Tensor, pools: Sequence[Inputs], seed: int, lr: float = LR) -> Iterator[Clip]:
+    """The model after 1, 2, 3, ... AdamW steps on the mean cross-entropy of a batch of each pool; always one object.
+
+    head (C, D) on the model's device. BatchNorm stays in evaluation mode. The model given is not changed.
+    """
+    student, generator = clip.copy(), torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(student.model.visual.parameters(), lr=lr, weight_decay=0.0)
+    batches = [index_batches(len(pool), BATCH, generator, clip.device) for pool in pools]
+    while True:
+        optimizer.zero_grad(set_to_none=True)
+        for pool, index in zip(pools, batches):
+            some = pool.take(next(index))
+            loss = F.cross_entropy(clip.scale * student.embed_tensor(some.images) @ head.T, some.labels)
+            (loss / len(pools)).backward()
+        optimizer.step()
+        yield student
+
+
+def relearning(
+    clip: Clip, head: torch.Tensor, target: Inputs, others: Inputs, shown: Inputs, levels: Sequence[float],
+    checks: Sequence[int] = CHECKS, seed: int = 0,
+) -> list[Estimate]:  # fmt: skip
+    """Steps of fine-tuning on `target` and `others` until so many percent of `shown` are recognised, a figure a level.
+
+    target, others: the attacker's images; shown: test images of the target. Steps are looked at in `checks` only;
+    infinite where the last does not suffice. The ends are the steps at which the upper and the lower end of Wilson's
+    interval of the accuracy reach the level.
+    """
+    curve = {0: share(predict(clip, shown.images, head) == shown.labels.cpu())}
+    for step, student in zip(range(1, checks[-1] + 1), fine_tuned(clip, head, (target, others), seed)):
+        if step in checks:
+            curve[step] = share(predict(student, shown.images, head) == shown.labels.cpu())
+            if curve[step].low >= max(levels):
+                break
+
+    def first(end: str, level: float) -> float:
+        return next((float(step) for step, known in curve.items() if getattr(known, end) >= level), math.inf)
+
+    return [Estimate(*(first(end, level) for end in ("value", "high", "low")), len(shown)) for level in levels]
+
+
+def benign_relearning(
+    clip: Clip, head: torch.Tensor, siblings: Inputs, shown: Inputs, steps: int = CHECKS[-1], seed: int = 0
+) -> Estimate:
+    """Percent of `shown`, test images of the target, that are recognised after fine-tuning on siblings alone."""
+    student = next(itertools.islice(fine_tuned(clip, head, (siblings,), seed), steps - 1, None))
+    return share(predict(student, shown.images, head) == shown.labels.cpu())
+
+
+def rounded(clip: Clip, bits: str) -> Clip:
+    """A copy whose image tower's weights are rounded, and kept as float32. bits: "bf16", or "int8".
+
+    bf16: to the nearest bfloat16. int8: matrices and kernels only, symmetric, a scale an output channel, nearest:
+    w = s round(w / s), s = max |w| / 127.
+    """
+    copy = clip.copy(f"{clip.name}, {bits}")
+    with torch.no_grad():
+        for weight in copy.model.visual.parameters():
+            if bits == "bf16":
+                weight.copy_(weight.bfloat16())
+            elif weight.ndim > 1:
+                step = weight.abs().flatten(1).max(1).values.clamp(min=1e-12) / 127
+                step = step.view(-1, *(1,) * (weight.ndim - 1))
+                weight.copy_((weight / step).round() * step)
+    return copy
