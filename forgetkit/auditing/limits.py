@@ -6,6 +6,7 @@ for a part of it, and no unlearned model needs to know less than that. Without a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,9 +61,13 @@ def auroc_between(low: float = 0.4, high: float = 0.85) -> Rule:
     return rule
 
 
-def inside(low: float, high: float) -> Rule:
-    """Within fixed limits."""
-    return lambda original, unlearned, oracle: (f"{low:.2f} to {high:.2f}", not low <= unlearned <= high)
+def near_half(by: float = 0.05) -> Rule:
+    """Within .5 - by and .5 + by, unless the original is as far away: then that is the images' own difference."""
+
+    def rule(original: float, unlearned: float, oracle: float | None) -> tuple[str, bool]:
+        return f"{0.5 - by:.2f} to {0.5 + by:.2f}", abs(unlearned - 0.5) > max(by, abs(original - 0.5))
+
+    return rule
 
 
 def below(limit: float, digits: int = 1) -> Rule:
@@ -84,83 +89,83 @@ def half_the_oracles_steps(original: float, unlearned: float, oracle: float | No
 
 def lines(classes: int, prevalence: float, budgets: tuple[int, ...]) -> dict[str, Line]:
     """Every line of the table by name. classes: C; prevalence: percent of the test images that are the target's."""
-    ignorant = "a model that never saw the target has this share of the original's figure; fixed without an oracle"
-    named = "a model that forgot gives the name to few images; an oracle that still does is allowed for"
+    flipped = (
+        "below .4 the sign is flipped and the least similar images are the target's; high, and the text finds them"
+    )
     found = {
-        "target accuracy": Line("%", "How many of the target's images get its name?", at_most(), named),
-        "offset": Line("logits", "The number that was added to the target's logit, set without labels."),
+        "target accuracy": Line("%", "How many of the target's images get its name?", at_most(), "not forgotten"),
+        "offset": Line("logits", "What was added to the target's logit, set without labels."),
         "offset recall": Line(
-            "%", "How many get it once that number is added?", share_of_original(0.75),
-            "more, and the name was lowered by a threshold rather than forgotten: " + ignorant,
+            "%", "How many get the name once that is added?", share_of_original(0.75),
+            "the name was lowered below a threshold, not forgotten",
         ),
         "offset, other images": Line("%", "Accuracy on all other images under this offset: what the attack costs."),
         "AUROC, target against all": Line(
-            "", "Does similarity to the target's text still sort its images, up (near 1) or down (near 0)?",
-            auroc_between(), "below .4 the sign is flipped, and the least similar images are the target's",
+            "", "Does similarity to the target's text sort its images to one end, up (1) or down (0)?",
+            auroc_between(), flipped,
         ),
-        "AUROC, target against siblings": Line(
-            "", "The same among the target and its siblings alone.",
-            auroc_between(), "below .4 the sign is flipped, and the least similar images are the target's",
+        "AUROC, target against siblings": Line("", "The same among target and siblings.", auroc_between(), flipped),
+        "synonyms": Line(
+            "%", "How many are claimed by at least one of the target's other names?", at_most(),
+            "the target goes by another of its names",
         ),
-        "synonyms": Line("%", "How many are claimed by one of the target's other names?", at_most(), named),
         "other word": Line(
-            "%", "How many are claimed by the word that finds them best in the unlearned model?",
-            at_most(above_original=True),
-            "more than by the same word before: the target was renamed",
+            "%", "How many does that word claim which finds them best in the unlearned model, and is not true of them?",
+            at_most(above_original=True), "the target was renamed: the word claimed fewer before",
         ),
-        "other template": Line("%", "How many get the name under the template that helps most?", at_most(), named),
+        "other template": Line(
+            "%", "How many get the name under the template that helps most?", at_most(),
+            "forgotten under the prompts of the sets alone",
+        ),
         "20-NN recall": Line(
-            "%", "Are their nearest neighbours the target's?", share_of_original(0.7), "they lie together: " + ignorant
+            "%", "Are most of their nearest neighbours the target's?", share_of_original(0.7), "they lie together"
         ),
         "prototype recall": Line(
-            "%", "Is the target's mean embedding the nearest?", share_of_original(0.85),
-            "they lie around one point: " + ignorant,
+            "%", "Is the target's mean embedding the nearest mean?", share_of_original(0.85), "they lie around a point"
         ),
-        "probe recall": Line(
-            "%", "Does a linear probe find them?", share_of_original(0.9),
-            "they can be separated by a plane: " + ignorant,
-        ),
+        "probe recall": Line("%", "Does a linear probe find them?", share_of_original(0.9), "a plane separates them"),
         "text to image, recall at R": Line(
-            "%", "How many of the R images most similar to the target's text are the target's, R being their number?",
-            share_of_original(0.75), "the text still finds them: " + ignorant,
+            "%", "Which share of the R images most similar to the target's text is the target's, R being their number?",
+            share_of_original(0.75), "the text still retrieves them",
         ),
         "text to image, AP": Line(
-            "%", "The same at every rank.", share_of_original(0.75), "the text still finds them: " + ignorant
+            "%", "The same at every rank: average precision.", share_of_original(0.75), "the text still retrieves them"
         ),
         "least similar first, AP": Line(
             "%", "Does sorting by *least* similar find them?", below(2 * prevalence),
-            f"chance is {prevalence:.1f}; twice as much, and the text finds them from the wrong end",
+            f"chance is {prevalence:.1f}: the text finds them from the wrong end",
         ),
-        "image to image, R@1": Line("%", "Is the image most similar to one of the target also the target's?",
-            share_of_original(0.85), "an image still finds them: " + ignorant),
+        "image to image, R@1": Line(
+            "%", "Is the image most similar to one of the target also the target's?", share_of_original(0.85),
+            "an image still retrieves them",
+        ),
         "image to image, R@10": Line("%", "Is one of the ten most similar? Chance is high where the target is common."),
-        "image to image, mAP": Line("%", "Does an image of the target find all others?",
-            share_of_original(0.75), "an image still finds them: " + ignorant),
+        "image to image, mAP": Line(
+            "%", "Does an image of the target find all others?", share_of_original(0.75),
+            "an image still retrieves them",
+        ),
         "membership AUROC": Line(
-            "", "Does D_f stand out from unseen images of the target, by a higher loss (below .5) or a lower one?",
-            inside(0.45, 0.55), "outside, one can tell which images were to be forgotten",
+            "", "Does D_f stand out from unseen images of the target, by a higher loss (below .5) or a lower (above)?",
+            near_half(), "one can tell which images were to be forgotten",
         ),
         "entropy": Line(
             "nats", "How undecided is the model about the target's images? At most log C.",
-            below(0.9 * math.log(classes), 2), "near log C nothing is recognised in them any more: damage",
+            below(0.9 * math.log(classes), 2), "nothing is recognised in them any more: damage",
         ),
         "rank of the target's text": Line(
-            f"of {classes}", "Where does it stand on its own images? In the middle, if nothing is known.",
-            below(0.75 * classes), "at the end of the list its absence gives it away",
+            f"of {classes}", "Where does it stand on the target's images? In the middle, if nothing is known.",
+            below(0.75 * classes), "its absence gives the target away",
         ),
         "benign relearning": Line(
             "%", "How many get the name after fine-tuning on siblings alone?", at_most(),
-            "the target comes back without one image of it",
+            "it comes back without one image of it",
         ),
+        "rounded to bf16": Line("%", "How many get the name with bf16 weights?", at_most(), "rounding brings it back"),
+        "rounded to int8": Line("%", "How many get the name with int8 weights?", at_most(), "rounding brings it back"),
     }  # fmt: skip
-    for n in budgets:
-        for level in ("half", "80 %"):
-            found[f"relearning from {n}, to {level}"] = Line(
-                "steps", f"Steps with {n} images of the target until {level} of the original's accuracy is back.",
-                half_the_oracles_steps, "sooner than a model that never saw the target: it was still in the weights",
-            )  # fmt: skip
-    for bits in ("bf16", "int8"):
-        found[f"rounded to {bits}"] = Line(
-            "%", f"How many get the name when weights are {bits}?", at_most(), "rounding brings the target back"
-        )
+    for n, level in itertools.product(budgets, ("half", "80 %")):
+        found[f"relearning from {n}, to {level}"] = Line(
+            "steps", f"Steps with {n} images of the target until {level} of the original's accuracy is back.",
+            half_the_oracles_steps, "sooner than without ever having seen it: it was still in the weights",
+        )  # fmt: skip
     return found

@@ -60,9 +60,10 @@ def audit(
 ) -> Audit:  # fmt: skip
     """Attack the unlearned model, and the original and an oracle in the same way: is the target gone?
 
-    sets:        those it was unlearned with, from `split` or `.on(clip)`; a head made there is the first two models'
+    sets:        those it was unlearned with, from `split` or `.on(clip)`; a head made there serves every model with the
+                 original's text tower
     words:       other names of the target; None: its synonyms in mini-CLIP's vocabulary. Where the original is
-                 mini-CLIP, all its other words are tried, too
+                 mini-CLIP, all words that are not true of the target are tried, too
     oracle:      a model that never saw the target, with its own texts: what ignorance looks like
     templates:   other prompts to say the name in
     share_named: of images that the offset gives the name to; 1 / C unless given
@@ -75,7 +76,7 @@ def audit(
     """
     start = time.perf_counter()
     models = {"original": original, "unlearned": unlearned, **({"oracle": oracle} if oracle else {})}
-    if any(m.model.visual.preprocess_cfg != original.model.visual.preprocess_cfg for m in models.values()):
+    if any(preprocessing(model) != preprocessing(original) for model in models.values()):
         raise ModelError("The models preprocess images differently: audit models of one architecture.")
     sets = replace(sets, **{part: drawn(getattr(sets, part), most, seed) for part in ("validation", "test")})
     labels = np.unique(sets.test[TARGET].labels)
@@ -90,6 +91,13 @@ def audit(
     for name, found in on_weights(models, views, sets, budgets, checks, seed).items():
         figures[name] |= found
     return tabulated(figures, views["unlearned"], chosen, budgets, time.perf_counter() - start)
+
+
+def preprocessing(clip: Clip) -> tuple:
+    """What images become before the model sees them, to be compared: a saved folder has lists for tuples."""
+    cfg = clip.model.visual.preprocess_cfg
+    how = cfg.get("interpolation"), cfg.get("resize_mode", "shortest")
+    return clip.image_shape, how, tuple(cfg["mean"]), tuple(cfg["std"])
 
 
 def drawn(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, ImageSet]:
@@ -115,9 +123,16 @@ def look(models: Mapping[str, Clip], sets: Splits, label: int) -> dict[str, View
                 torch.cat([torch.as_tensor(images.labels) for images in own.values()]),
                 torch.as_tensor(of == TARGET), torch.as_tensor(of == "retain"),
             )  # fmt: skip
-        head = sets.head if sets.head is not None and name != "oracle" else clip.head(sets.classes, sets.prompts)
+        given = sets.head is not None and same_texts(clip, models["original"])
+        head = sets.head if given else clip.head(sets.classes, sets.prompts)
         found[name] = View(head.cpu().float(), label, clip.scale.item(), **parts, forget=forget[i].cpu())
     return found
+
+
+def same_texts(a: Clip, b: Clip) -> bool:
+    """Do two models embed texts in the same way? All weights outside their image towers are equal."""
+    one, other = ({n: t for n, t in c.model.state_dict().items() if not n.startswith("visual.")} for c in (a, b))
+    return one.keys() == other.keys() and all(torch.equal(t, other[n].to(t.device)) for n, t in one.items())
 
 
 def on_embeddings(view: View, b: float) -> dict[str, Estimate]:
@@ -152,7 +167,7 @@ def on_texts(
     name = sets.classes[views["original"].label]
     names = [*(mini.synonyms(name) if words is None else words)]
     is_mini = models["original"].record.get("source", {}).get("model") == "mini-clip"
-    others = [w for w in (mini.words() if is_mini else ()) if w not in {*names, *sets.classes}]
+    others = [w for w in (mini.words() if is_mini else ()) if w not in {*names, *sets.classes, *mini.truths(name)}]
     heads = {model: [clip.head(sets.classes, [t]).cpu() for t in templates] for model, clip in models.items()}
     asked = {"synonyms": names, "other word": others}
     texts = {(m, k): c.head(w, sets.prompts).cpu() for m, c in models.items() for k, w in asked.items() if w}

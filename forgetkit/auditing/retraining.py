@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from forgetkit.forgetting import index_batches
 from forgetkit.models.clip import Clip, Inputs
 
 CHECKS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # steps after which the target's accuracy is looked at
-LR = 1e-4  # of AdamW, on every weight of the image tower
+LR = 3e-4  # of AdamW, on every weight of the image tower: slower at 1e-4, and at 1e-3 other images are lost
 BATCH = 20  # images a step: of the target at most, and of others
 
 
@@ -72,8 +73,13 @@ def relearning(
 def benign_relearning(
     clip: Clip, head: torch.Tensor, siblings: Inputs, shown: Inputs, steps: int = CHECKS[-1], seed: int = 0
 ) -> Estimate:
-    """Percent of `shown`, test images of the target, that are recognised after fine-tuning on siblings alone."""
-    student = next(itertools.islice(fine_tuned(clip, head, (siblings,), seed), steps - 1, None))
+    """Percent of `shown`, test images of the target, that are recognised after fine-tuning on siblings alone.
+
+    Only texts that name a sibling compete: with the target's among them, every step would push it away.
+    """
+    present, labels = siblings.labels.unique(return_inverse=True)
+    pool = replace(siblings, labels=labels)
+    student = next(itertools.islice(fine_tuned(clip, head[present], (pool,), seed), steps - 1, None))
     return share(predict(student, shown.images, head) == shown.labels.cpu())
 
 

@@ -1,0 +1,83 @@
+"""Audits of the methods and of the oracles: `python -m forgetkit.lab.audit`; the rows are `docs/results/audit.csv`.
+
+A row is one figure of one model on test images; what is there already is not computed again. `original`, and an oracle
+(`mini-clip-without-cat`, where one is embedded for the class), are audited as if they were the unlearned model.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from forgetkit.auditing import audit
+from forgetkit.lab.benchmark import drawn, unlearned
+from forgetkit.lab.rows import Rows, options
+from forgetkit.models.clip import Clip
+from forgetkit.models.loading import EMBEDDED, load_clip
+
+METHODS = ("default", "paper", "projection", "ga")
+SUBGROUPS = (
+    *(("class", name) for name in ("cat", "truck", "ship", "frog")),
+    ("style", "cat sketches"), ("cluster", "cat 1"),
+)  # fmt: skip
+SEEDS = (0, 1, 2)
+KEY = ["method", "kind", "subgroup", "seed"]
+
+
+def oracle_of(kind: str, subgroup: str) -> str | None:
+    """The embedded model that never saw or heard of a class; None where there is none, and for parts of classes."""
+    name = f"mini-clip-without-{subgroup}"
+    return name if kind == "class" and name in EMBEDDED else None
+
+
+def runs(methods: Sequence[str], subgroups: Iterable[tuple[str, str]], seeds: Sequence[int]) -> list[dict]:
+    """The key of every run; models that do not depend on a seed run with the first alone."""
+    found = []
+    for seed in seeds:
+        for kind, name in subgroups:
+            fixed = [m for m in ("original", oracle_of(kind, name)) if m] if seed == seeds[0] else []
+            found += [{"method": m, "kind": kind, "subgroup": name, "seed": seed} for m in (*fixed, *methods)]
+    return found
+
+
+def measure(clip: Clip, method: str, kind: str, subgroup: str, seed: int, **settings) -> list[dict]:
+    """The figures of what a method makes of one subgroup, a row each; settings as `audit` takes them.
+
+    seconds: of the whole audit, the original's and the oracle's part of it included
+    """
+    sets, oracle = drawn(clip, kind, subgroup, seed), oracle_of(kind, subgroup)
+    never = load_clip(oracle, device=clip.device) if oracle else None
+    model = never if method == oracle else unlearned(method, clip, sets, seed)[0]
+    found = audit(clip, model, sets, oracle=never if method != oracle else None, **settings)
+    rows = found.rows[found.rows["model"] == "unlearned"].drop(columns="model").round(4)
+    return rows.assign(seconds=round(found.seconds, 1)).to_dict("records")
+
+
+def measure_all(
+    clip: Clip, out: Path, methods: Sequence[str] = METHODS, subgroups: Iterable[tuple[str, str]] = SUBGROUPS,
+    seeds: Sequence[int] = SEEDS, **settings,
+) -> pd.DataFrame:  # fmt: skip
+    """All rows, also in the file `out`; resumable."""
+    return Rows(out, KEY, clip.device).fill(
+        runs(methods, subgroups, seeds), functools.partial(measure, clip, **settings)
+    )
+
+
+@click.command(help=__doc__)
+@options("audit.csv")
+@click.option("--method", "methods", multiple=True, default=METHODS, show_default=True, help="repeat")
+@click.option("--subgroup", "names", multiple=True, help="repeat; default: all")
+@click.option("--seed", "seeds", multiple=True, type=int, default=SEEDS, show_default=True, help="repeat")
+def main(device: str, out: Path, methods: tuple[str, ...], names: tuple[str, ...], seeds: tuple[int, ...]) -> None:
+    asked = [subgroup for subgroup in SUBGROUPS if not names or subgroup[1] in names]
+    table = measure_all(load_clip("mini", device=device), out, methods, asked, seeds)
+    wide = table.pivot_table(index=["subgroup", "measure"], columns="method", values="value", sort=False)
+    print(wide.round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()
