@@ -27,6 +27,7 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.studies pretraining
 	$(BIN)/python -m forgetkit.lab.benchmark tune
 	$(BIN)/python -m forgetkit.lab.benchmark run
+	$(BIN)/python -m forgetkit.lab.audit
 	$(BIN)/python -m forgetkit.lab.studies quickstart
 	$(BIN)/python -m forgetkit.lab.studies front
 	$(BIN)/python -m forgetkit.lab.studies sensitivity

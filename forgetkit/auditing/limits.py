@@ -6,7 +6,6 @@ for a part of it, and no unlearned model needs to know less than that. Without a
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,9 +88,7 @@ def half_the_oracles_steps(original: float, unlearned: float, oracle: float | No
 
 def lines(classes: int, prevalence: float, budgets: tuple[int, ...]) -> dict[str, Line]:
     """Every line of the table by name. classes: C; prevalence: percent of the test images that are the target's."""
-    flipped = (
-        "below .4 the sign is flipped and the least similar images are the target's; high, and the text finds them"
-    )
+    flipped = "below, the sign is flipped and the least similar images are the target's; above, the text finds them"
     found = {
         "target accuracy": Line("%", "How many of the target's images get its name?", at_most(), "not forgotten"),
         "offset": Line("logits", "What was added to the target's logit, set without labels."),
@@ -163,9 +160,11 @@ def lines(classes: int, prevalence: float, budgets: tuple[int, ...]) -> dict[str
         "rounded to bf16": Line("%", "How many get the name with bf16 weights?", at_most(), "rounding brings it back"),
         "rounded to int8": Line("%", "How many get the name with int8 weights?", at_most(), "rounding brings it back"),
     }  # fmt: skip
-    for n, level in itertools.product(budgets, ("half", "80 %")):
-        found[f"relearning from {n}, to {level}"] = Line(
-            "steps", f"Steps with {n} images of the target until {level} of the original's accuracy is back.",
-            half_the_oracles_steps, "sooner than without ever having seen it: it was still in the weights",
-        )  # fmt: skip
+    for n in budgets:
+        for level in ("half", "80 %"):
+            found[f"relearning from {n}, to {level}"] = Line(
+                "steps", f"Steps with {n} images of the target until {level} of the original's accuracy is back.",
+                half_the_oracles_steps, "sooner than without ever having seen it: it was still in the weights",
+            )  # fmt: skip
+        found[f"relearning from {n}, siblings"] = Line("%", "Accuracy on siblings then: what the attack costs.")
     return found

@@ -196,15 +196,16 @@ def on_weights(
     original, target = models["original"], sets.test[TARGET]
     own = original.inputs(first(sets.validation[TARGET], max(budgets, default=1)))
     held = [original.inputs(first(part, HELD)) for name, part in sets.validation.items() if name != TARGET]
-    siblings, others, shown = held[0], joined(held), original.inputs(first(target, SHOWN))
+    siblings, others = held[0], joined(held)
+    shown, kept = (original.inputs(first(sets.test[name], SHOWN)) for name in (TARGET, "retain"))
     known = recognised(original, shown, views["original"].head.to(original.device))
     found: dict[str, dict[str, Estimate]] = {name: {} for name in models}
     for name, clip in models.items():
         head = views[name].head.to(clip.device)
         for n in (n for n in budgets if n <= len(own)):
-            levels = [0.5 * known, 0.8 * known]
-            steps = retraining.relearning(clip, head, own.take(slice(n)), others, shown, levels, checks, seed)
-            found[name] |= {f"relearning from {n}, to {of}": e for of, e in zip(("half", "80 %"), steps)}
+            levels, own_n = [0.5 * known, 0.8 * known], own.take(slice(n))
+            steps = retraining.relearning(clip, head, own_n, others, shown, kept, levels, checks, seed)
+            found[name] |= {f"relearning from {n}, {of}": e for of, e in zip(("to half", "to 80 %", "siblings"), steps)}
         benign = retraining.benign_relearning(clip, head, siblings, shown, checks[-1], seed)
         found[name]["benign relearning"] = benign
         for bits in ("bf16", "int8"):

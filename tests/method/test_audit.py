@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from forgetkit import audit
 from forgetkit.auditing import attacks, estimates, limits, retraining
 from forgetkit.auditing.attacks import Embedded, View
+from forgetkit.evaluation import recognised
 from forgetkit.lab import audit as lab_audit
 
 matplotlib.use("Agg")
@@ -281,7 +282,8 @@ def test_every_figure_has_its_interval_and_its_meaning(found):
     assert set(rows["model"]) == {"original", "unlearned", "oracle"} and len(rows) == 3 * len(table)
     assert (table["n"] > 0).all() and table["means"].str.len().min() > 10
     bounded = rows[rows["measure"] != "offset"]
-    assert (bounded["low"] <= bounded["value"]).all() and (bounded["value"] <= bounded["high"]).all()
+    outside = (bounded["low"] > bounded["value"] + 1e-6) | (bounded["value"] > bounded["high"] + 1e-6)
+    assert not outside.any(), bounded[outside].to_string()
     assert set(limits.lines(4, 25.0, (1, 5))) - set(table["measure"]) <= {"synonyms", "other word"}
     assert line(found["turned"], "synonyms")["chosen"] == "crimson"
 
@@ -323,11 +325,13 @@ def test_relearning_counts_steps_until_the_level_is_reached(mini, ready):
     shown, own = mini.inputs(ready.test["target"]), mini.inputs(ready.validation["target"])
     others = mini.inputs(ready.validation["retain"])
     head = torch.cat([-ready.head[:1], ready.head[1:]])  # so that nothing is known at first
-    half, never = retraining.relearning(mini, head, own, others, shown, [50.0, 101.0], (1, 3, 10, 20), seed=0)
+    siblings = mini.inputs(ready.test["retain"])
+    given = (own, others, shown, siblings)
+    half, never, kept = retraining.relearning(mini, head, *given, [50.0, 101.0], (1, 3, 10, 20), seed=0)
     assert half.value in (1, 3, 10, 20) and half.low <= half.value <= half.high and half.n == len(shown)
-    assert never.value == np.inf
-    known = retraining.relearning(mini, ready.head, own, others, shown, [50.0], (1,), seed=0)[0]
-    assert known.value == 0, "what is known needs no step"
+    assert never.value == np.inf and kept.n == len(siblings)
+    known, kept = retraining.relearning(mini, ready.head, *given, [50.0], (1,), seed=0)
+    assert known.value == 0 and kept.value == recognised(mini, siblings, ready.head), "what is known needs no step"
 
 
 def test_benign_relearning_never_reads_the_targets_text(mini, ready):
@@ -394,3 +398,11 @@ def test_the_command_line_reads_a_saved_folder(mini, ready, monkeypatch, tmp_pat
     assert asked[0][:3] == ("red", 3, "class"), "target and seed come from the card"
     assert "Alarm: offset recall" in done.output and (tmp_path / "out/audit.png").exists()
     assert pd.read_csv(tmp_path / "out/audit.csv").shape[0] > 20
+    plain = moved(mini, "plain", lowering(mini, ready))
+    plain.record["source"] = {**plain.record["source"], "sha256": "0" * 64}
+    plain.save(tmp_path / "stranger")
+    done = CliRunner().invoke(command, ["audit", str(tmp_path / "stranger"), "--target", "red"])
+    assert isinstance(done.exception, ValueError) and "SHA-256" in str(done.exception)
+    mini.save(tmp_path / "unsaid")
+    done = CliRunner().invoke(command, ["audit", str(tmp_path / "unsaid")])
+    assert isinstance(done.exception, ValueError) and "--target" in str(done.exception)

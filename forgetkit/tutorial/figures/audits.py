@@ -43,6 +43,6 @@ def audited(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
                 text.set(color=COLOURS["target"], fontweight="bold")
         if unit == "":
             axis.axvline(0.5, color="black", lw=0.8, ls=":")
-    axes[0, 0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3)
+    axes[0, 0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3, title="bold: alarm")
     figure.tight_layout()
     return figure
