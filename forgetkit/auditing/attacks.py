@@ -145,7 +145,8 @@ def entropy(view: View) -> Estimate:
 def nearest_recall(view: View, k: int = 20) -> Estimate:
     """Percent of the target's test images whose k nearest validation images by cosine are mostly the target's.
 
-    The most frequent of the groups wins: the target, and every other class (Cover and Hart, 1967).
+    The most frequent of the groups wins: the target, and every other class (Cover and Hart, 1967). With fewer than some
+    k / 2 validation images of the target it can hardly win, whatever the model.
     """
     z, known = view.test.z[view.test.target], view.validation
     classes, group = known.groups.unique(return_inverse=True)

@@ -84,9 +84,9 @@ def audit(
         raise ValueError("The target's test images bear several labels: an audit asks for one name.")
     views = look(models, sets, int(labels[0]))
     figures: dict[str, dict[str, Estimate]] = {name: {} for name in models}
-    b = share_named or 1 / len(sets.classes)
+    named = share_named or 1 / len(sets.classes)
     for name, view in views.items():
-        figures[name] |= on_embeddings(view, attacks.offset(view, b))
+        figures[name] |= on_embeddings(view, attacks.offset(view, named))
     chosen = on_texts(figures, models, views, sets, words, templates)
     for name, found in on_weights(models, views, sets, budgets, checks, seed).items():
         figures[name] |= found

@@ -14,7 +14,7 @@ import click
 import pandas as pd
 
 from forgetkit.auditing import audit
-from forgetkit.lab.benchmark import drawn, unlearned
+from forgetkit.lab.benchmark import all_methods, drawn, unlearned
 from forgetkit.lab.rows import Rows, options
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import EMBEDDED, load_clip
@@ -69,8 +69,8 @@ def measure_all(
 
 @click.command(help=__doc__)
 @options("audit.csv")
-@click.option("--method", "methods", multiple=True, default=METHODS, show_default=True, help="repeat")
-@click.option("--subgroup", "names", multiple=True, help="repeat; default: all")
+@click.option("--method", "methods", multiple=True, type=click.Choice(all_methods()), default=METHODS, help="repeat")
+@click.option("--subgroup", "names", multiple=True, type=click.Choice([name for _, name in SUBGROUPS]), help="repeat")
 @click.option("--seed", "seeds", multiple=True, type=int, default=SEEDS, show_default=True, help="repeat")
 def main(device: str, out: Path, methods: tuple[str, ...], names: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     asked = [subgroup for subgroup in SUBGROUPS if not names or subgroup[1] in names]

@@ -16,7 +16,7 @@ PANELS = {"%": "percent", "": "AUROC (.5 = says nothing)", "steps": "steps (arro
 def audited(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """A line a measure: every model's figure with its 95 % interval, a panel a unit; alarms in the target's colour.
 
-    table, rows: of `auditing.Audit`
+    table, rows: of `auditing.Audit`. Lines in other units (logits, nats, ranks) stand in the table alone.
     """
     shown = {unit: table[table["unit"] == unit] for unit in PANELS if (table["unit"] == unit).any()}
     sizes = [len(lines) for lines in shown.values()]
