@@ -65,4 +65,5 @@ def average_precision(scores: torch.Tensor, relevant: torch.Tensor, seed: int = 
     precision = (times * hits).cumsum(1) / times.cumsum(1).clamp(min=1)
     found = 100 * (times * hits * precision).sum(1) / (times * hits).sum(1).clamp(min=1)
     low, high = found[1:].quantile(torch.tensor([0.025, 0.975], dtype=found.dtype)).tolist()
-    return Estimate(found[0].item(), low, high, len(hits))
+    value = found[0].item()
+    return Estimate(value, min(low, value), max(high, value), len(hits))

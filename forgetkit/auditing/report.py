@@ -237,9 +237,7 @@ def tabulated(
             continue
         found = {model: of[measure] for model, of in figures.items()}
         values = {model: e.value for model, e in found.items()}
-        limit, alarm = (
-            line.rule(*(values.get(m) for m in ("original", "unlearned", "oracle"))) if line.rule else ("", False)
-        )
+        limit, alarm = line.rule(*(values.get(m) for m in ("original", "unlearned", "oracle")))
         ends = dict(zip(("low", "high", "n"), found["unlearned"][1:]))
         said = {"unit": line.unit, "chosen": chosen.get(measure, "")}
         why = {"limit": limit, "alarm": alarm, "means": line.means, "reason": line.reason}

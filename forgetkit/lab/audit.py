@@ -35,11 +35,11 @@ def oracle_of(kind: str, subgroup: str) -> str | None:
 
 
 def runs(methods: Sequence[str], subgroups: Iterable[tuple[str, str]], seeds: Sequence[int]) -> list[dict]:
-    """The key of every run; models that do not depend on a seed run with the first alone."""
+    """The key of every run; models that do not depend on a seed run with the first of `SEEDS` alone."""
     found = []
     for seed in seeds:
         for kind, name in subgroups:
-            fixed = [m for m in ("original", oracle_of(kind, name)) if m] if seed == seeds[0] else []
+            fixed = [m for m in ("original", oracle_of(kind, name)) if m] if seed == SEEDS[0] else []
             found += [{"method": m, "kind": kind, "subgroup": name, "seed": seed} for m in (*fixed, *methods)]
     return found
 
@@ -62,9 +62,8 @@ def measure_all(
     seeds: Sequence[int] = SEEDS, **settings,
 ) -> pd.DataFrame:  # fmt: skip
     """All rows, also in the file `out`; resumable."""
-    return Rows(out, KEY, clip.device).fill(
-        runs(methods, subgroups, seeds), functools.partial(measure, clip, **settings)
-    )
+    asked, compute = runs(methods, subgroups, seeds), functools.partial(measure, clip, **settings)
+    return Rows(out, KEY, clip.device).fill(asked, compute)
 
 
 @click.command(help=__doc__)
