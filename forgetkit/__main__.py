@@ -89,18 +89,28 @@ def notebooks(numbers: tuple[str, ...]) -> None:
 
     They are left as they are committed. NUMBERS are such as 02 05; without them, all notebooks and their solutions.
     """
+    import matplotlib
+
+    matplotlib.use("agg")
     from forgetkit.batch.notebook import execute, known_parameters, thumbnail
+    from forgetkit.tutorial.figures import STAGES, save, story, use_style
 
     found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not numbers or path.name[:2] in numbers]
     if not found:
         raise ValueError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(numbers) or 'a number'}.")
+    pictures = NOTEBOOKS.parent / "docs/figures"
+    use_style()
+    for here in ("", *STAGES):  # the picture of the method, and in it where the reader is
+        name = f"story_{here}" if here else "story"
+        save(story(here), pictures, name)
+        thumbnail(pictures / f"{name}.png", pictures / f"{name}.png")
     for path in found:
         execute(path)
         if path.parent != NOTEBOOKS:
             continue
         cover = path.parent / known_parameters(path)["out"].strip("'") / "cover.png"  # the picture a lesson opens with
         if cover.exists():
-            thumbnail(cover, NOTEBOOKS.parent / "docs/figures" / f"{path.stem}.png")
+            thumbnail(cover, pictures / f"{path.stem}.png")
 
 
 def check_lesson(name: str, value, parameters: dict) -> None:

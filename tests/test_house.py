@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "forgetkit"
 # From the ground up: a room imports itself and what stands before it. `batch` stands apart, and imports only itself.
-FLOORS = ("data", "models", "method", "store", "lab", "tutorial", "__main__")
+FLOORS = ("data", "models", "method", "store", "auditing", "lab", "tutorial", "__main__")
 METHOD = (
     "subgroups", "recipe", "lora", "fisher", "losses", "evaluation", "forgetting", "alignment", "synthetic",
     "reminding", "restoring", "pipeline",
