@@ -8,7 +8,9 @@ from importlib import import_module
 from forgetkit.tutorial.exercises.checking import CHECKS, EMPTY, check
 
 __all__ = ["CHECKS", "EMPTY", "check"]
-LESSONS = ("subgroups", "forgetting", "reminding", "restoring", "evaluation", "imagenet", "styles", "batches")
+LESSONS = (
+    "subgroups", "forgetting", "reminding", "restoring", "evaluation", "imagenet", "styles", "batches", "attack",
+)  # fmt: skip
 
 for lesson in LESSONS:  # each registers its checks
     import_module(f"{__name__}.{lesson}")
