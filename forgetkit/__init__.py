@@ -12,7 +12,7 @@ _HOME = {
     "Clip": "models.clip", "load_clip": "models.loading", "Recipe": "recipe",
     "Subgroup": "subgroups", "Splits": "subgroups", "split": "subgroups", "tutorial_sets": "subgroups",
     "forget": "forgetting", "remind": "reminding", "restore": "restoring", "unlearn": "pipeline",
-    "accuracies": "evaluation", "evaluate": "evaluation", "score": "evaluation", "alarms": "evaluation",
+    "accuracies": "evaluation", "evaluate": "evaluation", "score": "evaluation", "alarms": "tutorial.diagnostics",
     "audit": "auditing",
 }  # fmt: skip
 __all__ = sorted(_HOME)

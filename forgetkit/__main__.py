@@ -36,18 +36,68 @@ def fetch() -> None:
     click.echo(f"cached in {cache_folder()}")
 
 
+def names(context, option, value: str | None) -> list[str] | None:
+    """Names with commas between them, as a list."""
+    return value and [name.strip() for name in value.split(",")]
+
+
+def own_pictures(command):
+    """The options that say which model looks at whose pictures."""
+    for option in (
+        click.option("--head", type=click.Choice(["text", "images"]), default="text", show_default=True,
+                     help="Classes by name, or by their images."),
+        click.option("--pretrained", metavar="TAG|FILE", help="Its weights, as open_clip names them, or a file."),
+        click.option("--model", default="mini", show_default=True, help="mini, or a model of open_clip's, as RN50."),
+        click.option("--label", "labels", metavar="NAME", help="One label for both of them.  [default: their own]"),
+        click.option("--siblings", callback=names, metavar="NAMES", help="What to keep beside it, such as lynx,puma."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @forgetkit.command()
-@click.option("--target", default="cat", show_default=True, help="What to forget: a class of CIFAR-10.")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--target", help="What is to be forgotten.  [default: each folder by itself]")
+@own_pictures
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+def check(folder: Path, target: str | None, **settings) -> None:
+    """Look at a folder of pictures before the work.
+
+    Prints images by class and part, files that cannot be read or are passed over, copies, and what the model recognises
+    before anything starts. DIR holds a folder a class, or is a CSV with the columns image,label,subgroup[,part]. The
+    exit status is 1 where a run would stop.
+    """
+    from forgetkit.tutorial import own
+
+    found = own.folder_check(folder, target, **settings)
+    click.echo(found)
+    sys.exit(0 if found.good else 1)
+
+
+@forgetkit.command()
+@click.option("--target", default="cat", show_default=True, help="What to forget: a class of CIFAR-10, or your own.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Your own pictures, a folder a class, or a CSV.")
+@own_pictures
 @click.option("--seed", default=0, show_default=True, help="Which images are drawn, and in which order.")
 @click.option("--recipe", default="default", show_default=True, help="default (ours) or paper (as published).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option("--out", type=FOLDER, default="runs/quickstart", show_default=True, help="Folder for what it makes.")
+@click.option("--out", type=FOLDER, help="Folder for what it makes.  [default: runs/quickstart, or runs/own]")
 @click.pass_context
-def run(context: click.Context, target: str, seed: int, recipe: str, device: str, out: Path) -> None:
+def run(
+    context: click.Context, target: str, data_dir: Path | None, seed: int, recipe: str, device: str, out: Path | None,
+    **settings,
+) -> None:  # fmt: skip
     """Forget one class of images, in two minutes.
 
-    Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out.
+    Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out. With --data-dir:
+    forgets --target among your own pictures, and leaves table, pictures and the saved model there.
     """
+    if data_dir:
+        return own_run(data_dir, target, out or Path("runs/own"), seed=seed, recipe=recipe, device=device, **settings)
+    out = out or Path("runs/quickstart")
+    if given := [name for name, usual in (("siblings", None), ("labels", None), ("pretrained", None), ("model", "mini"),
+                                          ("head", "text")) if settings[name] != usual]:  # fmt: skip
+        raise ValueError(f"--{given[0].removesuffix('s') if given[0] == 'labels' else given[0]} goes with --data-dir.")
     from forgetkit.data.images import DataError, Subgroup
     from forgetkit.recipe import Recipe
 
@@ -80,6 +130,19 @@ def run(context: click.Context, target: str, seed: int, recipe: str, device: str
         ) from None
     click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
     click.echo(f"Executed notebook, figures and table.csv are in {os.path.relpath(out)}.")
+
+
+def own_run(data_dir: Path, target: str, out: Path, **settings) -> None:
+    """Forget a subgroup of your own pictures, and tell what came of it."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from forgetkit.tutorial import own
+
+    done = own.folder_run(data_dir, target, out, **settings)
+    click.echo(f"{done.checked}\n\n{done.told.to_string(index=False)}\n")
+    click.echo("\n".join(done.alarms or ["No alarm."]))
+    click.echo(f"table.csv, before_after.png and the model are in {os.path.relpath(out)}.")
 
 
 @forgetkit.command()
@@ -165,11 +228,6 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
         click.echo(f"{status['lost']} runs ended with what ran them, and are still to do.")
         click.echo("Nothing that is finished is lost; the same command goes on.")
     sys.exit(1 if set(status) - {"done"} else 0)
-
-
-def names(context, option, value: str | None) -> list[str] | None:
-    """Names with commas between them, as a list."""
-    return value and [name.strip() for name in value.split(",")]
 
 
 @forgetkit.command()

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from forgetkit.data.images import ImageSet
-from forgetkit.models.clip import Clip, Inputs, embed_each
+from forgetkit.models.calls import check_evaluated
+from forgetkit.models.clip import Clip, Inputs, check_head, embed_each
 
 TARGET = "target"
 Head = torch.Tensor | Mapping[str, torch.Tensor] | None  # (C, D) for all columns, or by column; None: from the prompts
@@ -40,17 +41,20 @@ def column_accuracies(
 ) -> list[dict[str, float]]:
     """Top-1 accuracy in percent per column, one dict a model; every image is preprocessed once for all models.
 
-    The class embeddings are those of the first model's text tower, unless `head` has them.
+    The class embeddings are those of the first model's text tower, unless `head` has them. NaN where a model's
+    embeddings are not finite. Raises ValueError or ModelError for models in the wrong order, no columns, a wrong head.
     """
+    check_evaluated(models, columns, head)
     found: list[dict[str, float]] = [{} for _ in models]
     heads = {}
     for name, part in columns.items():
         if head is None and (key := (part.classes, part.prompts)) not in heads:
             heads[key] = models[0].head(*key)
         own = heads[key] if head is None else head[name] if isinstance(head, Mapping) else head
-        own, labels = F.normalize(own, dim=-1), torch.as_tensor(part.labels).cpu()
+        own, labels = check_head(own, len(part.classes), models[0]), torch.as_tensor(part.labels).cpu()
         for row, z in zip(found, embed_each(models, part.images, progress=f"evaluate: {name}")):
-            row[name] = percent((z @ own.T).argmax(1).cpu() == labels)
+            hits = (z @ own.T).argmax(1).cpu() == labels
+            row[name] = percent(hits) if torch.isfinite(z).all() else math.nan
     return found
 
 
@@ -86,6 +90,7 @@ def evaluate(
     original: the first model's accuracies, where they are known already
     head:     as in `accuracies`: class embeddings, or those of each column, where they are made already
     """
+    check_evaluated(models, columns, head)
     asked = models if original is None else models[1:]
     found = column_accuracies(asked, columns, head) if asked else []
     found = found if original is None else [dict(original), *found]
@@ -96,54 +101,37 @@ def evaluate(
     return pd.DataFrame(rows)
 
 
+def interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval, in percent, of a share of which n images show `hits` (Wilson, 1927); 0 to 100."""
+    share, weight = hits / n, 1 + z**2 / n
+    middle, half = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, 100 * (middle - half) / weight), min(100.0, 100 * (middle + half) / weight)
+
+
+def with_intervals(table: pd.DataFrame, columns: Mapping[str, ImageSet | Inputs]) -> pd.DataFrame:
+    """`evaluate`'s table in words: "12.5 (3/24; 4 to 31)" is 12.5 %, 3 of 24 images, and the 95 % interval."""
+
+    def told(share: float, n: int) -> str:
+        hits = 0 if math.isnan(share) else round(share * n / 100)
+        return (
+            "not finite"
+            if math.isnan(share)
+            else "{:.1f} ({}/{}; {:.0f} to {:.0f})".format(share, hits, n, *interval(hits, n))
+        )
+
+    return table.assign(**{name: [told(share, len(part)) for share in table[name]] for name, part in columns.items()})
+
+
+def most_called(clip: Clip, columns: Mapping[str, ImageSet | Inputs], head: torch.Tensor) -> tuple[str, float, float]:
+    """The name that the model says most often, percent of the images that it calls so, and percent that are so."""
+    said = torch.cat([predict(clip, part.images, head) for part in columns.values()])
+    label = int(said.mode().values)
+    true = torch.cat([torch.as_tensor(part.labels).cpu() for part in columns.values()])
+    return next(iter(columns.values())).classes[label], percent(said == label), percent(true == label)
+
+
 def own_rank(clip: Clip, part: ImageSet | Inputs, head: torch.Tensor) -> float:
     """Mean rank of an image's own class text among all C by similarity: 1 is the most similar, C the least."""
     similarity = clip.embed(part.images) @ F.normalize(head, dim=-1).T
     own = similarity.gather(1, torch.as_tensor(part.labels, device=similarity.device)[:, None])
     return 1 + (similarity > own).sum(1).double().mean().item()
-
-
-def alarms(table: pd.DataFrame, rank: float | None = None, classes: int = 0) -> list[str]:
-    """What went wrong, and what to change: a sentence each, none if all is well.
-
-    table: as `evaluate` makes it, the original first and the stages in order
-    rank:  `own_rank` of the last model on target images, among `classes` texts
-
-    Nothing to forget: the original does not know the target. Not forgotten: more than 5 % of it is left.
-    Over-forgetting: the last model keeps less than 90 % of a column, or has pushed the target's text to the end of the
-    list, which gives away what was removed. Resurrection: a stage brings back more than 2 points of the target.
-    """
-    found = []
-    original, last = table.iloc[0], table.iloc[-1]
-    if original[TARGET] < 5:
-        found.append(
-            f"Nothing to forget: the original recognises {original[TARGET]:.1f} % of the target. Check class names and"
-            " prompts, or use a head made of images."
-        )
-    elif last[TARGET] > 0.05 * original[TARGET]:
-        found.append(
-            f"Not forgotten: {last[TARGET]:.1f} % of the target are left, of {original[TARGET]:.1f} %. Show more forget"
-            " images (n_forget), or raise remind.guard and remind.steps."
-        )
-    for name in table.columns.drop(["model", "score", "seconds", TARGET], errors="ignore"):
-        if last[name] < 0.9 * original[name]:
-            found.append(
-                f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop"
-                " earlier (forget.stop, forget.lr) or spread over more late layers (forget.k), or hold more in stage 2"
-                " (remind.feature, remind.steps)."
-            )
-    if rank is not None and rank > 0.75 * classes:
-        found.append(
-            f"Over-forgetting: the target's text ranks {rank:.1f} of {classes} on its own images, where ignorance would"
-            " put it in the middle: its absence gives it away. Lower remind.guard_margin and remind.guard, or stop"
-            " stage 1 earlier."
-        )
-    for before, after in zip(table.iloc[1:].itertuples(), table.iloc[2:].itertuples()):
-        if after.target > before.target + 2:
-            lower, higher = "Lower restore.target_limit", "Raise remind.guard or remind.guard_margin"
-            found.append(
-                f"Resurrection: the target rose from {before.target:.1f} to {after.target:.1f} % in stage"
-                f" {after.model!r}. {lower if after.model == 'restore' else higher}, and see that enough images of the"
-                " target calibrate."
-            )
-    return found

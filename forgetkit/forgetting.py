@@ -19,10 +19,11 @@ from forgetkit.evaluation import recognised
 from forgetkit.fisher import choose_layers
 from forgetkit.lora import adapt, merge
 from forgetkit.losses import hinge
-from forgetkit.models.clip import Clip, stage
+from forgetkit.models.calls import stage
+from forgetkit.models.clip import Clip
 from forgetkit.models.memory import Backward, compiled, to_device
 from forgetkit.recipe import Forget
-from forgetkit.subgroups import Splits, check_on
+from forgetkit.subgroups import Splits
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,6 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
     The record holds `fisher` (one row a layer that may change), `layers` (the k chosen), `forget` (step, loss; at each
     check target and retain: percent of D_f and D_r still recognised).
     """
-    check_on(sets, clip)
     generator = torch.Generator().manual_seed(recipe.seed)
     layers, fisher = choose(clip, sets, recipe)
 

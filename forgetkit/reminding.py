@@ -32,10 +32,11 @@ from forgetkit.forgetting import index_batches
 from forgetkit.lora import adapt, adaptable, merge
 from forgetkit.losses import class_distillation, feature_distillation, hinge
 from forgetkit.models.body import Features, frozen, joined
-from forgetkit.models.clip import Clip, ModelError, batch_norms, stage
+from forgetkit.models.calls import stage
+from forgetkit.models.clip import Clip, ModelError, batch_norms
 from forgetkit.models.memory import Backward, compiled
 from forgetkit.recipe import Remind
-from forgetkit.subgroups import Splits, check_on
+from forgetkit.subgroups import Splits
 from forgetkit.synthetic import abstract_images, noise_images
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,6 @@ def remind(
     The record gains `align` (loss per layer before and after) and `remind` (loss terms by step).
     Raises ModelError where the two models are in the wrong order.
     """
-    check_on(sets, original)
     if recipe.layers == "same" and "layers" not in forgotten.record:
         raise ModelError("remind(forgotten, original, ...): the first model is stage 1's result, which has its layers.")
     if align is None and batch_norms(original.model):

@@ -9,6 +9,7 @@ as BatchNorm's step counter are left alone, and what is equal on both sides stay
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -17,11 +18,14 @@ import torch
 from tqdm.auto import tqdm
 
 from forgetkit.data.images import ImageSet
-from forgetkit.evaluation import TARGET, Head, accuracies, score
+from forgetkit.evaluation import TARGET, Head, accuracies, interval, score
 from forgetkit.models.body import shared
-from forgetkit.models.clip import Clip, Inputs, stage
+from forgetkit.models.calls import stage
+from forgetkit.models.clip import Clip, Inputs
 from forgetkit.recipe import Restore
-from forgetkit.subgroups import Splits, check_on
+from forgetkit.subgroups import Splits
+
+log = logging.getLogger(__name__)
 
 
 def soup(unlearned: torch.nn.Module, original: torch.nn.Module, alpha: float) -> dict[str, torch.Tensor]:
@@ -85,11 +89,15 @@ def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int)
 def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Restore) -> Clip:
     """Stage 3: blend the unlearned model with the original, alpha chosen on the calibration set D_m.
 
-    sets: `sets.on(original)`. The record gains `soup` (one row an alpha) and `alpha`.
+    sets: `sets.on(original)`. The record gains `soup` (one row an alpha), `alpha`. A warning says what too few prove.
     """
-    check_on(sets, original)
     table = path(unlearned, original, sets.calibration, recipe.alphas, sets.head)
-    alpha = choose_alpha(table, recipe.target_limit, len(sets.calibration[TARGET]))
+    alpha = choose_alpha(table, recipe.target_limit, n := len(sets.calibration[TARGET]))
+    if recipe.target_limit and n < (needed := 300 / recipe.target_limit) and len(recipe.alphas) > 1:
+        log.warning(
+            f"Stage 3 restores little (alpha = {alpha:g}): {n} images of the target calibrate. If none is recognised,"
+            f" up to {interval(0, n)[1]:.0f} % of others may be. Give {needed:.0f} or more, or raise target_limit."
+        )
     restored = unlearned.copy("restore", alpha=alpha, soup=table.to_dict("records"))
     restored.model.load_state_dict(soup(unlearned.model, original.model, alpha))
     return restored

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from forgetkit.data import tutorial
-from forgetkit.data.images import DataError, ImageSet, Subgroup
+from forgetkit.data.images import PARTS, DataError, ImageSet, Subgroup, check_parts
 from forgetkit.models.clip import Clip, Inputs, check_head
 
 __all__ = ["Splits", "Subgroup", "columns", "split", "tutorial_sets"]
@@ -86,7 +86,10 @@ def split(
 
     Raises DataError: unknown subgroup, empty subgroup, or fewer images than asked for.
     """
-    groups = groups or {name: part.names for name, part in parts.items()}
+    check_parts(parts, subgroup)
+    groups = {name: np.asarray(groups[name]) if groups else parts[name].names for name in PARTS}
+    if wrong := [name for name in PARTS if len(groups[name]) != len(parts[name])]:
+        raise DataError(f"groups name the subgroup of every image: {wrong[0]} has another number of them than images.")
     train, names = parts["train"], list(dict.fromkeys(groups["train"].tolist()))
     if unknown := [name for name in (subgroup.target, *subgroup.siblings) if name not in names]:
         shown = ", ".join(sorted(names)[:20]) + (", …" if len(names) > 20 else "")
@@ -98,8 +101,8 @@ def split(
     n_retain = min(N, there["n_retain"]) if n_retain is None else n_retain
     sizes = {"n_forget": n_forget, "n_retain": n_retain, "n_calibration": n_calibration}
     for name, n in {**sizes, "n_calibration_target": n_calibration_target}.items():
-        if n < 1:
-            raise DataError(f"{name} must be at least 1, got {n}: an empty set teaches nothing.")
+        if not isinstance(n, int) or n < 1:
+            raise DataError(f"{name} must be a whole number, at least 1, got {n!r}: an empty set teaches nothing.")
     if n_retain < len(subgroup.siblings):
         raise DataError(
             f"n_retain={n_retain} is fewer than the {len(subgroup.siblings)} siblings: ask for one of each."
@@ -164,9 +167,3 @@ def tutorial_sets(
     Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.
     """
     return split(**vars(tutorial.grouped(target, kind, clip)), seed=seed, **sizes)
-
-
-def check_on(sets: Splits, clip: Clip) -> None:
-    """Raise ValueError unless `sets` are what a model of this size takes: `sets.on(clip)`."""
-    if sets.head is None or tuple(sets.forget.images.shape[2:]) != clip.image_shape:
-        raise ValueError("Stages take the sets as the model takes them: hand over sets.on(clip).")

@@ -1,111 +1,296 @@
-"""Your own images: `folder/class name/image.jpg`, one folder a class."""
+"""Your own pictures, as a folder or a CSV: looked at once, divided so that copies stand together, and grouped.
+
+| layout                                   | what it says                                                          |
+|------------------------------------------|-----------------------------------------------------------------------|
+| `folder/class/…/image.jpg`               | a subgroup a folder; folders below it belong to it                    |
+| `folder/train/class/…`, `folder/class/train/…` | the same, in parts of your own, which are kept                  |
+| `list.csv`: `image,label,subgroup[,part]`| paths beside the CSV; subgroups may be finer than labels              |
+
+A part that you did not give is taken out of one that you did: calibration is half of validation, where there is a test
+part, too; else it and validation are shares of train, and what you call validation is the test.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import math
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from forgetkit.data.images import PARTS, DataError, ImageSet, check_part
-from forgetkit.data.reading import SHARES, SUFFIXES, divide, files_for, image_files, plain, visible_folders
+from forgetkit.data.copies import MOST, copy_groups, thumbnail
+from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup, check_part, listed
+from forgetkit.data.layouts import from_csv, from_folder, only_csv
+from forgetkit.data.reading import SHARES, ImageFiles, divide, files_for, plain
 
-PART_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+STRENGTH = {"": 0, "train": 1, "validation": 2, "calibration": 3, "test": 4}  # where copies are in two: which stays
+IN_MEMORY = 1_000_000_000  # bytes of pixels that are kept once they are read; more stay in their files
+PROMPTS = ("a photo of a {}.",)
+LEAST = 4  # pictures of the target, one for each part
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a folder or CSV holds, every file read once.
+
+    images: the N pictures that can be read
+    rows:   N rows of file, label, subgroup, part ("train" ...), given (the user's part, or ""), copy (see
+            `copy_groups`) and dropped (a copy of one in another part that the user gave)
+    broken: a sentence for each file that cannot be read; passed: files passed over, by reason; near: were near copies
+            looked for
+    """
+
+    path: Path
+    images: ImageFiles
+    rows: pd.DataFrame
+    broken: tuple[str, ...]
+    passed: Counter[str]
+    near: bool = True
+
+    @property
+    def subgroups(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.rows["subgroup"])))
+
+    def counts(self) -> pd.DataFrame:
+        """Images that are used, a row a subgroup and a column a part."""
+        used = self.rows[~self.rows["dropped"]]
+        found = pd.crosstab(used["subgroup"], used["part"]).reindex(columns=list(PARTS), fill_value=0)
+        return found.rename_axis(None, axis=1).reindex(list(self.subgroups), fill_value=0).assign(
+            all=lambda table: table.sum(axis=1)
+        )  # fmt: skip
+
+    def copies(self) -> dict[str, int]:
+        """How many images are copies of an earlier one: within a subgroup, between two, between parts as given."""
+        groups = [group for _, group in self.rows.groupby("copy") if len(group) > 1]
+        between = lambda name: sum(len(g) - 1 for g in groups if g[name].nunique() > 1)
+        every = sum(len(g) - 1 for g in groups)
+        return {"within": every - between("subgroup"), "between": between("subgroup"), "parts": between("given")}
+
+    def findings(self) -> list[str]:
+        """What is to be known before the work, a sentence each; the numbers of `counts` aside."""
+        said = self.faults()
+        if self.passed:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in self.passed.items())
+            said.append(f"{self.passed.total()} files are passed over: {reasons}.")
+        found, how = self.copies(), "" if self.near else " (too many images to look for near ones)"
+        if found["within"]:
+            said.append(f"{found['within']} images are copies within a subgroup{how}: they stay in one part.")
+        if found["between"]:
+            between = [set(g["subgroup"]) for _, g in self.rows.groupby("copy") if g["subgroup"].nunique() > 1]
+            names = listed(sorted({" and ".join(sorted(pair)) for pair in between}))
+            said.append(
+                f"{found['between']} images are copies between subgroups ({names}): one picture cannot be both"
+                " forgotten and kept. Remove one of each."
+            )
+        if dropped := int(self.rows["dropped"].sum()):
+            said.append(f"{dropped} images are copies of one in a later part of yours, and are left out.")
+        return said
+
+    def part(self, part: str, prompts: Sequence[str] = PROMPTS) -> ImageSet:
+        """The images of a part (one of `PARTS`) by their own labels."""
+        rows, classes = self.rows[(self.rows["part"] == part) & ~self.rows["dropped"]], sorted(set(self.rows["label"]))
+        labels, meta = np.array(rows["label"].map(classes.index), np.int64), {"part": part, "source": str(self.path)}
+        images = self.images.select(rows.index.to_numpy())
+        return ImageSet(self.path.stem, images, labels, tuple(classes), tuple(prompts), meta)
+
+    def faults(self) -> list[str]:
+        """A sentence for each file that cannot be read, under a heading where there are several."""
+        return [*[f"{len(self.broken)} files cannot be read as images:"][: len(self.broken) > 1], *self.broken]
+
+    def check_readable(self) -> None:
+        """Raise DataError, which names them all, where there are files that cannot be read."""
+        if self.broken:
+            raise DataError("\n  ".join(self.faults()))
+
+    def grouped(
+        self, target: str, siblings: Sequence[str] | None = None, labels: str | None = None,
+        prompts: Sequence[str] = PROMPTS, words: Sequence[str] | None = None,
+    ) -> Grouped:  # fmt: skip
+        """What `split` takes: this subgroup to forget, its siblings to keep.
+
+        siblings: None: the other subgroups of the target's label where there are any, else all others
+        labels:   one common label for target and siblings (the coarse case); None: the folders' names, the CSV's labels
+        words:    further class names, of which there are no images: names compete for an image, and one alone always
+                  wins. None: ten plain words where there is one label only
+
+        Raises DataError: files that cannot be read, no such subgroup, too few images of the target.
+        """
+        self.check_readable()
+        if any(isinstance(names, str) for names in (siblings, prompts, words)):
+            raise DataError("siblings, prompts and words are lists of names: write ['dog'], not 'dog'.")
+        if not isinstance(labels or "", str):
+            raise DataError(f"labels is one label for target and siblings, or None for each its own: got {labels!r}.")
+        used = self.rows[~self.rows["dropped"]]
+        label_of = dict(zip(used["subgroup"], used["label"]))
+        wanted = self._named(target)
+        if siblings is None:
+            others = [name for name in self.subgroups if name != wanted and name in label_of]
+            siblings = [name for name in others if label_of[name] == label_of[wanted]] or others
+        subgroup = Subgroup(wanted, tuple(map(self._named, siblings)), plain(labels or ""))
+        counts = self.counts()
+        if (pictures := used[used["subgroup"] == wanted]["copy"].nunique()) < LEAST:
+            raise DataError(
+                f"{wanted!r} has {pictures} pictures that are no copies: {LEAST} are the least, one a part, and"
+                " some 60 make a result that can be told from chance."
+            )
+        for part in PARTS:
+            for what, names in (("target", [wanted]), ("siblings", [*subgroup.siblings])):
+                if not counts.loc[names, part].sum():
+                    raise DataError(
+                        f"No image of the {what} ({listed(names)}) is in the part {part}: move or add some."
+                    )
+        names = used["label"].where(
+            ~used["subgroup"].isin([wanted, *subgroup.siblings]), subgroup.family or used["label"]
+        )
+        if words is None and names.nunique() == 1:
+            words = [word for family in CIFAR10_FAMILIES.values() for word in family]
+        classes = tuple(dict.fromkeys([*sorted(set(names)), *map(plain, words or ())]))
+        labels_of = names.map(classes.index).to_numpy()
+        parts, groups = {}, {}
+        for part in PARTS:
+            index = np.flatnonzero(used["part"] == part)
+            images = self.images.select(used.index.to_numpy()[index])
+            meta = {"part": part, "source": str(self.path)}
+            parts[part] = ImageSet(
+                self.path.stem, images, labels_of[index].astype(np.int64), classes, tuple(prompts), meta
+            )
+            groups[part] = used["subgroup"].to_numpy(str)[index]
+        return Grouped(parts, subgroup, groups)
+
+    def _named(self, name: str) -> str:
+        """The subgroup of that name, as people write it; raises DataError with the choices."""
+        if not isinstance(name, str) or plain(name) not in self.subgroups:
+            raise DataError(f"{self.path} has no subgroup {name!r}. Choose one of: {listed(self.subgroups)}.")
+        return plain(name)
+
+
+def look(
+    path: str | Path, size, seed: int = 0, shares: Sequence[float] = SHARES, near: bool = True
+) -> Look:  # fmt: skip
+    """Read every picture of a folder or CSV once, find copies, and divide what you have not divided.
+
+    size:   the model that is to see them, or a side in pixels (see `reading.files_for`)
+    seed:   an image's part depends on its file name and the seed (`reading.divide`); copies go with the first of them
+    shares: of a subgroup that go to train, calibration, validation, test, where you gave no parts
+    near:   look for near copies, too (see `copies`); never among more than 20,000 images
+
+    Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood. Files that cannot
+    be read are found, all of them, and told by the result.
+    """
+    if len(shares) != len(PARTS) or min(shares) < 0 or not math.isclose(sum(shares), 1):
+        raise DataError(f"fractions must be four shares ({', '.join(PARTS)}) that add up to 1, got {tuple(shares)}.")
+    path = Path(path).expanduser()
+    listed_in = path if path.is_file() else only_csv(path)
+    rows, passed = from_csv(listed_in) if listed_in else from_folder(path)
+    rows = pd.DataFrame(rows, columns=["file", "label", "subgroup", "given"], dtype=object)
+    images = files_for(size, rows["file"])
+    good, copies, pixels, broken = _read(tuple(map(_stamp, images.files)), images.how, near)
+    if not good:
+        raise DataError("\n  ".join([f"None of the {len(rows)} images in {path} can be read:", *broken]))
+    rows, images = rows.iloc[good].reset_index(drop=True).assign(copy=copies), images.select(good)
+    images.pixels = pixels
+    return Look(path, images, _divided(rows, seed, shares), broken, passed, near and len(good) <= MOST)
+
+
+def grouped(
+    data_dir: str | Path, target: str, siblings: Sequence[str] | None = None, labels: str | None = None, clip=64,
+    seed: int = 0, **settings,
+) -> Grouped:  # fmt: skip
+    """`kind="folder"`: what `split` takes of your own folder or CSV; see `look` and `Look.grouped`."""
+    return look(data_dir, clip, seed).grouped(target, siblings, labels, **settings)
+
+
 def load_folder(
-    path: str | Path, size, part: str = "test", prompts: Sequence[str] = ("a photo of a {}.",),
+    path: str | Path, size, part: str = "test", prompts: Sequence[str] = PROMPTS,
     fractions: Sequence[float] = SHARES, seed: int = 0,
 ) -> ImageSet:  # fmt: skip
-    """One part of your own images, laid out as `path/class name/image.jpg`; read now, they know their `images.files`.
+    """One part of your own images by their labels; parameters as in `look`. What it finds is said in one warning.
 
-    size:      the model that is to see them (its size, its way of resizing); or a side in pixels, to which the shorter
-               side is resized (bicubic, antialiased) before the centre is cropped
-    part:      one of `PARTS`
-    fractions: share of each class that goes to train, calibration, validation, test; 0 leaves a part empty
-    seed:      an image's part depends on the seed and its file name alone (see `reading.divide`)
-
-    A class is named after its folder, in lower case, underscores as spaces. Hidden files and folders are passed over;
-    other files that are not read (of folders below a class, of no image) are counted in one warning.
-    Raises DataError: another layout, too few images of a class, images that cannot be read (all are named).
+    Raises DataError: as `look`, and for images that cannot be read (all are named).
     """
-    path = Path(path).expanduser()
     check_part(part)
-    if len(fractions) != len(PARTS) or min(fractions) < 0 or not math.isclose(sum(fractions), 1):
-        raise DataError(f"fractions must be four shares ({', '.join(PARTS)}) that add up to 1, got {tuple(fractions)}.")
-    found = _classes(path)
-    needed = sum(fraction > 0 for fraction in fractions)
-    for name, files in found.items():
-        if len(files) < needed:
-            raise DataError(
-                f"Class {name!r} has {len(files)} images, but fractions {tuple(fractions)} need {needed} a class, one "
-                "for every part: add images, or set a fraction to 0."
-            )
-    every = [file for files in found.values() for file in files]
-    if passed := _passed_over(path, set(every)):
-        reasons = ", ".join(f"{n} {reason}" for reason, n in passed.items())
-        _warn_once(f"{path}: {passed.total()} of its files are not read: {reasons}.")
-    chosen = [divide(files, fractions, seed)[part] for files in found.values()]
-    labels = np.repeat(np.arange(len(found)), [len(files) for files in chosen])
-    images = files_for(size, [file for files in chosen for file in files])
+    found = look(path, size, seed, fractions)
+    found.check_readable()
+    if findings := found.findings():
+        _warn_once(f"{found.path}: {' '.join(findings)}")
+    return found.part(part, prompts)
+
+
+def _stamp(file: str) -> tuple[str, int, int]:
+    """The file with its size and time of change; zeros where there is none."""
+    with contextlib.suppress(OSError):
+        status = os.stat(file)
+        return file, status.st_size, status.st_mtime_ns
+    return file, 0, 0
+
+
+@lru_cache(maxsize=1)
+def _read(stamps: tuple[tuple[str, int, int], ...], how: tuple, near: bool):
+    """Which of the files can be read, their groups of copies, (n, H, W, 3) pixels or None, and what the others lack."""
+    images, broken = ImageFiles([file for file, *_ in stamps], how[:2], *how[2:]), ()
+    keep, found = np.prod(images.shape) <= IN_MEMORY, {}
     try:
-        images.pixels = images.read(f"{path.name}: read")
-    except DataError:
-        for _ in files_for(size, every).each():  # names the broken files of all parts, not only of this one
-            pass
-        raise
-    return ImageSet(path.name, images, labels, tuple(found), tuple(prompts), {"part": part, "source": str(path)})
-
-
-def _classes(path: Path) -> dict[str, list[str]]:
-    """The image files of every class by its name; raises DataError for another layout."""
-    if not path.is_dir():
-        raise DataError(f"There is no folder {path}.")
-    folders = visible_folders(path)
-    if not folders:
-        raise DataError(f"{path} has no class folders; expected one folder a class: {path / 'cat' / '001.jpg'}.")
-    parts = [folder.name for folder in folders if folder.name.lower() in PART_NAMES]
-    if len(parts) > 1 or len(parts) == len(folders):
-        parts.sort(key=lambda name: name.lower().startswith("test") - name.lower().startswith("train"))
-        raise DataError(
-            f"The folders {', '.join(parts)} in {path} look like parts, not classes. Load each by itself: for example "
-            f"load_folder('{path / parts[0]}', size, part, fractions=(0.7, 0.15, 0.15, 0)) for the parts train, "
-            f"calibration and validation, and load_folder('{path / parts[-1]}', size, 'test', fractions=(0, 0, 0, 1))."
-        )
-    found = {plain(folder.name): image_files(folder) for folder in folders}
-    if len(found) < len(folders):
-        raise DataError(f"Two folders in {path} give the same class name: {', '.join(f.name for f in folders)}.")
-    for folder in folders:
-        if not found[plain(folder.name)]:
-            known = ", ".join(sorted(SUFFIXES))
-            raise DataError(f"Class folder {folder} holds no image directly in it (none of {known}).")
-    return found
-
-
-def _passed_over(path: Path, used: set[str]) -> Counter[str]:
-    """How many visible files below `path` are not used, by reason."""
-    passed = Counter()
-    for base, below, names in os.walk(path):
-        below[:] = [name for name in below if not name.startswith((".", "__"))]
-        depth = len(Path(base).relative_to(path).parts)
-        for name in names:
-            suffix = os.path.splitext(name)[1].lower()
-            if name[0] == "." or os.path.join(base, name) in used:
-                continue
-            if suffix not in SUFFIXES:
-                passed[f"with the suffix {suffix}" if suffix else "without a suffix"] += 1
-            else:
-                passed["in folders below a class folder" if depth > 1 else "beside the class folders"] += 1
-    return passed
+        for row, image in images.each("read"):
+            found[row] = hashlib.sha256(image.tobytes()).digest(), thumbnail(image), image if keep else None
+    except DataError as error:
+        sentences = str(error).split("\n  ")
+        broken = tuple(sentences[1:] or sentences)
+    if not found:
+        return [], None, None, broken
+    digests, thumbs, pixels = zip(*(found[row] for row in sorted(found)))
+    return (
+        sorted(found),
+        copy_groups(digests, np.stack(thumbs), near),
+        np.stack(pixels) if keep else None,
+        broken,
+    )
 
 
 @lru_cache(maxsize=None)
 def _warn_once(message: str) -> None:
     """Four parts are loaded one by one, and say it once."""
     log.warning(message)
+
+
+# --------------------------------------------------------------------------------------------------
+# Parts
+
+
+def _divided(rows: pd.DataFrame, seed: int, shares_of_all: Sequence[float]) -> pd.DataFrame:
+    """The rows with their `part` and whether they are `dropped`; the parts given are kept, copies stay together."""
+    stated = set(rows["given"])
+    rename = {"validation": "test"} if "validation" in stated and "test" not in stated else {}
+    given = rows["given"].replace(rename)
+    # Copies in two parts of the user's: the later part keeps its own, the others are left out.
+    strength = given.map(STRENGTH)
+    strongest = strength.groupby(rows["copy"]).transform("max")
+    dropped = (strength < strongest) & (strength > 0)
+    given = strongest.map({value: name for name, value in STRENGTH.items()})
+    lacking = [part for part in PARTS if part not in set(given)]
+    shares = {"": list(shares_of_all)}
+    if {"validation", "test"} <= set(given) and "calibration" in lacking:
+        shares["validation"], lacking = [0, 0.5, 0.5, 0], [part for part in lacking if part != "calibration"]
+    of_train = [share if part == "train" or part in lacking else 0 for part, share in zip(PARTS, SHARES)]
+    shares["train"] = [share / sum(of_train) for share in of_train]
+    part_of: dict[int, str] = {}
+    for (_, part), group in rows.assign(given=given).groupby(["subgroup", "given"], sort=True):
+        first: dict[int, str] = {}  # of every copy group that has no part yet
+        for file, copy in sorted(zip(group["file"], group["copy"])):
+            if copy not in part_of:
+                first.setdefault(copy, file)
+        new = {file: copy for copy, file in first.items()}
+        if part not in shares:
+            part_of |= {copy: part for copy in new.values()}
+            continue
+        for name, files in divide(sorted(new), shares[part], seed).items():
+            part_of |= {new[file]: name for file in files}
+    return rows.assign(part=rows["copy"].map(part_of), dropped=dropped)

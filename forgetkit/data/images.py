@@ -7,6 +7,7 @@ what mini-CLIP was trained on, which nothing else reads.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -30,6 +31,15 @@ def check_part(part: str, parts: Sequence[str] = PARTS) -> None:
         raise DataError(f"There is no part {part!r}. Choose one of: {', '.join(parts)}.")
 
 
+def check_parts(parts: Mapping, subgroup) -> None:
+    """Raise DataError unless these are the four parts of a set, and a subgroup; for `split`."""
+    if not isinstance(subgroup, Subgroup):
+        raise DataError(f"The subgroup is Subgroup(target, siblings), got {subgroup!r}.")
+    if not isinstance(parts, Mapping) or (lacking := [name for name in PARTS if name not in parts]):
+        found = f"{', '.join(lacking)} missing" if isinstance(parts, Mapping) else type(parts).__name__
+        raise DataError(f"A set is divided into its parts by name, {', '.join(PARTS)}: {found}.")
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images with their labels, class names and prompt templates.
@@ -51,6 +61,8 @@ class ImageSet:
     meta: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        if isinstance(self.classes, str) or isinstance(self.prompts, str) or not self.prompts:
+            raise DataError(f"{self.name}: classes and prompts are tuples, as ('cat', 'dog'), and not empty.")
         if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
             found = f"{self.images.shape} {self.images.dtype}"
             raise DataError(f"{self.name}: images must be (N, H, W, 3) uint8, got {found}.")
@@ -107,6 +119,13 @@ class Subgroup:
     family: str = ""
 
     def __post_init__(self):
+        if isinstance(self.siblings, str) or not all(isinstance(name, str) for name in (self.target, *self.siblings)):
+            raise DataError(
+                f"Siblings are a tuple of names, as ('dog',), and the target is one: got {self.siblings!r}."
+            )
+        object.__setattr__(self, "siblings", tuple(self.siblings))
+        if twice := [name for name, n in Counter(self.siblings).items() if n > 1]:
+            raise DataError(f"The sibling {twice[0]!r} is named twice: name each once.")
         if not self.siblings:
             raise DataError(f"Subgroup {self.target!r} has no siblings: name at least one class to keep beside it.")
         if self.target in self.siblings:

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import hashlib
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -221,8 +222,8 @@ def image_files(folder: Path) -> list[str]:
 
 
 def plain(name: str) -> str:
-    """A folder's name as it stands in a prompt: `Real_World` is "real world"."""
-    return name.replace("_", " ").lower()
+    """A folder's name as it stands in a prompt: `Real_World` is "real world", whichever way its accents are coded."""
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
 
 
 def divide(files: Sequence[str], shares: Sequence[float] = SHARES, seed: int = 0) -> dict[str, list[str]]:
@@ -235,7 +236,7 @@ def divide(files: Sequence[str], shares: Sequence[float] = SHARES, seed: int = 0
     interval from a part that has two or more; there, a further file may move one image.
     """
     names = [os.path.basename(file) for file in files]
-    digests = (hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names)
+    digests = (hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest() for name in names)
     place = np.array([int.from_bytes(digest[:8]) / 2**64 for digest in digests])
     edges = np.cumsum([0.0, *shares])
     part = np.minimum(np.searchsorted(edges[1:], place, side="right"), np.flatnonzero(shares).max())

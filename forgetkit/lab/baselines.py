@@ -31,7 +31,8 @@ from tqdm.auto import tqdm
 
 from forgetkit.evaluation import accuracies, predict, score
 from forgetkit.forgetting import index_batches
-from forgetkit.models.clip import Clip, Inputs, ModelError, stage
+from forgetkit.models.calls import stage
+from forgetkit.models.clip import Clip, Inputs, ModelError
 from forgetkit.restoring import soup
 from forgetkit.subgroups import Splits
 

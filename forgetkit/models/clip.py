@@ -7,9 +7,7 @@ and return a new one; nothing changes a model in place.
 from __future__ import annotations
 
 import copy
-import functools
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -172,6 +170,16 @@ class Clip:
         )
         return weights.T.float().contiguous()
 
+    def prototypes(self, part: ImageSet) -> torch.Tensor:
+        """Class embeddings (C, D), unit rows, made of images: the mean embedding of each class's, where words fail.
+
+        Raises ModelError for a class of which there is no image.
+        """
+        if empty := [name for c, name in enumerate(part.classes) if not (part.labels == c).any()]:
+            raise ModelError(f"A head of images needs images of every class; there is none of {', '.join(empty[:5])}.")
+        z, labels = self.embed(part.images), torch.as_tensor(part.labels, device=self.device)
+        return F.normalize(torch.stack([z[labels == c].mean(0) for c in range(len(part.classes))]), dim=-1)
+
     def embed_tensor(self, x: torch.Tensor | Features) -> torch.Tensor:
         """Unit image embeddings (N, D) float32 of preprocessed images (N, 3, S, S) or features; keeps the graph."""
         with autocast(self.device):
@@ -267,23 +275,11 @@ def check_head(head: torch.Tensor, classes: int, clip: Clip) -> torch.Tensor:
 
     Raises ModelError for another shape, for numbers that are not finite, and for a row of zeros.
     """
+    if not isinstance(head, torch.Tensor) or not head.is_floating_point():
+        raise ModelError(f"The head is a tensor of floats, a row a class, got {type(head).__name__}.")
     width = clip.model.text_projection.shape[1] if hasattr(clip.model, "text_projection") else head.shape[-1]
     if head.ndim != 2 or tuple(head.shape) != (classes, width):
         raise ModelError(f"The head must be ({classes}, {width}), a row a class, got {tuple(head.shape)}.")
     if not torch.isfinite(head).all() or (head == 0).all(1).any():
         raise ModelError("The head has rows that are zero, or numbers that are not finite: make it anew.")
     return F.normalize(head.float().to(clip.device), dim=-1)
-
-
-def stage(function: Callable[..., Clip]) -> Callable[..., Clip]:
-    """Run a stage reproducibly (cuDNN neither tunes nor races) and note its `seconds` in the record it returns."""
-
-    @functools.wraps(function)
-    def timed(*args, **kwargs) -> Clip:
-        start = time.perf_counter()
-        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
-            clip = function(*args, **kwargs)
-        clip.record["seconds"] = time.perf_counter() - start
-        return clip
-
-    return timed

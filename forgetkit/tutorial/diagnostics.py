@@ -2,10 +2,12 @@
 
 Accuracy counts hits and the Score averages columns; here is what they hide: what each column adds, images that
 were lost and won, the names images go by now, and whether a model still *sees* the class it no longer names.
+`alarms` says what went wrong, and what to change.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -78,3 +80,78 @@ def plane(z: torch.Tensor, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, t
         mean, centred = z.mean(0), z - z.mean(0)
         _, s, axes = torch.pca_lowrank(centred.cpu(), q=min(8, *z.shape), center=False)
     return mean, axes[:, :2].to(z.device), s[:2] ** 2 / centred.square().sum().cpu()
+
+
+def alarms(
+    table: pd.DataFrame, rank: float | None = None, classes: int = 0, called: tuple[str, float, float] | None = None
+) -> list[str]:  # fmt: skip
+    """What went wrong, and what to change: a sentence each, none if all is well.
+
+    table:  as `evaluate` makes it, the original first and the stages in order
+    rank:   `own_rank` of the last model on target images, among `classes` texts
+    called: `most_called` of the last model on test images
+
+    Not finite: a model's numbers are not. Nothing to forget: the original does not know the target. Not forgotten: more
+    than 5 % of it is left. Over-forgetting: the last model keeps less than 90 % of a column, or has pushed the target's
+    text to the end of the list, which gives away what was removed. Trivial: it calls most images by one name. Learnt:
+    a column rose by more than 10 points. Resurrection: a stage brings back more than 2 points of the target. Harm:
+    stage 2 loses more than 2 points of Score.
+    """
+    if not {"model", TARGET} <= set(table.columns) or not len(table):
+        raise ValueError("alarms take the table that evaluate makes, with a column 'model' and one 'target'.")
+    found = []
+    original, last = table.iloc[0], table.iloc[-1]
+    columns = table.columns.drop(["model", "score", "seconds", TARGET], errors="ignore")
+    for row in table.itertuples():
+        if not all(math.isfinite(getattr(row, name)) for name in (TARGET, *columns)):
+            found.append(
+                f"Not finite: model {row.model!r} gives numbers that are not. Lower forget.lr and remind.lr, and see"
+                " that weights and images are finite."
+            )
+    if original[TARGET] < 5:
+        found.append(
+            f"Nothing to forget: the original recognises {original[TARGET]:.1f} % of the target. Check class names and"
+            " prompts, or use a head made of images."
+        )
+    elif last[TARGET] > 0.05 * original[TARGET]:
+        found.append(
+            f"Not forgotten: {last[TARGET]:.1f} % of the target are left, of {original[TARGET]:.1f} %. Show more forget"
+            " images (n_forget), or raise remind.guard and remind.steps."
+        )
+    for name in columns:
+        if last[name] < 0.9 * original[name]:
+            found.append(
+                f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop"
+                " earlier (forget.stop, forget.lr) or spread over more late layers (forget.k), or hold more in stage 2"
+                " (remind.feature, remind.steps)."
+            )
+        if last[name] > original[name] + 10:
+            found.append(
+                f"Learnt: {name} rose from {original[name]:.1f} to {last[name]:.1f} %: taught, not kept. Lower"
+                " remind.contrastive and remind.steps, or use a model (or a head of images) that knows these classes."
+            )
+    if called and called[1] > (100 + called[2]) / 2:
+        found.append(
+            f"Trivial: {called[1]:.0f} % of the test images are called {called[0]!r}, and {called[2]:.0f} % are: the"
+            " target is gone as all else is. Lower forget.lr, and show siblings of several kinds (n_retain)."
+        )
+    if rank is not None and rank > 0.75 * classes:
+        found.append(
+            f"Over-forgetting: the target's text ranks {rank:.1f} of {classes} on its own images, where ignorance would"
+            " put it in the middle: its absence gives it away. Lower remind.guard_margin and remind.guard, or stop"
+            " stage 1 earlier."
+        )
+    for before, after in zip(table.iloc[1:].itertuples(), table.iloc[2:].itertuples()):
+        if after.target > before.target + 2:
+            lower, higher = "Lower restore.target_limit", "Raise remind.guard or remind.guard_margin"
+            found.append(
+                f"Resurrection: the target rose from {before.target:.1f} to {after.target:.1f} % in stage"
+                f" {after.model!r}. {lower if after.model == 'restore' else higher}, and see that enough images of the"
+                " target calibrate."
+            )
+        if after.model == "remind" and after.score < before.score - 2:
+            found.append(
+                f"Harm: stage 2 lost what stage 1 had kept, from Score {before.score:.1f} to {after.score:.1f}. Lower"
+                " remind.lr, or raise remind.feature and the number of retain images (n_retain)."
+            )
+    return found

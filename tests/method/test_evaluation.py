@@ -1,14 +1,15 @@
 """Score against the reported rows; accuracies against a plain count."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from forgetkit import accuracies, evaluate, score
-from forgetkit.evaluation import alarms, own_rank, predict
+from forgetkit import accuracies, alarms, evaluate, score
+from forgetkit.evaluation import interval, most_called, own_rank, predict, with_intervals
 
 # RN50, forget "marmoset": figures *reported* in arXiv 2506.03117.
 COLUMNS = ("target", "retain", "imagenet", "cifar", "food", "stl", "objectnet")
@@ -91,7 +92,7 @@ def stages(**last):
 
 
 def test_no_alarm_where_all_is_well():
-    assert alarms(stages(), rank=5.0, classes=10) == []
+    assert alarms(stages(), rank=5.0, classes=10, called=("dog", 30.0, 25.0)) == []
     assert alarms(stages(target=2.9)) == [], "two points are within the noise"
 
 
@@ -122,6 +123,80 @@ def test_where_the_original_knows_nothing_there_is_nothing_to_forget():
 def test_each_alarm_says_what_to_change(last, rank, words):
     sentences = alarms(stages(**last), rank, 10)
     assert len([s for s in sentences if words in s]) == 1 and len(sentences) <= 2
+
+
+LEARNT, HARM, NAN = dict(retain=95.0), "from Score 90.0 to 70.0", dict(other=np.nan)
+
+
+def scored(*scores):
+    return stages().assign(score=[np.nan, *scores])
+
+
+@pytest.mark.parametrize(
+    "raises, silent, words",
+    [
+        (
+            lambda: alarms(stages(**LEARNT)),
+            lambda: alarms(stages(retain=88.0)),
+            "Learnt: retain rose from 80.0 to 95.0 %",
+        ),
+        (
+            lambda: alarms(scored(90, 70, 80)),
+            lambda: alarms(scored(90, 89, 80)),
+            "Harm: stage 2 lost .* from Score 90.0",
+        ),
+        (lambda: alarms(stages(**NAN)), lambda: alarms(stages()), "Not finite: model 'restore'"),
+        (
+            lambda: alarms(stages(), called=("dog", 90.0, 20.0)),
+            lambda: alarms(stages(), called=("dog", 85.0, 80.0)),  # most of the test images are dogs
+            "Trivial: 90 % of the test images are called 'dog', and 20 % are",
+        ),
+    ],
+)
+def test_each_alarm_is_raised_and_is_not(raises, silent, words):
+    (sentence,) = raises()
+    assert re.match(words, sentence) and re.search("Lower|see that", sentence), "and says what to do"
+    assert silent() == []
+
+
+def test_alarms_take_a_table():
+    for wrong in (pd.DataFrame(), pd.DataFrame({"model": ["a"]}), stages().iloc[:0]):
+        with pytest.raises(ValueError, match="alarms take the table that evaluate makes"):
+            alarms(wrong)
+
+
+def test_a_model_that_calls_all_by_one_name_is_seen(mini, colours, prototypes):
+    one = torch.cat(
+        [prototypes[:1], 1e-3 * torch.randn(3, 128, generator=torch.Generator().manual_seed(0)) - prototypes[:1]]
+    )
+    assert most_called(mini, colours.test, one)[:2] == ("red", 100.0)
+    name, said, true = most_called(mini, colours.test, prototypes)
+    assert true == 25.0 and said < 40
+
+
+def test_weights_that_are_not_finite_are_not_an_accuracy(mini, colours, prototypes):
+    broken = mini.copy("broken")
+    with torch.no_grad():
+        broken.model.visual.attnpool.c_proj.weight.fill_(torch.nan)
+    table = evaluate([mini, broken], colours.test, head=prototypes)
+    assert np.isnan(table.loc[1, "target"]) and table.loc[0, "target"] > 80
+    assert "Not finite: model 'broken'" in alarms(table)[0]
+    assert with_intervals(table, colours.test).loc[1, "target"] == "not finite"
+
+
+def test_intervals_are_wilsons():
+    """Against the figures of Newcombe (1998, table I): 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
+    for (hits, n), expected in {
+        (81, 263): (25.53, 36.62), (15, 148): (6.24, 16.05), (0, 20): (0.0, 16.11), (1, 29): (0.61, 17.18),
+    }.items():  # fmt: skip
+        assert interval(hits, n) == pytest.approx(expected, abs=0.01)
+    assert interval(20, 20)[1] == pytest.approx(100) and interval(0, 5)[0] >= 0
+
+
+def test_a_table_tells_counts_and_intervals(colours):
+    told = with_intervals(stages().assign(target=[97.5, 0.0, 2.5, 5.0]), {"target": colours.test["target"]})
+    assert told["target"].tolist()[:2] == ["97.5 (39/40; 87 to 100)", "0.0 (0/40; 0 to 9)"]
+    assert told["retain"].tolist() == stages()["retain"].tolist(), "columns without images stay"
 
 
 def test_own_rank_counts_texts_that_are_nearer(mini, colours, prototypes):

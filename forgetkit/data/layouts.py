@@ -1,0 +1,125 @@
+"""Where your own pictures lie: folders, in parts or not, or a CSV; a row (file, label, subgroup, part) an image."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from forgetkit.data.images import PARTS, DataError
+from forgetkit.data.reading import SUFFIXES, plain
+
+PART_OF = {
+    "train": "train", "training": "train", "calib": "calibration", "calibration": "calibration", "val": "validation",
+    "valid": "validation", "validation": "validation", "dev": "validation", "test": "test", "testing": "test",
+}  # fmt: skip
+Rows = list[tuple[str, str, str, str]]  # file, label, subgroup, and the part or ""
+
+
+# --------------------------------------------------------------------------------------------------
+# A folder
+
+
+def from_folder(path: Path) -> tuple[Rows, Counter[str]]:
+    """(file, label, subgroup, part) of every image below a folder, and what is passed over."""
+    if not path.is_dir():
+        raise DataError(f"There is no folder or CSV {path}.")
+    found, passed = [], Counter()
+    for file, below in _walk(path, passed):
+        suffix = os.path.splitext(file)[1].lower()
+        if suffix not in SUFFIXES:
+            passed[f"with the suffix {suffix}" if suffix else "without a suffix"] += 1
+        elif not below:
+            passed["beside the class folders"] += 1
+        elif os.path.exists(file) and not os.path.isfile(file):
+            passed["no regular files"] += 1
+        else:
+            found.append((file, below))
+    while found and len({below[0] for _, below in found}) == 1 and min(len(below) for _, below in found) > 1:
+        found = [(file, below[1:]) for file, below in found]  # an archive often unpacks into one folder
+    if not found:
+        raise DataError(f"{path} has no class folders with images; expected {path / 'cat' / '001.jpg'}, and so on.")
+    at = _depth_of_parts([below for _, below in found])
+    rows = []
+    for file, below in found:
+        part = ""
+        if at is not None and len(below) > at and below[at].lower() in PART_OF:
+            part = PART_OF[below[at].lower()]
+            below = (*below[:at], *below[at + 1 :])
+            while at == 0 and len(below) > 1 and PART_OF.get(below[0].lower()) == part:
+                below = below[1:]  # `training/training/class`, as archives have it
+        if not below or (at == 0 and below[0].lower() in PART_OF):
+            passed["in a part, but in no class folder"] += 1
+            continue
+        rows.append((file, plain(below[0]), plain(below[0]), part))
+    return rows, passed
+
+
+def _walk(path: Path, passed: Counter[str]) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """(file, names of the folders from `path` to it), sorted; hidden ones left out, links followed, circles not."""
+    closed = lambda error: passed.update([f"folder that cannot be opened ({error.filename})"])
+    seen: set[str] = set()
+    for base, folders, names in os.walk(path, followlinks=True, onerror=closed):
+        real = os.path.realpath(base)
+        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith((".", "__")))
+        if real in seen:
+            passed["links to folders that are read already"] += 1
+            continue
+        seen.add(real)
+        if not folders and not names:
+            passed["empty folders"] += 1
+        below = Path(base).relative_to(path).parts
+        yield from ((os.path.join(base, name), below) for name in sorted(names) if name[0] != ".")
+
+
+def _depth_of_parts(folders: list[tuple[str, ...]]) -> int | None:
+    """0 for `train/class`, 1 for `class/train`, None where no folders are parts; a class may be called "train"."""
+    for depth in (0, 1):
+        names = [below[depth].lower() if len(below) > depth else "" for below in folders]
+        parts = {name for name in names if name in PART_OF}
+        if len(parts) > 1 or (parts and len(parts) == len(set(names))):
+            return depth
+    return None
+
+
+# --------------------------------------------------------------------------------------------------
+# A CSV
+
+
+def only_csv(path: Path) -> Path | None:
+    """The CSV of a folder that has no folders of its own."""
+    if not path.is_dir() or any(f.is_dir() and f.name[0] not in "._" for f in path.iterdir()):
+        return None
+    found = sorted(path.glob("*.csv"))
+    return found[0] if len(found) == 1 else None
+
+
+def from_csv(path: Path) -> tuple[Rows, Counter[str]]:
+    """(file, label, subgroup, part) of every row; raises DataError for columns or values that say nothing."""
+    try:
+        heading = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+        mark = max(",;\t", key=heading.count)
+        with warnings.catch_warnings(category=pd.errors.ParserWarning, action="error"):  # rows longer than the heading
+            table = pd.read_csv(path, sep=mark, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        raise DataError(f"{path} cannot be read as a CSV in UTF-8 ({' '.join(str(error).split())[:120]}).") from None
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    if "image" not in table or not {"label", "subgroup"} & set(table.columns):
+        raise DataError(f"{path} needs the columns image,label,subgroup[,part], and has: {', '.join(table.columns)}.")
+    table = table.fillna("").apply(lambda column: column.str.strip()).assign(line=range(2, len(table) + 2))
+    table = table.assign(**{name: table["label" if name == "subgroup" else "subgroup"]
+                            for name in ("label", "subgroup") if name not in table})  # fmt: skip
+    empty = table.loc[(table[["image", "label", "subgroup"]] == "").any(axis=1), "line"]
+    parts = table["part"].str.lower() if "part" in table else pd.Series("", table.index)
+    unknown = sorted(set(parts) - {"", *PART_OF})
+    if len(empty) or unknown or not len(table):
+        why = f"the part {unknown[0]!r} is none of {', '.join(PARTS)}" if unknown else "a value is missing"
+        why = f"{why} in line {', '.join(map(str, empty[:5]))}" if len(empty) and not unknown else why
+        raise DataError(f"{path}: {why if len(table) else 'it has no rows'}.")
+    files = [str(path.parent / Path(name).expanduser()) for name in table["image"]]
+    rows = zip(files, map(plain, table["label"]), map(plain, table["subgroup"]), parts.map({"": "", **PART_OF}))
+    return list(rows), Counter()

@@ -1,0 +1,168 @@
+"""Wrong calls: each is refused in one sentence that names what is wrong, before any work."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from synthetic_data import coloured_set, random_clip
+
+from forgetkit import Recipe, Subgroup, accuracies, evaluate, forget, remind, restore, score, split
+from forgetkit.data.images import PARTS, DataError, ImageSet
+from forgetkit.models.clip import Clip, ModelError
+
+RECIPE = Recipe.default()
+NONE = torch.full((4, 128), math.nan)
+
+
+@pytest.fixture(scope="module")
+def has(mini, colours, ready, prototypes):
+    """What the calls below are about; `forgotten` and `reminded` look like what the stages leave."""
+    noted = {"layers": ["attnpool.c_proj.weight"], "subgroup": {"target": "red"}}
+    clip = replace(mini, record={})
+    parts = {part: coloured_set(8, seed) for seed, part in enumerate(PARTS)}
+    other = split(parts, Subgroup("yellow", ("blue",)))
+    vit = random_clip(dict(image_size=32, layers=1, width=64, head_width=32, patch_size=16))
+    resnet = random_clip(dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None))
+    return SimpleNamespace(
+        clip=clip, forgotten=clip.copy("forget", stage="forget", **noted), vit=vit, resnet=resnet,
+        reminded=clip.copy("remind", stage="remind", **noted), restored=clip.copy("restore", stage="restore", **noted),
+        raw=colours, sets=ready, parts=parts, head=prototypes, other=other.on(mini, prototypes),
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_work(monkeypatch):
+    """Nothing is computed: no image of a stage goes through a model."""
+    monkeypatch.setattr(Clip, "embed_tensor", lambda *_: pytest.fail("work was begun"))
+
+
+STAGES = [
+    (lambda h: remind(h.clip, h.forgotten, h.sets, RECIPE.remind), ModelError, "the first model is stage 1's result"),
+    (
+        lambda h: restore(h.clip, h.reminded, h.sets, RECIPE.restore),
+        ModelError,
+        r"restore\(unlearned, original, sets, rec",
+    ),
+    (lambda h: restore(h.restored, h.reminded, h.sets, RECIPE.restore), ModelError, "the second the original"),
+    (lambda h: remind(h.clip, h.clip, h.sets, RECIPE.remind), ModelError, "the first model is stage 1's result"),
+    (lambda h: restore(h.clip, h.clip, h.sets, RECIPE.restore), ModelError, "the second the original"),
+    (lambda h: remind(h.forgotten, h.clip, h.other, RECIPE.remind), ValueError, "forget 'red', .* of 'yellow'"),
+    (lambda h: restore(h.reminded, h.clip, h.other, RECIPE.restore), ValueError, "forget 'red', .* of 'yellow'"),
+    (lambda h: forget(h.clip, h.raw, RECIPE.forget), ValueError, r"hand over sets.on\(clip\)"),
+    (lambda h: remind(h.forgotten, h.clip, h.raw, RECIPE.remind), ValueError, r"hand over sets.on\(clip\)"),
+    (lambda h: forget(h.vit, h.sets, RECIPE.forget), ValueError, r"hand over sets.on\(clip\)"),
+    (lambda h: forget(h.resnet, h.sets, RECIPE.forget), ValueError, "on another model"),
+    (lambda h: forget(h.sets, h.clip, RECIPE.forget), ValueError, "takes a model as load_clip makes it, got Splits"),
+    (lambda h: forget(h.clip.model, h.sets, RECIPE.forget), ValueError, "got CLIP"),
+    (lambda h: remind("forget", h.clip, h.sets, RECIPE.remind), ValueError, "got str"),
+    (lambda h: forget(h.clip, h.parts, RECIPE.forget), ValueError, "sets that split draws, .* got dict"),
+    (lambda h: forget(h.clip, None, RECIPE.forget), ValueError, "got NoneType"),
+    (lambda h: forget(h.clip, h.sets, RECIPE), ValueError, "recipe.forget, got Recipe"),
+    (lambda h: forget(h.clip, h.sets, RECIPE.remind), ValueError, "recipe.forget, got Remind"),
+    (lambda h: remind(h.forgotten, h.clip, h.sets, RECIPE.forget), ValueError, "recipe.remind, got Forget"),
+    (lambda h: restore(h.reminded, h.clip, h.sets, {"alphas": [1]}), ValueError, "recipe.restore, got dict"),
+]
+HEADS = [
+    (lambda h: h.raw.on(h.clip, NONE), ModelError, "not finite"),
+    (lambda h: h.raw.on(h.clip, torch.full((4, 128), math.inf)), ModelError, "not finite"),
+    (lambda h: h.raw.on(h.clip, torch.zeros(4, 128)), ModelError, "rows that are zero"),
+    (lambda h: h.raw.on(h.clip, torch.ones(4, 64)), ModelError, r"must be \(4, 128\).*got \(4, 64\)"),
+    (lambda h: h.raw.on(h.clip, torch.ones(5, 128)), ModelError, r"must be \(4, 128\)"),
+    (lambda h: h.raw.on(h.clip, torch.ones(128)), ModelError, r"got \(128,\)"),
+    (lambda h: h.raw.on(h.clip, torch.ones(4, 128).long()), ModelError, "tensor of floats"),
+    (lambda h: h.raw.on(h.clip, np.ones((4, 128))), ModelError, "tensor of floats, .* got ndarray"),
+    (lambda h: h.raw.on(h.clip, "text"), ModelError, "got str"),
+    (lambda h: accuracies(h.clip, h.raw.test, NONE), ModelError, "not finite"),
+    (lambda h: accuracies(h.clip, h.raw.test, torch.ones(4, 3)), ModelError, r"must be \(4, 128\)"),
+    (lambda h: accuracies(h.clip, h.raw.test, {"target": h.head}), ValueError, "no head for the column 'other'"),
+    (lambda h: h.clip.head(["cat"], ["a photo."]), ModelError, "has no {}"),
+    (lambda h: h.clip.prototypes(h.parts["train"].take(range(8))), ModelError, "there is none of green, blue, yellow"),
+]
+EVALUATION = [
+    (lambda h: evaluate([h.reminded, h.clip], h.raw.test), ModelError, "the original comes first"),
+    (lambda h: evaluate([h.restored, h.clip], h.raw.test), ModelError, "the original comes first"),
+    (lambda h: evaluate([], h.raw.test), ValueError, "the original first"),
+    (lambda h: evaluate(h.clip, h.raw.test), ValueError, "are a list"),
+    (lambda h: evaluate([h.clip.model], h.raw.test), ValueError, "as load_clip and the stages make them"),
+    (lambda h: evaluate([h.clip], {}), ValueError, "at least one"),
+    (lambda h: evaluate([h.clip], h.raw), ValueError, "image sets by name"),
+    (lambda h: evaluate([h.clip], {"target": h.raw.forget.images}), ValueError, "'target' is no image set"),
+    (lambda h: evaluate([h.clip], {"target": h.raw.forget.take([])}), ValueError, "has no images"),
+    (lambda h: score({"retain": 1.0}, {"retain": 1.0}), ValueError, "needs a column named 'target'"),
+]
+SETS = [
+    (lambda h: Subgroup("red", "green"), DataError, r"tuple of names, as \('dog',\)"),
+    (lambda h: Subgroup("red", (1, 2)), DataError, "tuple of names"),
+    (lambda h: Subgroup(None, ("green",)), DataError, "the target is one"),
+    (lambda h: Subgroup("red", ("green", "green")), DataError, "'green' is named twice"),
+    (lambda h: Subgroup("red", ("red",)), DataError, "both target and sibling"),
+    (lambda h: Subgroup("red", []), DataError, "no siblings"),
+    (lambda h: split(h.parts, "red"), DataError, r"Subgroup\(target, siblings\), got 'red'"),
+    (lambda h: split(h.parts["train"], Subgroup("red", ("blue",))), DataError, "parts by name.* ImageSet"),
+    (lambda h: split({"train": h.parts["train"]}, Subgroup("red", ("blue",))), DataError, "calibration.* missing"),
+    (lambda h: split(h.parts, Subgroup("mauve", ("blue",))), DataError, "no subgroup 'mauve'"),
+    (lambda h: split(h.parts, Subgroup("red", ("mauve",))), DataError, "no subgroup 'mauve'"),
+    (lambda h: split(h.parts, Subgroup("red", ("blue",)), n_forget=-1), DataError, "n_forget .* got -1"),
+    (
+        lambda h: split(h.parts, Subgroup("red", ("blue",)), n_retain=0.5),
+        DataError,
+        "n_retain .* whole number.* got 0.5",
+    ),
+    (lambda h: split(h.parts, Subgroup("red", ("blue",)), n_forget="9"), DataError, "n_forget .* got '9'"),
+    (lambda h: split(h.parts, Subgroup("red", ("blue",)), n_calibration=0), DataError, "n_calibration .* got 0"),
+    (lambda h: split(h.parts, Subgroup("red", ("blue",)), n_forget=99), DataError, "8 images of red"),
+    (lambda h: split(h.parts, Subgroup("a", ("b",)), groups={p: ["a"] for p in PARTS}), DataError, "train has another"),
+    (lambda h: ImageSet("x", np.zeros((1, 2, 2, 3), np.uint8), np.zeros(1, int), "cat"), DataError, "are tuples"),
+    (
+        lambda h: ImageSet("x", np.zeros((1, 2, 2, 3), np.uint8), np.zeros(1, int), ("c",), "a {}"),
+        DataError,
+        "are tuples",
+    ),
+    (lambda h: ImageSet("x", np.zeros((1, 2, 2, 3)), np.zeros(1, int), ("c",)), DataError, "uint8, got"),
+    (lambda h: ImageSet("x", np.zeros((2, 2, 2, 3), np.uint8), np.zeros(1, int), ("c",)), DataError, "2 images but 1"),
+    (lambda h: ImageSet("x", np.zeros((1, 2, 2, 3), np.uint8), np.ones(1, int), ("c",)), DataError, "labels must lie"),
+]
+VALUES = {
+    "forget": dict(k=(0, -1, 1.5, "4", None), lr=(0, -1e-3, 11, math.nan, "fast"), rank=(0, True), batch=(0, 10**9),
+                   steps=(-1, 0), last=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf), loss=("cosine",), seed=(-1,)),
+    "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,), layers=("some",),
+                   lr_end=(0,), contrastive_on=("both",), mirrored=("perhaps",), align_bound=(-0.5,)),
+    "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), target_limit=(-1, 200, "2")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call, error, message", [*STAGES, *HEADS, *EVALUATION, *SETS])
+def test_a_wrong_call_has_its_sentence(has, call, error, message):
+    with pytest.raises(error, match=message) as told:
+        call(has)
+    assert str(told.value).count("\n") == 0 and len(str(told.value)) < 400
+
+
+@pytest.mark.parametrize("stage, name, value", [(s, n, v) for s in VALUES for n in VALUES[s] for v in VALUES[s][n]])
+def test_an_absurd_value_has_its_sentence(stage, name, value):
+    with pytest.raises(ValueError, match=rf"^Recipe: {name} must .*got ") as told:
+        Recipe.default(**{stage: {name: value}})
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: Recipe(forget=RECIPE.remind), lambda: Recipe.default(forget=3), lambda: Recipe(1)]
+)
+def test_a_recipe_has_its_own_parts(call):
+    with pytest.raises(ValueError, match="^Recipe: "):
+        call()
+
+
+def test_right_values_are_taken():
+    recipe = Recipe.default(1, forget={"lr": 1, "stop": None}, remind={"guard": 0}, restore={"alphas": [0, 0.5]})
+    assert recipe.restore.alphas == (0, 0.5) and recipe.forget.stop is None and recipe.remind.seed == 1
+
+
+def test_a_second_run_begins_with_what_the_first_left(has):
+    """The record of an earlier run comes back with a saved model, and is no wrong order."""
+    again = has.restored.copy("forget", stage="forget")
+    with pytest.raises(BaseException, match="work was begun"):
+        remind(again, has.restored, has.sets, RECIPE.remind)
