@@ -36,6 +36,17 @@ def fetch() -> None:
     click.echo(f"cached in {cache_folder()}")
 
 
+def without_screen():
+    """`tutorial.figures`, to draw into files."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from forgetkit.tutorial import figures
+
+    figures.use_style()
+    return figures
+
+
 def names(context, option, value: str | None) -> list[str] | None:
     """Names with commas between them, as a list."""
     return value and [name.strip() for name in value.split(",")]
@@ -95,9 +106,9 @@ def run(
     if data_dir:
         return own_run(data_dir, target, out or Path("runs/own"), seed=seed, recipe=recipe, device=device, **settings)
     out = out or Path("runs/quickstart")
-    if given := [name for name, usual in (("siblings", None), ("labels", None), ("pretrained", None), ("model", "mini"),
-                                          ("head", "text")) if settings[name] != usual]:  # fmt: skip
-        raise ValueError(f"--{given[0].removesuffix('s') if given[0] == 'labels' else given[0]} goes with --data-dir.")
+    usual = {"siblings": None, "labels": None, "pretrained": None, "model": "mini", "head": "text"}
+    if given := [name for name in usual if settings[name] != usual[name]]:
+        raise ValueError(f"--{'label' if given[0] == 'labels' else given[0]} goes with --data-dir.")
     from forgetkit.data.images import DataError, Subgroup
     from forgetkit.recipe import Recipe
 
@@ -134,9 +145,7 @@ def run(
 
 def own_run(data_dir: Path, target: str, out: Path, **settings) -> None:
     """Forget a subgroup of your own pictures, and tell what came of it."""
-    import matplotlib
-
-    matplotlib.use("agg")
+    without_screen()
     from forgetkit.tutorial import own
 
     done = own.folder_run(data_dir, target, out, **settings)
@@ -152,21 +161,16 @@ def notebooks(numbers: tuple[str, ...]) -> None:
 
     They are left as they are committed. NUMBERS are such as 02 05; without them, all notebooks and their solutions.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
     from forgetkit.batch.notebook import execute, known_parameters, thumbnail
-    from forgetkit.tutorial.figures import STAGES, save, story, use_style
 
     found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not numbers or path.name[:2] in numbers]
     if not found:
         raise ValueError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(numbers) or 'a number'}.")
-    pictures = NOTEBOOKS.parent / "docs/figures"
-    use_style()
-    for here in ("", *STAGES):  # the picture of the method, and in it where the reader is
-        name = f"story_{here}" if here else "story"
-        save(story(here), pictures, name)
-        thumbnail(pictures / f"{name}.png", pictures / f"{name}.png")
+    pictures, figures = NOTEBOOKS.parent / "docs/figures", without_screen()
+    for here in ("", *figures.STAGES):  # the picture of the method, and in it where the reader is
+        picture = pictures / (f"story_{here}.png" if here else "story.png")
+        figures.save(figures.story(here), pictures, picture.stem)
+        thumbnail(picture, picture)
     for path in found:
         execute(path)
         if path.parent != NOTEBOOKS:
@@ -249,44 +253,17 @@ def audit(
     FOLDER is what clip.save wrote. The sets are the tutorial's, drawn anew with the seed of the run, so that D_f is the
     same. docs/audit.md says what each line means.
     """
-    from forgetkit.auditing import audit as attack
-    from forgetkit.models.loading import load_clip
-    from forgetkit.subgroups import tutorial_sets
+    from forgetkit.auditing import audit_saved
 
-    def load(name: str | Path):
-        return load_clip(f"local-dir:{name}" if Path(name).is_dir() else str(name), device=device)
-
-    before, after = load(original), load(folder)
-    record = after.record
-    source = [clip.record.get("source", {}).get("sha256") for clip in (before, after)]
-    if None not in source and source[0] != source[1]:
-        raise ValueError(
-            f"{folder} was not made from {original!r}, whose weights have another SHA-256: use --original."
-        )
-    target = target or (record.get("subgroup") or {}).get("target")
-    if target is None:
-        raise ValueError(f"The card of {folder} does not say what was forgotten: name it with --target.")
-    seed = (record.get("seed") or 0) if seed is None else seed
-    sets = tutorial_sets(target, seed, kind, before)
-    found = attack(before, after, sets, words, load(oracle) if oracle else None)
+    found = audit_saved(folder, target, kind, seed, words, original, oracle, device)
     shown = found.table.drop(columns=["means", "reason"]).round(2)
     click.echo(shown.assign(alarm=shown["alarm"].map({True: "ALARM", False: ""})).to_string(index=False))
     click.echo("\n".join(["", *(f"Alarm: {alarm}" for alarm in found.alarms or ["none."])]))
     out.mkdir(parents=True, exist_ok=True)
     found.table.to_csv(out / "audit.csv", index=False)
-    drawn(out, found)
+    figures = without_screen()
+    figures.save(figures.audited(found.table, found.rows), out, "audit")
     click.echo(f"{found.seconds:.0f} seconds; audit.csv and audit.png are in {os.path.relpath(out)}.")
-
-
-def drawn(out: Path, found) -> None:
-    """The audit's figure in the folder."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from forgetkit.tutorial.figures import audited, save, use_style
-
-    use_style()
-    save(audited(found.table, found.rows), out, "audit")
 
 
 @forgetkit.command()
@@ -326,20 +303,12 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
 
 def draw(table, by: list[str], values: list[str], folder: Path) -> list[Path]:
     """A figure a value, saved in `folder`: every run, and mean ± standard deviation."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
     from forgetkit.batch.record import file_name
-    from forgetkit.tutorial.figures import mean_and_runs, save, use_style
 
-    use_style()
-    found = []
+    figures, done = without_screen(), table[table["status"] == "done"]
     for name in values:
-        plt.close(save(mean_and_runs(table[table["status"] == "done"], name, by), folder, file_name(name)))
-        found.append(folder / f"{file_name(name)}.png")
-    return found
+        figures.plt.close(figures.save(figures.mean_and_runs(done, name, by), folder, file_name(name)))
+    return [folder / f"{file_name(name)}.png" for name in values]
 
 
 def main(argv: list[str] | None = None) -> None:

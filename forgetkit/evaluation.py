@@ -102,7 +102,10 @@ def evaluate(
 
 
 def interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval, in percent, of a share of which n images show `hits` (Wilson, 1927); 0 to 100."""
+    """The 95 % interval, in percent, of a share of which n images show `hits` (Wilson, 1927); 0 to 100.
+
+    middle = (p + z^2 / 2n) / (1 + z^2 / n),  half width = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n)
+    """
     share, weight = hits / n, 1 + z**2 / n
     middle, half = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(0.0, 100 * (middle - half) / weight), min(100.0, 100 * (middle + half) / weight)

@@ -12,6 +12,6 @@ An attacker has images that no stage read: neighbours, probes, offsets and words
 measured on test images. Only the membership attack reads D_f, as the question is whether D_f stands out.
 """
 
-from forgetkit.auditing.report import Audit, audit
+from forgetkit.auditing.report import Audit, audit, audit_saved
 
-__all__ = ["Audit", "audit"]
+__all__ = ["Audit", "audit", "audit_saved"]

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from forgetkit.evaluation import interval, percent
+
 Z = 1.959964  # of the normal distribution: 95 % lie within this many standard deviations
 DRAWS = 200  # of a bootstrap
 
@@ -21,14 +23,8 @@ class Estimate(NamedTuple):
 
 
 def share(hits: torch.Tensor) -> Estimate:
-    """Percent of True in (N,) booleans, with Wilson's interval (1927), which holds near 0 and 100, too.
-
-    centre = (p + z^2 / 2n) / (1 + z^2 / n),  half width = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n)
-    """
-    n, p = len(hits), hits.double().mean().item()
-    shrink = 1 + Z**2 / n
-    centre, half = (p + Z**2 / (2 * n)) / shrink, Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / shrink
-    return Estimate(100 * p, 100 * max(0.0, centre - half), 100 * min(1.0, centre + half), n)
+    """Percent of True in (N,) booleans, with Wilson's interval, which holds near 0 and 100, too."""
+    return Estimate(percent(hits), *interval(int(hits.sum()), len(hits)), len(hits))
 
 
 def mean(values: torch.Tensor) -> Estimate:

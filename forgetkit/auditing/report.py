@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,8 @@ from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import TARGET, predict, recognised
 from forgetkit.models import ModelError, mini
 from forgetkit.models.clip import Clip, Inputs, embed_each
-from forgetkit.subgroups import Splits
+from forgetkit.models.loading import load_clip
+from forgetkit.subgroups import Splits, tutorial_sets
 
 COLUMNS = (TARGET, "retain", "other")  # the set's own images; sets of other styles are not audited
 # An attacker's ways to say a name, none of them a prompt of the tutorial's CIFAR-10.
@@ -91,6 +93,32 @@ def audit(
     for name, found in on_weights(models, views, sets, budgets, checks, seed).items():
         figures[name] |= found
     return tabulated(figures, views["unlearned"], chosen, budgets, time.perf_counter() - start)
+
+
+def audit_saved(
+    folder: Path, target: str | None, kind: str, seed: int | None, words: Sequence[str] | None, original: str,
+    oracle: str | None, device: str,
+) -> Audit:  # fmt: skip
+    """`audit` of what `clip.save` wrote to a folder, on the tutorial's sets; target and seed: its card's unless given.
+
+    original, oracle: a name that `load_clip` knows, or a folder. Raises ValueError where the folder was made from other
+    weights, or its card does not say what was forgotten.
+    """
+
+    def load(name: str | Path) -> Clip:
+        return load_clip(f"local-dir:{name}" if Path(name).is_dir() else str(name), device=device)
+
+    before, after = load(original), load(folder)
+    source = [clip.record.get("source", {}).get("sha256") for clip in (before, after)]
+    if None not in source and source[0] != source[1]:
+        raise ValueError(
+            f"{folder} was not made from {original!r}, whose weights have another SHA-256: use --original."
+        )
+    target = target or (after.record.get("subgroup") or {}).get("target")
+    if target is None:
+        raise ValueError(f"The card of {folder} does not say what was forgotten: name it with --target.")
+    sets = tutorial_sets(target, (after.record.get("seed") or 0) if seed is None else seed, kind, before)
+    return audit(before, after, sets, words, load(oracle) if oracle else None)
 
 
 def preprocessing(clip: Clip) -> tuple:

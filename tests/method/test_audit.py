@@ -393,14 +393,12 @@ def test_oracles_belong_to_their_class(monkeypatch):
 
 
 def test_the_command_line_reads_a_saved_folder(mini, ready, monkeypatch, tmp_path):
-    import forgetkit.auditing
-    from forgetkit import subgroups
     from forgetkit.__main__ import forgetkit as command
 
     asked = []
     moved(mini, "low", lowering(mini, ready)).save(tmp_path / "model", subgroup=ready.subgroup, seed=3)
-    monkeypatch.setattr(subgroups, "tutorial_sets", lambda *given: asked.append(given) or ready)
-    monkeypatch.setattr(forgetkit.auditing, "audit", lambda *given: audit(*given, **QUICK))
+    monkeypatch.setattr(report, "tutorial_sets", lambda *given: asked.append(given) or ready)
+    monkeypatch.setattr(report, "audit", lambda *given: audit(*given, **QUICK))
     done = CliRunner().invoke(command, ["audit", str(tmp_path / "model"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert asked[0][:3] == ("red", 3, "class"), "target and seed come from the card"
