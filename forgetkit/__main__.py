@@ -187,7 +187,7 @@ def check_lesson(name: str, value, parameters: dict) -> None:
     """
     from forgetkit.tutorial.lesson import CHECKED, check_parameters
 
-    if name in ("kind", "target") and "data_dir" in parameters:
+    if name in ("kind", "target") and "data_dir" in parameters and "siblings" not in parameters:
         return
     beside = {"target": "kind", "changes": "recipe"}.get(name)  # what there is to choose from depends on it
     if name in CHECKED or name.startswith("n_"):

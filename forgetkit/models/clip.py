@@ -86,12 +86,14 @@ class Clip:
     tokenizer: texts -> (N, context_length) long
     name:      what tables and figures call it
     record:    what the stages noted on the way here (curves, chosen layers, coefficients)
+    heads:     by classes, embeddings (C, D) that stand for their texts, where there are any: see `with_head`
     """
 
     model: torch.nn.Module
     tokenizer: Callable
     name: str
     record: dict = field(default_factory=dict, compare=False)
+    heads: dict[tuple[str, ...], torch.Tensor] = field(default_factory=dict, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -161,7 +163,12 @@ class Clip:
         return torch.minimum(torch.maximum(x, low), high)
 
     def head(self, classes: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
-        """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier."""
+        """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier.
+
+        Those given by `with_head`, where there are any for these classes. Raises ModelError for a prompt without `{}`.
+        """
+        if (own := self.heads.get(tuple(classes))) is not None:
+            return own
         for prompt in prompts:
             if "{}" not in prompt:
                 raise ModelError(f"The prompt {prompt!r} has no {{}} where the class name goes.")
@@ -169,6 +176,13 @@ class Clip:
             self.model, self.tokenizer, list(classes), list(prompts), num_classes_per_batch=64, device=self.device
         )
         return weights.T.float().contiguous()
+
+    def with_head(self, classes: Sequence[str], head: torch.Tensor) -> Clip:
+        """The same model, to which these embeddings (C, D) are what the class names say: prototypes, a learnt prompt.
+
+        Raises ModelError for a head of another shape or with numbers that are not finite.
+        """
+        return replace(self, heads={**self.heads, tuple(classes): check_head(head, len(classes), self)})
 
     def prototypes(self, part: ImageSet) -> torch.Tensor:
         """Class embeddings (C, D), unit rows, made of images: the mean embedding of each class's, where words fail.

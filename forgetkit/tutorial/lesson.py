@@ -19,8 +19,9 @@ from forgetkit.models.clip import Clip, describe, pick_device
 from forgetkit.models.loading import EMBEDDED, load_clip, register_mini
 from forgetkit.recipe import Recipe
 from forgetkit.subgroups import Splits, tutorial_sets
+from forgetkit.tutorial.own import HEADS, drawn
 
-CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "device")  # and sizes, n_...
+CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "device", "head")  # and sizes, n_...
 _started = time.perf_counter()
 
 
@@ -31,10 +32,10 @@ def check_parameters(**values) -> None:
     where None is as many as usual.
     """
     kind = values.get("kind", "class")
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}.")
+    if kind not in (*KINDS, "folder"):
+        raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}, folder.")
     for name, value in values.items():
-        if name == "target" and value not in targets(kind):
+        if name == "target" and kind != "folder" and value not in targets(kind):
             raise ValueError(f"target={value!r} is no {kind} here: choose one of {', '.join(targets(kind))}.")
         elif name in ("recipe", "changes"):
             Recipe.named(values.get("recipe", "default"), **values.get("changes", {}))
@@ -43,6 +44,8 @@ def check_parameters(**values) -> None:
             if value not in (*EMBEDDED, *open_clip.list_models()):
                 embedded = ", ".join(map(repr, EMBEDDED))
                 raise ValueError(f"model={value!r}: choose {embedded}, or one of open_clip.list_models(), as 'RN50'.")
+        elif name == "head" and value not in HEADS:
+            raise ValueError(f"head={value!r}: choose 'text' (class names) or 'images' (prototypes).")
         elif name == "device":
             try:
                 torch.empty(1, device=pick_device(value))
@@ -58,18 +61,28 @@ def check_parameters(**values) -> None:
 
 def start(
     kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
-    recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto", as_images: bool = False,
+    recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto",
+    own: tuple = ("", [], "", "", "text"), as_images: bool = False,
 ) -> tuple[Clip, Splits, Recipe]:  # fmt: skip
-    """The original model, the sets of one of the tutorial's subgroups on it, and the recipe.
+    """The original model, the sets of a subgroup on it, and the recipe.
 
+    own: data_dir, siblings, labels, pretrained, head, as the lessons have them; all but `pretrained` are for
+        kind="folder", a subgroup of your own pictures, of which a look is printed (`own.check`)
     as_images: leave the sets as they are, to be looked at: stages take them only on the model
     Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
     """
     given = locals()
-    check_parameters(**{name: given[name] for name in given if name != "as_images"})
+    data_dir, siblings, labels, pretrained, head = own
+    check_parameters(**{name: given[name] for name in given if name not in ("own", "as_images")}, head=head)
+    if (kind == "folder") != bool(data_dir):
+        raise ValueError("kind='folder' and data_dir, the folder of your own pictures, go together: give both.")
     use_style()
-    clip = load_clip(model, device=device)
-    sets = tutorial_sets(target, seed, kind, clip, n_forget=n_forget, n_retain=n_retain)
+    clip, sizes = load_clip(model, pretrained or None, device), {"n_forget": n_forget, "n_retain": n_retain}
+    if kind == "folder":
+        clip, sets, report = drawn(data_dir, target, clip, siblings or None, labels or None, head, seed, sizes)
+        print(report, end="\n\n")
+    else:
+        sets = tutorial_sets(target, seed, kind, clip, **sizes)
     print(f"forget {sets.subgroup.target!r}, keep {', '.join(sets.subgroup.siblings)}")
     return clip, sets if as_images else sets.on(clip), Recipe.named(recipe, seed, **changes)
 

@@ -142,6 +142,18 @@ def prepare(
 ) -> tuple[Splits, Report]:  # fmt: skip
     """The sets of your subgroup on the model (see `Splits.on`), with the head asked for, and what the look found.
 
+    As `drawn`, which leaves the sets as images.
+    """
+    clip, sets, checked = drawn(data_dir, target, clip, siblings, labels, head, seed, sizes, **settings)
+    return sets.on(clip), checked
+
+
+def drawn(
+    data_dir: str | Path, target: str, clip: Clip, siblings: Sequence[str] | None = None, labels: str | None = None,
+    head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, **settings,
+) -> tuple[Clip, Splits, Report]:  # fmt: skip
+    """The model with the head asked for (see `Clip.with_head`), the sets of your subgroup, and what the look found.
+
     sizes: n_forget and so on, as in `split`; settings: as in `data.folders.Look.grouped`
     Raises ModelError where the model does not know target or siblings by name; DataError as `grouped`.
     """
@@ -151,8 +163,9 @@ def prepare(
     checked = check(found, clip, target, siblings, labels, head, **settings)
     if head == "text" and (lost := [name for name in names if name in checked.unknown]):
         raise ModelError(f"Stopped before the work ({', '.join(lost)}). {checked.findings[-1]}")
-    sets = split(**vars(grouped), seed=seed, **sizes)
-    return sets.on(clip, class_head(clip, grouped.parts["train"], head)), checked
+    train = grouped.parts["train"]
+    clip = clip.with_head(train.classes, class_head(clip, train, head))
+    return clip, split(**vars(grouped), seed=seed, **sizes), checked
 
 
 def run(

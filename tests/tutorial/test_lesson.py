@@ -25,12 +25,19 @@ from forgetkit.tutorial import browse, exercises, lesson
         (dict(seed=None), "a whole number"),
         (dict(n_forget=0), "at least 1"),
         (dict(n_retain=True), "at least 1"),
+        (dict(head="tail"), "choose 'text'"),
         (dict(colour="red"), "no parameter 'colour'"),
     ],
 )
 def test_a_wrong_parameter_is_told_with_the_choices(values, message):
     with pytest.raises(ValueError, match=message):
         lesson.check_parameters(**values)
+
+
+@pytest.mark.parametrize("given", [dict(kind="folder"), dict(own=("pictures", [], "", "", "text"))], ids=str)
+def test_a_folder_and_its_kind_go_together(given):
+    with pytest.raises(ValueError, match="go together"):
+        lesson.start(**given)
 
 
 def test_right_parameters_pass():

@@ -12,6 +12,8 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+from PIL import Image
+from synthetic_data import coloured_set
 
 from forgetkit.batch.notebook import execute, known_parameters
 from forgetkit.tutorial import exercises
@@ -21,7 +23,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 LESSONS = NOTEBOOKS[1:]
 SWEPT = ROOT / "notebooks/sweeps/forget.ipynb"
 SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("[0-9]*.ipynb"))
-STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "emoji", "score", "seconds"]
+STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji", "score", "seconds"]
 FOLDERS = ("06_imagenet_rn50", "07_styles")  # whose targets may be those of a reader's folder
 name = lambda path: f"{path.parent.name}/{path.stem}"
 
@@ -162,31 +164,51 @@ SMALL = {
     "restore": {"alphas": [0.0, 0.5, 1.0]},
 }
 OTHER = {
-    "01_subgroups": dict(kind="style", target="truck sketches"),
+    "01_subgroups": dict(kind="style", target="truck sketches", n_forget=20),
     "02_forgetting": dict(target="truck"),
-    "03_reminding": dict(kind="style", target="bird sketches"),
+    "03_reminding": dict(kind="style", target="bird sketches", n_forget=20),
     "04_restoring": dict(kind="cluster", target="dog 1"),
     "05_evaluation": dict(target="ship"),
     "06_imagenet_rn50": dict(target="ship"),
     "07_styles": dict(target="sketches"),
     "08_batches": dict(target="ship"),
+    "09_attack": dict(target="ship"),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", LESSONS, ids=name)
 def test_papermill_runs_the_lesson_on_another_subgroup_in_small(path, tmp_path):
-    parameters = {**OTHER[path.stem], "seed": 1, "n_forget": 40, "n_retain": 60, "out": str(tmp_path)}
+    parameters = {"seed": 1, "n_forget": 40, "n_retain": 60, **OTHER[path.stem], "out": str(tmp_path)}
     if "changes" in known_parameters(path):
         parameters["changes"] = SMALL
     out = execute(path, tmp_path / "out.ipynb", parameters)
     table = pd.read_csv(tmp_path / "table.csv")
     assert len(table) >= 3 and not table.drop(columns=["score", "Score"], errors="ignore").isna().all().any()
     numbers = table.select_dtypes("number")
-    percent = numbers[[c for c in numbers if c in (*STAGES[1:7], "accuracy")]]
+    percent = numbers[[c for c in numbers if c in (*STAGES[1:8], "accuracy")]]
     assert not percent.empty and ((percent >= 0) & (percent <= 100)).all(axis=None)
     assert len(list(tmp_path.glob("*.png"))) >= 4 and (tmp_path / "cover.png").exists()
     assert repr(parameters["target"])[1:-1] in json.dumps([c.source for c in read(out).cells])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if "siblings" in known_parameters(path)], ids=name)
+def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path):
+    """Of classes that the model has no words for: it takes their images for names."""
+    part = coloured_set(40, seed=3)
+    for i, (image, colour) in enumerate(zip(part.images, part.names)):
+        (tmp_path / "own" / f"{colour} wuk").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "own" / f"{colour} wuk" / f"{i:03}.png")
+    parameters = dict(kind="folder", data_dir=str(tmp_path / "own"), target="red wuk", head="images")
+    if path.stem == "02_forgetting":
+        parameters["siblings"] = ["green wuk", "blue wuk"]  # the others are a column of their own
+    if "changes" in known_parameters(path):
+        parameters["changes"] = SMALL
+    out = execute(path, tmp_path / "out.ipynb", {**parameters, "out": str(tmp_path / "out")})
+    assert (tmp_path / "out/table.csv").exists()
+    assert "copies" not in printed(tmp_path / "out.ipynb") and "recognised" in printed(tmp_path / "out.ipynb")
+    assert "red wuk" in json.dumps([c.source for c in read(out).cells])
 
 
 @pytest.mark.slow
