@@ -165,19 +165,16 @@ SMALL = {
 }
 OTHER = {
     "01_subgroups": dict(kind="style", target="truck sketches", n_forget=20),
-    "02_forgetting": dict(target="truck"),
     "03_reminding": dict(kind="style", target="bird sketches", n_forget=20),
     "04_restoring": dict(kind="cluster", target="dog 1"),
-    "05_evaluation": dict(target="ship"),
     "06_imagenet_rn50": dict(target="ship"),
     "07_styles": dict(target="sketches"),
     "08_batches": dict(target="ship"),
-    "09_attack": dict(target="ship"),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", LESSONS, ids=name)
+@pytest.mark.parametrize("path", [path for path in LESSONS if path.stem in OTHER], ids=name)
 def test_papermill_runs_the_lesson_on_another_subgroup_in_small(path, tmp_path):
     parameters = {"seed": 1, "n_forget": 40, "n_retain": 60, **OTHER[path.stem], "out": str(tmp_path)}
     if "changes" in known_parameters(path):
@@ -196,7 +193,7 @@ def test_papermill_runs_the_lesson_on_another_subgroup_in_small(path, tmp_path):
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if "siblings" in known_parameters(path)], ids=name)
 def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path):
     """Of classes that the model has no words for: it takes their images for names."""
-    part = coloured_set(40, seed=3)
+    part = coloured_set(30, seed=3)
     for i, (image, colour) in enumerate(zip(part.images, part.names)):
         (tmp_path / "own" / f"{colour} wuk").mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "own" / f"{colour} wuk" / f"{i:03}.png")
