@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -76,11 +77,12 @@ def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
     """The sets of `ZERO_SHOT` by part, sketches without some classes: the target is no column of its own success.
 
     `quickdraw` are sketches of the classes of which mini-CLIP saw others, `unseen` those of which it never saw a
-    sketch, both among all 345 names; see `SEEN`.
+    sketch, both among all 345 names; see `SEEN`. Of the latter it heard the words with icons, and is asked for icons.
     """
     unseen, found = SETS["quickdraw"].unseen, {name: _parts(name) for name in ("fashion", "emoji")}
     drawn = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
-    found["unseen"] = {part: s.take(np.isin(s.names, unseen)) for part, s in drawn.items()}
+    asked = tuple(SETS["emoji"].prompts)
+    found["unseen"] = {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in drawn.items()}
     found["quickdraw"] = {part: s.take(~np.isin(s.names, unseen)) for part, s in drawn.items()}
     return {column: found[column] for column in ZERO_SHOT}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ def zero_shot(clip: Clip, part: str = "test") -> pd.DataFrame:
     """One row a column: images, classes, prompts, top-1 accuracy and chance in percent."""
     photos = load("cifar10", part)
     columns = {"cifar10": photos, **{name: sets[part] for name, sets in unread().items()}}
+    columns["unseen, asked for sketches"] = replace(columns["unseen"], prompts=columns["quickdraw"].prompts)
     columns |= {f"photos of a {name}": photos.take(photos.names == name) for name in MISSING}
     rows = [
         {"set": name, "part": part, "images": len(images), "classes": len(images.classes),
