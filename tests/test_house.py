@@ -73,7 +73,7 @@ def test_the_house_is_slim():
     method = {name: PACKAGE / f"{name}.py" for name in METHOD}
     assert lines(*method.values()) <= 1_260 and lines(*(method[name] for name in stages)) <= 920
     # As 48 flat files it had 9,300; the audit (900), folders of one's own (900) and pre-training (400) came since.
-    assert lines(*FILES) <= 11_950, "the aim was 6,500 for what the first version did"
+    assert lines(*FILES) <= 12_000, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 340, "a file fits in the head"
 

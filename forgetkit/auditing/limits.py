@@ -61,10 +61,11 @@ def auroc_between(low: float = 0.4, high: float = 0.85) -> Rule:
 
 
 def near_half(by: float = 0.05) -> Rule:
-    """Within .5 - by and .5 + by, unless the original is as far away: then that is the images' own difference."""
+    """Within .5 - by and .5 + by, unless the original or the oracle is as far away: then it is the images."""
 
     def rule(original: float, unlearned: float, oracle: float | None) -> tuple[str, bool]:
-        return f"{0.5 - by:.2f} to {0.5 + by:.2f}", abs(unlearned - 0.5) > max(by, abs(original - 0.5))
+        most = max(by, abs(original - 0.5), abs((0.5 if oracle is None else oracle) - 0.5))
+        return f"{0.5 - most:.2f} to {0.5 + most:.2f}", abs(unlearned - 0.5) > most
 
     return rule
 

@@ -1,5 +1,6 @@
 """A saved model comes back whole: `load_clip` brings its record, plain open_clip embeds the same."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from forgetkit import Recipe, Subgroup, load_clip
 from forgetkit.models.clip import ModelError
+from forgetkit.models.loading import EMBEDDED
 from forgetkit.models.saving import WEIGHTS, jsonable
 
 PLAIN = """
@@ -85,9 +87,10 @@ def test_the_card_says_what_was_forgotten(mini, tmp_path):
     )  # fmt: skip
     forgotten(mini).save(tmp_path, **said)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    facts = ("forgotten | cat", "dog, frog", "recipe | default", "seed | 3", "activation | GELU", "weights | 5c5872")
+    weights = hashlib.sha256(EMBEDDED["mini"].read_bytes()).hexdigest()[:6]
+    facts = ("forgotten | cat", "dog, frog", "recipe | default", "seed | 3", "activation | GELU")
     rows = ("| original | 93.0 |  |", "| restore | 0.4 |  |", "- Over-forgetting: other fell.")
-    for words in (*facts, *rows, "library_name: open_clip"):
+    for words in (*facts, *rows, f"weights | {weights}", "library_name: open_clip"):
         assert words in card, words
     assert str(tmp_path) not in card
     record = load_clip(f"local-dir:{tmp_path}", device="cpu").record
