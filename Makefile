@@ -23,7 +23,6 @@ quick: .venv/installed
 # Every row, table and figure of the docs: hours on two cores, minutes on a GPU; resumable.
 results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.accuracy
-	$(BIN)/python -m forgetkit.lab.accuracy --model mini-clip-without-cat
 	$(BIN)/python -m forgetkit.lab.studies pretraining
 	$(BIN)/python -m forgetkit.lab.benchmark tune
 	$(BIN)/python -m forgetkit.lab.benchmark run

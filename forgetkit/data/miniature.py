@@ -2,6 +2,7 @@
 
 Ten classes under the wnid of one ImageNet class each, so that every step of the real thing runs on real photos; but
 they are 32 pixels wide and bear CIFAR-10's names, which the embedded mini-CLIP knows (it has not learnt "gazelle").
+`train` is made of photos that it did not see in pre-training: CIFAR-10's parts `train`, `calibration` and `validation`.
 What comes out says nothing about ImageNet.
 """
 
@@ -35,21 +36,23 @@ WNIDS = {
 def imagenet(folder: Path | None = None, n_train: int = 850, n_val: int = 200) -> Path:
     """The stand-in's folder, made once: `train` and `val` with so many JPEGs a class, and `classnames.txt`.
 
-    folder: `miniature-imagenet` in `data.cache_folder()` unless named
+    folder: `miniature-imagenet-unseen` in `data.cache_folder()` unless named
     """
-    folder = folder or cache_folder() / "miniature-imagenet"
+    folder = folder or cache_folder() / "miniature-imagenet-unseen"
     if folder.exists():
         return folder
     photos = load_parts("cifar10")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".miniature-") as temporary:
         half = Path(temporary) / folder.name
-        for split, part, n in (("train", photos["train"], n_train), ("val", photos["test"], n_val)):
+        splits = {"train": (("train", "calibration", "validation"), n_train), "val": (("test",), n_val)}
+        for split, (parts, n) in splits.items():
             for name, wnid in tqdm(WNIDS.items(), f"miniature: {split}", leave=False, delay=2):
                 (half / split / wnid).mkdir(parents=True)
-                for i in np.flatnonzero(part.names == name)[:n]:
+                images = np.concatenate([photos[part].images[photos[part].names == name] for part in parts])
+                for i, image in enumerate(images[:n]):
                     path = half / split / wnid / f"{wnid}_{i}.JPEG"
-                    Image.fromarray(part.images[i]).save(path, quality=95, subsampling=0)
+                    Image.fromarray(image).save(path, quality=95, subsampling=0)
         (half / "classnames.txt").write_text("".join(f"{wnid} {name}\n" for name, wnid in WNIDS.items()))
         try:
             os.replace(half, folder)
