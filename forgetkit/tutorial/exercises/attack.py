@@ -20,15 +20,15 @@ def an_offset_from_gaps(offset):
 @exercise("09.2")
 def an_auroc_by_hand(auroc):
     positive, negative = torch.tensor([0.9, 0.6, 0.3, 0.5]), torch.tensor([0.1, 0.5, 0.4, 0.7, 0.2])
-    right = 13.5 / 20
+    right = 14.5 / 20
     wrong = {
         1 - right: "turned round: count the pairs in which the *positive* is above.",
-        13 / 20: "a tie counts half.",
-        14 / 20: "a tie counts half, not whole.",
+        14 / 20: "a tie counts half.",
+        15 / 20: "a tie counts half, not whole.",
         100 * right: "a number from 0 to 1, please.",
     }
     found = float(auroc(positive, negative))
-    expect(found, right, f"13.5 of the 20 pairs are in order, 0.675; you get {found:.3f}.", wrong, within=1e-6)
+    expect(found, right, f"14.5 of the 20 pairs are in order, 0.725; you get {found:.3f}.", wrong, within=1e-6)
     flipped = float(auroc(-positive, -negative))
     expect(flipped, 1 - right, "scores turned round give 1 - AUROC: below .5 says as much as above.", within=1e-6)
 
