@@ -127,4 +127,4 @@ def test_the_tutorials_own_styles():
     for target, siblings in (("cat sketches", ("cat photos", "cat icons")), ("sketches", ("photos", "icons"))):
         sets = split(**vars(styles.grouped(data, target)), n_retain=60)
         assert sets.subgroup.siblings == siblings and len(sets.retain) == 60
-        assert len(sets.forget) == (78 if target == "cat sketches" else 400)
+        assert len(sets.forget) == (20 if target == "cat sketches" else 140)
