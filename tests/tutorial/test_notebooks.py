@@ -163,11 +163,9 @@ SMALL = {
     "remind": {"steps": 6, "align_steps": 2, "n_noise": 20, "n_abstract": 20},
     "restore": {"alphas": [0.0, 0.5, 1.0]},
 }
-OTHER = {  # 06 and 07: test_at_scale; the others are run on a folder
-    "01_subgroups": dict(kind="style", target="truck sketches", n_forget=20),
+OTHER = {  # the others are run on a folder, 06 and 07 in test_at_scale, 08 by nbval
     "03_reminding": dict(kind="style", target="bird sketches", n_forget=20),
     "04_restoring": dict(kind="cluster", target="dog 1"),
-    "08_batches": dict(target="ship"),
 }
 
 
