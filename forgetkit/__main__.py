@@ -159,11 +159,12 @@ def own_run(data_dir: Path, target: str, out: Path, **settings) -> None:
 def notebooks(numbers: tuple[str, ...]) -> None:
     """Execute notebooks of the series in place.
 
-    They are left as they are committed. NUMBERS are such as 02 05; without them, all notebooks and their solutions.
+    They are left as they are committed. NUMBERS are such as 02 05; without them, all notebooks, solutions and sweeps.
     """
     from forgetkit.batch.notebook import execute, known_parameters, thumbnail
 
-    found = [path for path in sorted(NOTEBOOKS.rglob("[0-9]*.ipynb")) if not numbers or path.name[:2] in numbers]
+    every = [*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb"), *NOTEBOOKS.glob("sweeps/*.ipynb")]
+    found = [path for path in sorted(every) if not numbers or path.name[:2] in numbers]
     if not found:
         raise ValueError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(numbers) or 'a number'}.")
     pictures, figures = NOTEBOOKS.parent / "docs/figures", without_screen()

@@ -40,7 +40,7 @@ def printed(path) -> str:
     return "\n".join(o.text for c in code(path) for o in c.outputs if o.output_type == "stream")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS + SOLUTIONS, ids=name)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS, SWEPT], ids=name)
 def test_is_committed_executed_and_clean(path):
     notebook, text = read(path), path.read_text(encoding="utf-8")
     assert notebook.metadata.kernelspec.name == "python3"
