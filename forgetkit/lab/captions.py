@@ -72,6 +72,7 @@ class Vocabulary:
         truths = [mini.truths(name) for name in names]
         gone = {config.without, *mini.synonyms(config.without)}
         self.left_out = np.array([config.without in t for t in truths])
+        self.shown = {name: self._shown(name) for name in self.sets}
         known = {w for t, left in zip(truths, self.left_out) if not left for w in t} - gone
         self.words = tuple(sorted(known))
         index = {w: i for i, w in enumerate(self.words)}
@@ -99,6 +100,9 @@ class Vocabulary:
 
     def classes(self, name: str) -> list[int]:
         """The classes of a set that are shown."""
+        return self.shown[name]
+
+    def _shown(self, name: str) -> list[int]:
         part, start = self.sets[name], self.rows[name]
         present = np.unique(part.labels)
         return [int(c) for c in present if not self.left_out[start + c]]

@@ -74,8 +74,13 @@ def frozen(tower: torch.nn.Module, names: Iterable[str]) -> int:
 
 def shared(towers: Sequence[torch.nn.Module]) -> int:
     """How many of their first blocks are the same in all towers, weight for weight (and statistic for statistic)."""
-    first, *others = ({**tower.state_dict()} for tower in towers)
+    first, *others = (tower.state_dict() for tower in towers)
     if any(other.keys() != first.keys() for other in others):
         return 0
-    different = [key for key in first if not all(torch.equal(first[key], other[key]) for other in others)]
-    return frozen(towers[0], different) if different else max(0, len(blocks(towers[0])) - 1)
+    count = 0
+    for prefixes, _ in blocks(towers[0])[:-1]:  # the last is left to run, and what comes after a difference unread
+        names = [name for name in first if name.startswith(prefixes)]
+        if not all(torch.equal(first[name], other[name]) for other in others for name in names):
+            break
+        count += 1
+    return count
