@@ -7,6 +7,10 @@ SEED ?= 0
 RECIPE ?= default
 OUT ?= runs/quickstart
 BIN := .venv/bin
+# In two processes, each with half of the cores (tests/conftest.py); one that has nothing left takes from the other.
+# Bytecode is kept, whatever the environment says: the tests start dozens of processes that import torch.
+PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache" \
+	$(BIN)/python -m pytest tests -n 2 --dist worksteal
 
 .PHONY: run test quick results notebooks lock clean
 
@@ -15,10 +19,10 @@ run: .venv/installed
 
 test: .venv/installed
 	$(BIN)/forgetkit fetch
-	$(BIN)/python -m pytest tests
+	$(PYTEST)
 
 quick: .venv/installed
-	$(BIN)/python -m pytest tests -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # Every row, table and figure of the docs: hours on two cores, minutes on a GPU; resumable.
 results: .venv/installed

@@ -1,33 +1,48 @@
-"""Shared fixtures: a small random CLIP, synthetic images that need no download, and the embedded mini-CLIP."""
+"""Shared fixtures: a small random CLIP, synthetic images that need no download, and the embedded mini-CLIP.
+
+Nothing heavy is imported above: with `pytest -n 2`, the process that only hands out the tests reads this, too.
+"""
+
+import os
 
 import pytest
-import torch
-import torch.nn.functional as F
-from synthetic_data import coloured_set, random_clip
 
-from forgetkit import Subgroup, load_clip, split
-from forgetkit.data.images import PARTS
-from forgetkit.models.clip import Clip
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # a worker, in which nothing has imported torch yet
+    from forgetkit.batch.run import THREADS, cores
+
+    os.environ |= dict.fromkeys(THREADS, str(max(1, cores() // workers)))
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits leaves its core to the other worker
 
 
 @pytest.fixture
-def resnet() -> Clip:
+def resnet():
+    from synthetic_data import random_clip
+
     return random_clip(dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None))
 
 
 @pytest.fixture
-def vit() -> Clip:
+def vit():
+    from synthetic_data import random_clip
+
     return random_clip(dict(image_size=32, layers=2, width=64, head_width=32, patch_size=16))
 
 
 @pytest.fixture(scope="session")
-def mini() -> Clip:
+def mini():
+    from forgetkit import load_clip
+
     return load_clip("mini", device="cpu")
 
 
 @pytest.fixture(scope="session")
 def colours():
     """Splits with `red` to forget, `green` and `blue` its siblings, `yellow` as the other class."""
+    from synthetic_data import coloured_set
+
+    from forgetkit import Subgroup, split
+    from forgetkit.data.images import PARTS
+
     parts = {part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}
     return split(parts, Subgroup("red", ("green", "blue")), n_forget=30, n_retain=30, n_calibration=10)
 
@@ -39,8 +54,12 @@ def ready(mini, colours, prototypes):
 
 
 @pytest.fixture(scope="session")
-def prototypes(mini) -> torch.Tensor:
+def prototypes(mini):
     """A head made of images instead of text: the mean embedding of each colour, (4, D) unit rows."""
+    import torch
+    import torch.nn.functional as F
+    from synthetic_data import coloured_set
+
     part = coloured_set(40, seed=9)
     z = mini.embed(part.images)
     return F.normalize(torch.stack([z[torch.as_tensor(part.labels) == c].mean(0) for c in range(4)]), dim=-1)

@@ -42,6 +42,7 @@ def staged(monkeypatch):
 
 def test_front_runs_from_the_original_to_the_result_and_is_resumed(monkeypatch, mini, tmp_path):
     monkeypatch.setattr(studies, "METHODS", ("default", "ga"))
+    monkeypatch.setattr(studies, "BLENDS", (studies.BLENDS[0], 0.5, studies.BLENDS[-1]))
     called = []
 
     def nudged(method, clip, *_):
