@@ -19,9 +19,11 @@ from forgetkit.evaluation import recognised
 from forgetkit.fisher import choose_layers
 from forgetkit.lora import adapt, merge
 from forgetkit.losses import hinge
+from forgetkit.models.body import frozen
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip
 from forgetkit.models.memory import Backward, compiled, to_device
+from forgetkit.pacing import RETURNS, Descent, Watch
 from forgetkit.recipe import Forget
 from forgetkit.subgroups import Splits
 
@@ -49,35 +51,39 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
 
     student = clip.copy("forget", fisher=fisher.to_dict("records"), layers=layers)
     weights = adapt(student.model.visual, layers, recipe.rank, recipe.alpha, generator)
-    optimizer = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=0.0)
+    watch = Watch.of(clip, sets, frozen(clip.model.visual, layers))
     # What lies before the layers does not change, and is computed once.
     sets = replace(sets, **{name: clip.past_body(getattr(sets, name), layers) for name in ("forget", "retain")})
     x, labels, head = sets.forget.images, sets.forget.labels, sets.head
     batches = index_batches(len(x), recipe.batch, generator, clip.device)
     embed = compiled(student.embed_tensor, recipe.compile)
-    backward = Backward("forget", optimizer, embed, recipe.micro_batch or recipe.batch)
+    descent = Descent("Stage 1", weights, student.embed, watch, recipe.move)
+    backward = Backward("forget", descent.optimizer, embed, recipe.micro_batch or recipe.batch)
 
     def loss_of(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if recipe.loss == "similarity":
             return (z * head[labels]).sum(1).mean()
         return hinge(z, labels, head, clip.scale, recipe.margin)
 
-    history = []
-    for step in tqdm(range(recipe.steps), desc="forget", leave=False):
-        if step % recipe.check == 0 and (known := still_known(student, sets, recipe)):
-            history.append({"step": step, **known})
-            if known.get("target", 100) <= (recipe.stop or 0):
+    history: list[dict] = []
+    for step in tqdm(range(recipe.steps + 1), desc="forget", leave=False):
+        if step % recipe.check == 0 or step == recipe.steps:
+            history.append({"step": step, **(known := still_known(student, sets, recipe))})
+            well = descent.look(step, too_few_left(known, history[0], recipe))
+            if well and known.get("target", 100) <= (recipe.stop or 0):
                 if step == 0:
                     log.warning("The model recognises almost none of the forget images: check classes and prompts.")
                 break
-            if "retain" in known and known["retain"] < recipe.spare / 100 * history[0]["retain"]:
+            if len(descent.returns) > RETURNS:
                 break
-        index = next(batches)
-        loss = backward(x[index], lambda z: loss_of(z, labels[index]))
-        optimizer.step()
-        history.append({"step": step + 1, "loss": loss})
+        if step < recipe.steps:
+            index = next(batches)
+            loss = backward(x[index], lambda z: loss_of(z, labels[index]))
+            descent.step()
+            history.append({"step": step + 1, "loss": loss})
     merge(student.model.visual)
     student.record["forget"] = [{k: float(v) for k, v in row.items()} for row in history]
+    student.record["rates"] = {"forget": descent.rate}
     return student
 
 
@@ -85,3 +91,10 @@ def still_known(student: Clip, sets: Splits, recipe: Forget) -> dict[str, float]
     """Percent of D_f and D_r still called by their own class, as far as a stopping rule asks for it."""
     found = {"target": (recipe.stop, sets.forget), "retain": (recipe.spare, sets.retain)}
     return {name: recognised(student, part, sets.head) for name, (limit, part) in found.items() if limit is not None}
+
+
+def too_few_left(known: dict[str, float], first: dict[str, float], recipe: Forget) -> str | None:
+    """Says so where fewer siblings than `recipe.spare` allows are still recognised."""
+    if "retain" in known and known["retain"] < recipe.spare / 100 * first["retain"]:
+        return f"{known['retain']:.0f} % of the siblings are still recognised, of {first['retain']:.0f} at first"
+    return None

@@ -50,11 +50,12 @@ class Forget(Checked):
     loss: Literal["hinge", "similarity"] = "hinge"  # ends where its work is done; the paper's similarity has no floor
     margin: Weight = 2.0  # of the hinge, in logits
     steps: Count = 200  # at most; the stopping rule ends it long before
-    lr: Rate = 3e-4
+    move: Share = 0.005  # how far the first step moves the embeddings of kept images: the rate follows (`pacing`)
     batch: Count = 64
     stop: Percent | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
     spare: Percent | None = 50.0  # ... or less than so many percent of the siblings known at first; None: never
     check: Count = 2  # steps between two looks at the stopping rules: each step past them is damage
+    drift: Weight = 0.2  # mean 1 - cos of kept images past which steps are taken back: at .25 the model is a wreck
     micro_batch: Count | None = None  # images whose activations are kept at once; None: a whole batch where it fits
     compile: bool = False  # torch.compile the tower: a minute to compile, worth it for thousands of steps
 
@@ -73,7 +74,9 @@ class Remind(Checked):
     align_bound: Weight = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
     mirrored: bool = True  # retain and forget images mirrored, too: twice as many to learn from
     steps: Count = 150  # losses are flat by then
-    lr: Rate = 5e-3  # the best of docs/results/settings.csv
+    move: Share = 0.07  # how far the first step moves the embeddings of kept images: the rate follows (`pacing`)
+    check: Count = 2  # steps between two looks at kept images
+    drift: Weight = 0.02  # mean 1 - cos of kept images, where stage 1 left less, past twice which steps are taken back
     lr_end: Share = 0.1  # the rate falls linearly to this share of it: at a constant rate, a late step may still slip
     batch: Count = 48  # of each pool of images; 64 is no better
     contrastive: Weight = 1.0  # weight of the contrastive loss

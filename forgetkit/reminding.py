@@ -35,6 +35,7 @@ from forgetkit.models.body import Features, frozen, joined
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip, ModelError, batch_norms
 from forgetkit.models.memory import Backward, compiled
+from forgetkit.pacing import Descent, Watch
 from forgetkit.recipe import Remind
 from forgetkit.subgroups import Splits
 from forgetkit.synthetic import abstract_images, noise_images
@@ -152,14 +153,17 @@ def remind(
     pools, record = make_pools(original, sets, recipe, generator, align if recipe.align_steps else None, cut)
     student.record.update(record)
     weights = adapt(tower, layers, recipe.rank, recipe.alpha, generator)
-    optimizer = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, recipe.lr_end, recipe.steps)
-    average, averaged = get_ema_multi_avg_fn(recipe.ema_decay), tower
+    average, averaged = get_ema_multi_avg_fn(recipe.ema_decay), copy.deepcopy(tower)
+    watch = Watch.of(original, sets, cut)
+    start = watch.drift(student.embed(watch.images))
+    descent = Descent(
+        "Stage 2", weights, student.embed, watch, recipe.move, max(2 * start, recipe.drift), trained(averaged)
+    )
     batches = {
         name: index_batches(len(pool.images), recipe.batch, generator, original.device) for name, pool in pools.items()
     }
     embed = compiled(student.embed_tensor, recipe.compile)
-    backward = Backward("remind", optimizer, embed, recipe.micro_batch or len(pools) * recipe.batch)
+    backward = Backward("remind", descent.optimizer, embed, recipe.micro_batch or len(pools) * recipe.batch)
 
     history = []
     for step in tqdm(range(recipe.steps), desc="remind", leave=False):
@@ -172,12 +176,10 @@ def remind(
             return sum(terms.values())
 
         backward(joined([pool.images for pool in drawn.values()]), loss_of)
-        optimizer.step()
-        schedule.step()
-        if step == 0:
-            averaged = copy.deepcopy(tower)
-        else:
-            average(trained(averaged), trained(tower), step)
+        descent.step(1 - (1 - recipe.lr_end) * step / recipe.steps)
+        average(trained(averaged), trained(tower), step + 1)
+        if (step + 1) % recipe.check == 0 or step + 1 == recipe.steps:
+            descent.look(step + 1)
         history.append({"step": step + 1, **{name: term.detach() for name, term in terms.items()}})
     student.model.visual = merge(averaged)
     student.record["remind"] = [{name: float(value) for name, value in row.items()} for row in history]
