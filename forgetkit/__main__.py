@@ -55,6 +55,7 @@ def names(context, option, value: str | None) -> list[str] | None:
 def own_pictures(command):
     """The options that say which model looks at whose pictures."""
     for option in (
+        click.option("--forgotten", callback=names, metavar="NAMES", help="What --model was made to forget before."),
         click.option("--head", type=click.Choice(["text", "images"]), default="text", show_default=True,
                      help="Classes by name, or by their images."),
         click.option("--pretrained", metavar="TAG|FILE", help="Its weights, as open_clip names them, or a file."),
@@ -106,7 +107,7 @@ def run(
     if data_dir:
         return own_run(data_dir, target, out or Path("runs/own"), seed=seed, recipe=recipe, device=device, **settings)
     out = out or Path("runs/quickstart")
-    usual = {"siblings": None, "labels": None, "pretrained": None, "model": "mini", "head": "text"}
+    usual = {"siblings": None, "forgotten": None, "labels": None, "pretrained": None, "model": "mini", "head": "text"}
     if given := [name for name in usual if settings[name] != usual[name]]:
         raise ValueError(f"--{'label' if given[0] == 'labels' else given[0]} goes with --data-dir.")
     from forgetkit.data.images import DataError, Subgroup
@@ -242,7 +243,10 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
 @click.option("--seed", type=int, help="Of the sets.  [default: what the folder's card says, or 0]")
 @click.option("--words", callback=names, metavar="NAMES", help="Other names of the target, such as kitten,kitty.")
 @click.option("--original", default="mini", show_default=True, help="The model before: a name, or a saved folder.")
-@click.option("--oracle", help="A model that never saw the target: a name, or a saved folder.")
+@click.option(
+    "--oracle",
+    help='A model that never saw the target: a name, or a saved folder; "" is none.  [default: the embedded one]',
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--out", type=FOLDER, default="runs/audit", show_default=True, help="Folder for table and figure.")
 def audit(
@@ -252,7 +256,7 @@ def audit(
     """Attack an unlearned model: is the target gone, or only renamed?
 
     FOLDER is what clip.save wrote. The sets are the tutorial's, drawn anew with the seed of the run, so that D_f is the
-    same. docs/audit.md says what each line means.
+    same; what is found joins the forgetting card in FOLDER. docs/audit.md says what each line means.
     """
     from forgetkit.auditing import audit_saved
 

@@ -25,16 +25,18 @@ def hinge(z: torch.Tensor, labels: torch.Tensor, head: torch.Tensor, scale: torc
 
 
 def class_distillation(
-    student: torch.Tensor, teacher: torch.Tensor, head: torch.Tensor, scale: torch.Tensor, without: Sequence[int] = ()
-) -> torch.Tensor:
+    student: torch.Tensor, teacher: torch.Tensor, head: torch.Tensor, scale: torch.Tensor, without: Sequence[int] = (),
+    never: Sequence[int] = (),
+) -> torch.Tensor:  # fmt: skip
     """KL(teacher || student) over class probabilities (Hinton et al., 2015), the classes in `without` removed.
 
     student, teacher (N, D) unit embeddings; head (C, D) unit class embeddings; scale: inverse temperature.
-    With the target's text removed, the teacher says what an image is *other than* the target.
+    With the target's text removed, the teacher says what an image is *other than* the target. To the classes in `never`
+    the teacher gives no share, and any that the student gives them costs it.
     """
-    head = without_rows(head, without)
-    s = F.log_softmax(scale * student @ head.T, dim=-1)
-    t = F.log_softmax(scale * teacher @ head.T, dim=-1)
+    head, never = without_rows(head, without), [c - sum(w < c for w in without) for c in never]
+    s = without_rows(F.log_softmax(scale * student @ head.T, dim=-1), never, dim=1)
+    t = F.log_softmax(scale * teacher @ without_rows(head, never).T, dim=-1)
     return F.kl_div(s, t, reduction="batchmean", log_target=True)
 
 
@@ -50,7 +52,10 @@ def feature_distillation(student: torch.Tensor, teacher: torch.Tensor, direction
     return (1 - F.cosine_similarity(student, teacher, dim=-1)).mean()
 
 
-def without_rows(head: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-    """head (C, D) without those rows. Joined from slices: an index made of a list would stop a GPU at every step."""
-    edges = [-1, *sorted(rows), len(head)]
-    return torch.cat([head[a + 1 : b] for a, b in zip(edges, edges[1:])])
+def without_rows(head: torch.Tensor, rows: Sequence[int], dim: int = 0) -> torch.Tensor:
+    """head (C, D) without those rows, or (N, C) without those columns (dim=1).
+
+    Joined from slices: an index made of a list would stop a GPU at every step.
+    """
+    edges = [-1, *sorted(rows), head.shape[dim]]
+    return torch.cat([head.narrow(dim, a + 1, b - a - 1) for a, b in zip(edges, edges[1:])], dim)

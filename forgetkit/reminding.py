@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +61,8 @@ def make_pools(
     """The pools of a step by name, and what to record.
 
     `retain`: D_r as it is; `aligned`: with its perturbation (either may be left out); `forget`: D_f, for the guard;
-    `classless`: images of no class. D_r and D_f are joined by their mirror images where the recipe says so.
+    `classless`: images of no class; `earlier`: of targets of earlier requests, for their guard. D_r, D_f and these are
+    joined by their mirror images where the recipe says so.
     align: None where nothing is aligned. cut: the tower's first blocks, which do not change.
     """
 
@@ -81,6 +82,8 @@ def make_pools(
         record["align"] = aligned.losses.to_dict("records")
     if recipe.guard:
         pools["forget"] = pool(forget.images, forget.labels, recipe.mirrored)
+    if recipe.guard and sets.earlier is not None:
+        pools["earlier"] = pool(sets.earlier.images, sets.earlier.labels, recipe.mirrored)
     if recipe.n_noise:
         noise = noise_images(original, recipe.n_noise, generator)
         if align is not None:
@@ -95,11 +98,12 @@ def make_pools(
 
 def reminding_terms(
     z: dict[str, torch.Tensor], drawn: dict[str, Pool], head: torch.Tensor, scale: torch.Tensor,
-    target: list[int], own: list[int], recipe: Remind,
+    target: list[int], own: list[int], recipe: Remind, never: Sequence[int] = (),
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """The weighted terms of stage 2's loss, scalars; z: the student's unit embeddings (B, D) of each drawn pool.
 
-    target: the labels of D_f; own: those of them that no sibling bears, so that their text can be given up.
+    target: the labels of D_f; own: those of them that no sibling bears, so that their text can be given up;
+    never: labels of earlier targets, which no image may be given.
     """
     without = own if recipe.distill_without_target else []
     kept = [name for name in ("retain", "aligned") if name in drawn]
@@ -107,12 +111,17 @@ def reminding_terms(
     terms = {
         "contrastive": recipe.contrastive * F.cross_entropy(scale * z[kept[0]] @ head.T, named.labels),
         "distill": recipe.distill
-        * sum(class_distillation(z[name], drawn[name].teacher, head, scale, without) for name in kept),
+        * sum(class_distillation(z[name], drawn[name].teacher, head, scale, without, never) for name in kept),
     }
     if "forget" in drawn:
         forget = drawn["forget"]
         terms["guard"] = recipe.guard * hinge(z["forget"], forget.labels, head, scale, recipe.guard_margin)
-        terms["rename"] = recipe.rename * class_distillation(z["forget"], forget.teacher, head, scale, target)
+        terms["rename"] = recipe.rename * class_distillation(z["forget"], forget.teacher, head, scale, target, never)
+    if "earlier" in drawn:  # they stay forgotten, and keep the names that they have
+        z_earlier, earlier = z["earlier"], drawn["earlier"]
+        guard = recipe.guard * hinge(z_earlier, earlier.labels, head, scale, recipe.guard_margin)
+        gone = {*own, *never}
+        terms["stay"] = guard + recipe.rename * class_distillation(z_earlier, earlier.teacher, head, scale, (), gone)
     if recipe.feature:
         held = [*kept, *(["classless"] if "classless" in drawn else [])]
         student, teacher = (torch.cat(rows) for rows in zip(*[(z[name], drawn[name].teacher) for name in held]))
@@ -172,7 +181,7 @@ def remind(
 
         def loss_of(z: torch.Tensor) -> torch.Tensor:
             z = dict(zip(drawn, z.split([len(pool.images) for pool in drawn.values()])))
-            terms.update(reminding_terms(z, drawn, sets.head, original.scale, target, own, recipe))
+            terms.update(reminding_terms(z, drawn, sets.head, original.scale, target, own, recipe, sets.never))
             return sum(terms.values())
 
         backward(joined([pool.images for pool in drawn.values()]), loss_of)

@@ -146,9 +146,8 @@ def _bytes(part) -> bytes:
         said = (describe(part.device), part.model, part.model.visual.preprocess_cfg, part.record.get("layers"))
         return repr(said).encode() + _tensors(part.model.state_dict())
     if isinstance(part, Splits):
-        return b"".join(_bytes(images) for images in (part.forget, part.retain, *part.calibration.values())) + _tensors(
-            {"head": part.head}
-        )
+        seen = (part.forget, part.retain, *part.calibration.values(), part.earlier, part.never)
+        return b"".join(map(_bytes, seen)) + _tensors({"head": part.head})
     if isinstance(part, Inputs):
         return repr((part.classes, part.prompts)).encode() + _tensors({"x": part.images, "y": part.labels})
     return repr(asdict(part) if is_dataclass(part) else part).encode()

@@ -7,6 +7,7 @@
 | `calibration` | a small mixed set: target, siblings, other classes (D_m)       | stage 3, to choose alpha   |
 | `validation`  | like the test columns, from images no stage reads              | whoever tunes a recipe     |
 | `test`        | target, siblings, other classes, and other sets by prompt      | once, for the table        |
+| `earlier`     | images of targets of earlier requests, where there were some   | stage 2, to guard them     |
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ class Splits:
 
     `on(clip)` makes of D_f, D_r and D_m what a model takes; the stages work with that, and with its `head`, the
     class embeddings (C, D) of unit rows. Before, they are image sets and `head` is None.
+
+    forgotten: subgroups of earlier requests: no siblings, not in D_m, and a column of their own
+    never:     labels that they alone bear: what no image may be called any more
     """
 
     subgroup: Subgroup
@@ -40,6 +44,9 @@ class Splits:
     validation: dict[str, ImageSet]
     test: dict[str, ImageSet]
     head: torch.Tensor | None = None
+    forgotten: tuple[str, ...] = ()
+    earlier: ImageSet | Inputs | None = None
+    never: tuple[int, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,7 +65,8 @@ class Splits:
         head = clip.head(self.classes, self.prompts) if head is None else check_head(head, len(self.classes), clip)
         calibration = {name: clip.inputs(part) for name, part in self.calibration.items()}
         forget, retain = clip.inputs(self.forget), clip.inputs(self.retain)
-        return replace(self, forget=forget, retain=retain, calibration=calibration, head=head)
+        earlier = self.earlier and clip.inputs(self.earlier)
+        return replace(self, forget=forget, retain=retain, calibration=calibration, head=head, earlier=earlier)
 
 
 def split(
@@ -67,6 +75,7 @@ def split(
     *,
     groups: Mapping[str, np.ndarray] | None = None,
     zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None,
+    forgotten: Sequence[str] = (),
     n_forget: int | None = None,
     n_retain: int | None = None,
     n_calibration: int = 100,
@@ -78,6 +87,8 @@ def split(
     parts:         the four parts of the image set (`data.load_parts`)
     groups:        by part, (N,) the name of the subgroup each image belongs to; its class unless given
     zero_shot:     other sets by column name, each with its four parts: never used by a stage, only evaluated
+    forgotten:     subgroups of earlier requests: they are no siblings and not in D_m; up to n_forget of their training
+                   images guard them, the others are a column of their own
     n_forget:      images of the target in D_f; None: 400, or all there are where they are fewer
     n_retain:      images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has); None: as
                    for n_forget
@@ -87,15 +98,17 @@ def split(
     Raises DataError: unknown subgroup, empty subgroup, or fewer images than asked for.
     """
     check_parts(parts, subgroup)
+    subgroup, wanted = subgroup.without(forgotten), (subgroup.target, *subgroup.siblings, *forgotten)
     groups = {name: np.asarray(groups[name]) if groups else parts[name].names for name in PARTS}
     if wrong := [name for name in PARTS if len(groups[name]) != len(parts[name])]:
         raise DataError(f"groups name the subgroup of every image: {wrong[0]} has another number of them than images.")
     train, names = parts["train"], list(dict.fromkeys(groups["train"].tolist()))
-    if unknown := [name for name in (subgroup.target, *subgroup.siblings) if name not in names]:
+    if unknown := [name for name in wanted if name not in names]:
         shown = ", ".join(sorted(names)[:20]) + (", …" if len(names) > 20 else "")
         raise DataError(f"{train.name} has no subgroup {', '.join(map(repr, unknown))}. Choose among: {shown}.")
     rng = np.random.default_rng(seed)
-    members = {name: np.flatnonzero(groups["train"] == name) for name in (subgroup.target, *subgroup.siblings)}
+    members = {name: np.flatnonzero(groups["train"] == name) for name in wanted}
+    names = [name for name in names if name not in forgotten]
     there = {"n_forget": len(members[subgroup.target]), "n_retain": sum(len(members[s]) for s in subgroup.siblings)}
     n_forget = min(N, there["n_forget"]) if n_forget is None else n_forget
     n_retain = min(N, there["n_retain"]) if n_retain is None else n_retain
@@ -128,27 +141,36 @@ def split(
 
     def shown(part: str) -> dict[str, ImageSet]:
         others = {name: sets[part] for name, sets in (zero_shot or {}).items()}
-        return {**columns(parts[part], subgroup, groups[part]), **others}
+        return {**columns(parts[part], subgroup, groups[part], forgotten), **others}
 
-    chosen = few(groups["calibration"])
-    return Splits(
+    chosen, gone = few(groups["calibration"]), np.isin(groups["train"], [*forgotten])
+    never = sorted({*train.labels[gone].tolist()} - {*train.labels[~gone].tolist()})
+    drawn = Splits(
         subgroup=subgroup,
         forget=train.take(draw([subgroup.target], n_forget, "forget")).loaded(),
         retain=train.take(draw(subgroup.siblings, n_retain, "retain")).loaded(),
         calibration=columns(parts["calibration"].take(chosen).loaded(), subgroup, groups["calibration"][chosen]),
         validation=shown("validation"),
         test=shown("test"),
+        forgotten=tuple(forgotten),
+        never=tuple(never),
     )
+    if not forgotten:
+        return drawn
+    earlier = draw(forgotten, min(n_forget, int(gone.sum())), "earlier")
+    return replace(drawn, earlier=train.take(earlier).loaded())
 
 
-def columns(part: ImageSet, subgroup: Subgroup, of: np.ndarray | None = None) -> dict[str, ImageSet]:
-    """The images of a part as `target`, `retain` and, where there are further subgroups, `other`.
+def columns(
+    part: ImageSet, subgroup: Subgroup, of: np.ndarray | None = None, forgotten: Sequence[str] = ()
+) -> dict[str, ImageSet]:
+    """The images of a part as `target`, `retain` and, where there are some, `other` and `forgotten`.
 
-    of: (N,) the subgroup of every image; its class unless given
+    of: (N,) the subgroup of every image; its class unless given; forgotten: subgroups of earlier requests
     """
     of = part.names if of is None else of
-    target, retain = of == subgroup.target, np.isin(of, subgroup.siblings)
-    found = {"target": target, "retain": retain, "other": ~(target | retain)}
+    target, retain, gone = of == subgroup.target, np.isin(of, subgroup.siblings), np.isin(of, [*forgotten])
+    found = {"target": target, "retain": retain, "other": ~(target | retain | gone), "forgotten": gone}
     for name in ("target", "retain"):
         if not found[name].any():
             raise DataError(f"{part.name} has no image of the {name} subgroups: nothing could be measured there.")
@@ -156,14 +178,18 @@ def columns(part: ImageSet, subgroup: Subgroup, of: np.ndarray | None = None) ->
 
 
 def tutorial_sets(
-    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None, **sizes: int | None
-) -> Splits:
+    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None, forgotten: Sequence[str] = (),
+    **sizes: int | None,
+) -> Splits:  # fmt: skip
     """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
 
     kind:  "class", "style" or "cluster" (`data.tutorial`)
-    clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it
+    clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it, for every request the same
+    forgotten: targets of earlier requests, of the same kind, which are to stay forgotten
     sizes: `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`
 
     Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.
     """
-    return split(**vars(tutorial.grouped(target, kind, clip)), seed=seed, **sizes)
+    if isinstance(forgotten, str):
+        raise DataError(f"What was forgotten before is a tuple of names, as ({forgotten!r},), got {forgotten!r}.")
+    return split(**vars(tutorial.grouped(target, kind, clip, forgotten)), seed=seed, **sizes)

@@ -71,9 +71,10 @@ def lines(*paths: Path) -> int:
 def test_the_house_is_slim():
     stages = ("recipe", "fisher", "lora", "losses", "forgetting", "alignment", "synthetic", "reminding", "restoring")
     method = {name: PACKAGE / f"{name}.py" for name in METHOD}
-    assert lines(*method.values()) <= 1_260 and lines(*(method[name] for name in stages)) <= 920
-    # As 48 flat files it had 9,300; the audit (900), folders of one's own (900) and pre-training (400) came since.
-    assert lines(*FILES) <= 12_000, "the aim was 6,500 for what the first version did"
+    assert lines(*method.values()) <= 1_300 and lines(*(method[name] for name in stages)) <= 950
+    # As 48 flat files it had 9,300; the audit (900), folders of one's own (900) and pre-training (400) came since,
+    # and second requests (150) and the audit's card (90).
+    assert lines(*FILES) <= 12_250, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 340, "a file fits in the head"
 

@@ -1,7 +1,8 @@
 """What each line of an audit means, and when it is an alarm: a limit with its reason.
 
 A limit comes from the oracle where there is one, a model that never saw the target: knowledge of other things makes up
-for a part of it, and no unlearned model needs to know less than that. Without an oracle the limits are fixed.
+for a part of it, and no unlearned model needs to know less than that. Without an oracle the limits are fixed, and every
+line says what its limit rests on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLACK = 5.0  # percentage points, or percent of the original's figure, above the oracle
+ORACLE, SMALL, GUESS = "this oracle", "a small oracle of cats", "a guess"  # what a limit rests on
 Rule = Callable[[float, float, float | None], tuple[str, bool]]  # (original, unlearned, oracle) -> limit, alarm
 
 
@@ -21,12 +23,23 @@ def none(original: float, unlearned: float, oracle: float | None) -> tuple[str, 
 
 @dataclass(frozen=True)
 class Line:
-    """unit: of the figures; means: what the line asks; rule and reason: its limit, and why."""
+    """unit: of the figures; means: what the line asks; rule and reason: its limit, and why.
+
+    rests_on: what a limit without an oracle was taken from. Of the small oracle of cats, only the last third of the
+    image tower was trained anew, without them.
+    """
 
     unit: str
     means: str
     rule: Rule = none
     reason: str = ""
+    rests_on: str = GUESS
+
+    def limited_by(self, original: float, unlearned: float, oracle: float | None) -> str:
+        """What the limit rests on: the oracle where it moves the limit, else what a fixed one was taken from."""
+        limit, _ = self.rule(original, unlearned, oracle)
+        moved = oracle is not None and limit != self.rule(original, unlearned, None)[0]
+        return "" if not limit else ORACLE if moved else self.rests_on
 
 
 def share_of_original(most: float) -> Rule:
@@ -95,7 +108,7 @@ def lines(classes: int, prevalence: float, budgets: tuple[int, ...]) -> dict[str
         "offset": Line("logits", "What was added to the target's logit, set without labels."),
         "offset recall": Line(
             "%", "How many get the name once that is added?", share_of_original(0.75),
-            "the name was lowered below a threshold, not forgotten",
+            "the name was lowered below a threshold, not forgotten", SMALL,
         ),
         "offset, other images": Line("%", "Accuracy on all other images under this offset: what the attack costs."),
         "AUROC, target against all": Line(
@@ -116,12 +129,16 @@ def lines(classes: int, prevalence: float, budgets: tuple[int, ...]) -> dict[str
             "forgotten under the prompts of the sets alone",
         ),
         "20-NN recall": Line(
-            "%", "Are most of their nearest neighbours the target's?", share_of_original(0.7), "they lie together"
+            "%", "Are most of their nearest neighbours the target's?", share_of_original(0.7), "they lie together",
+            SMALL,
         ),
         "prototype recall": Line(
-            "%", "Is the target's mean embedding the nearest mean?", share_of_original(0.85), "they lie around a point"
+            "%", "Is the target's mean embedding the nearest mean?", share_of_original(0.85),
+            "they lie around a point", SMALL,
         ),
-        "probe recall": Line("%", "Does a linear probe find them?", share_of_original(0.9), "a plane separates them"),
+        "probe recall": Line(
+            "%", "Does a linear probe find them?", share_of_original(0.9), "a plane separates them", SMALL
+        ),
         "text to image, recall at R": Line(
             "%", "Which share of the R images most similar to the target's text is the target's, R being their number?",
             share_of_original(0.75), "the text still retrieves them",

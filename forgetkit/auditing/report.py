@@ -19,7 +19,8 @@ from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import TARGET, predict, recognised
 from forgetkit.models import ModelError, mini
 from forgetkit.models.clip import Clip, Inputs, embed_each
-from forgetkit.models.loading import load_clip
+from forgetkit.models.loading import load_clip, oracle_of
+from forgetkit.models.saving import CARD, add_to_card
 from forgetkit.subgroups import Splits, tutorial_sets
 
 COLUMNS = (TARGET, "retain", "other")  # the set's own images; sets of other styles are not audited
@@ -36,7 +37,8 @@ class Audit:
     """What an audit found.
 
     table: a row a measure: `original`, `unlearned`, `oracle` (where given), the `low` and `high` end of the unlearned
-           model's 95 % interval, `n`, `unit`, `chosen` (the word or template), `limit`, `alarm`, `means`, `reason`
+           model's 95 % interval, `n`, `unit`, `chosen` (the word or template), `limit`, `alarm`, `limited_by` (what
+           the limit rests on), `means`, `reason`
     rows:  a row a model and measure: `model`, `measure`, `value`, `low`, `high`, `n`, `unit`, `chosen`
     """
 
@@ -49,7 +51,7 @@ class Audit:
         """A sentence for each line beyond its limit; none if all is well."""
         return [
             f"{row.measure}{f' ({row.chosen!r})' if row.chosen else ''}: {row.unlearned:.3g} {row.unit}".rstrip()
-            + f", limit {row.limit}: {row.reason}."
+            + f", limit {row.limit} ({row.limited_by}): {row.reason}."
             for row in self.table.itertuples()
             if row.alarm
         ]
@@ -101,8 +103,9 @@ def audit_saved(
 ) -> Audit:  # fmt: skip
     """`audit` of what `clip.save` wrote to a folder, on the tutorial's sets; target and seed: its card's unless given.
 
-    original, oracle: a name that `load_clip` knows, or a folder. Raises ValueError where the folder was made from other
-    weights, or its card does not say what was forgotten.
+    original, oracle: a name that `load_clip` knows, or a folder; oracle: None is mini-CLIP's, where there is one, ""
+    is none. The folder's card gains the audit, where it has a card. Raises ValueError where the folder was made from
+    other weights, or its card does not say what was forgotten.
     """
 
     def load(name: str | Path) -> Clip:
@@ -117,8 +120,14 @@ def audit_saved(
     target = target or (after.record.get("subgroup") or {}).get("target")
     if target is None:
         raise ValueError(f"The card of {folder} does not say what was forgotten: name it with --target.")
-    sets = tutorial_sets(target, (after.record.get("seed") or 0) if seed is None else seed, kind, before)
-    return audit(before, after, sets, words, load(oracle) if oracle else None)
+    before_that = after.record.get("forgotten") or ()
+    seed = (after.record.get("seed") or 0) if seed is None else seed
+    sets = tutorial_sets(target, seed, kind, before, [name for name in before_that if name != target])
+    oracle = oracle_of(target) if oracle is None and original == "mini" else oracle
+    found = audit(before, after, sets, words, load(oracle) if oracle else None)
+    if (Path(folder) / CARD).exists():
+        add_to_card(folder, audit=found)
+    return found
 
 
 def preprocessing(clip: Clip) -> tuple:
@@ -265,10 +274,12 @@ def tabulated(
             continue
         found = {model: of[measure] for model, of in figures.items()}
         values = {model: e.value for model, e in found.items()}
-        limit, alarm = line.rule(*(values.get(m) for m in ("original", "unlearned", "oracle")))
+        compared = [values.get(m) for m in ("original", "unlearned", "oracle")]
+        limit, alarm = line.rule(*compared)
         ends = dict(zip(("low", "high", "n"), found["unlearned"][1:]))
         said = {"unit": line.unit, "chosen": chosen.get(measure, "")}
-        why = {"limit": limit, "alarm": alarm, "means": line.means, "reason": line.reason}
+        why = {"limit": limit, "alarm": alarm, "limited_by": line.limited_by(*compared)}
+        why |= {"means": line.means, "reason": line.reason}
         table.append({"measure": measure, **values, **ends, **said, **why})
         rows += [{"model": model, "measure": measure, **e._asdict(), **said} for model, e in found.items()]
     return Audit(pd.DataFrame(table), pd.DataFrame(rows), seconds)

@@ -131,6 +131,14 @@ class Subgroup:
         if self.target in self.siblings:
             raise DataError(f"{self.target!r} is both target and sibling: forget and retain sets must not overlap.")
 
+    def without(self, forgotten: Sequence[str]) -> Subgroup:
+        """The same without the siblings that were forgotten before; raises DataError where the target is among them."""
+        if isinstance(forgotten, str):
+            raise DataError(f"What was forgotten before is a tuple of names, as ('cat',), got {forgotten!r}.")
+        if self.target in forgotten:
+            raise DataError(f"{self.target!r} is both the target and forgotten before: name it once.")
+        return replace(self, siblings=tuple(name for name in self.siblings if name not in forgotten))
+
     @classmethod
     def within(cls, target: str, families: Mapping[str, tuple[str, ...]] = CIFAR10_FAMILIES) -> Subgroup:
         """The subgroup `target` with all other members of its family as siblings."""
@@ -148,9 +156,11 @@ class Grouped:
     parts:     the set by the names in `PARTS`
     groups:    by part, (N,) the name of the subgroup of every image; None: its class
     zero_shot: other sets by column name, each in its parts: they are only evaluated
+    forgotten: subgroups of earlier requests, which are to stay forgotten
     """
 
     parts: Mapping[str, ImageSet]
     subgroup: Subgroup
     groups: Mapping[str, np.ndarray] | None = None
     zero_shot: Mapping[str, Mapping[str, ImageSet]] = field(default_factory=dict)
+    forgotten: Sequence[str] = ()

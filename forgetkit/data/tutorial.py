@@ -48,10 +48,11 @@ def targets(kind: str) -> tuple[str, ...]:
     raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
 
 
-def grouped(target: str = "cat", kind: str = "class", clip=None) -> Grouped:
+def grouped(target: str = "cat", kind: str = "class", clip=None, forgotten: Sequence[str] = ()) -> Grouped:
     """One of the tutorial's subgroups, in CIFAR-10 or the three styles, with sets of other styles as further columns.
 
-    clip: the model in whose embedding clusters are found; only `kind="cluster"` needs it
+    clip:      the model in whose embedding clusters are found; only `kind="cluster"` needs it
+    forgotten: targets of earlier requests, of the same kind
 
     There are only 20 sketches of a class to forget, and 15 to test on.
     Raises DataError: unknown kind or target, no clip for clusters, data not to be had.
@@ -61,16 +62,21 @@ def grouped(target: str = "cat", kind: str = "class", clip=None) -> Grouped:
     if kind == "cluster" and clip is None:
         raise DataError("Clusters are found in a model's embedding: give the clip.")
     if kind == "class":
-        return Grouped(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot())
-    name = target.rpartition(" ")[0]
+        return Grouped(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot(), forgotten=forgotten)
+    names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *forgotten))]
+    name = names[0]
     if kind == "cluster":
-        parts, groups = _parts("cifar10"), clusters(clip, _parts("cifar10"), name, N_CLUSTERS)
+        parts, groups = _parts("cifar10"), {}
+        for one in names:  # a class that is not divided goes by its own name
+            found = clusters(clip, parts, one, N_CLUSTERS)
+            groups = {p: np.where(parts[p].names == one, found[p], groups.get(p, found[p])) for p in PARTS}
         members = [f"{name} {i}" for i in range(N_CLUSTERS)]
     else:
         parts, groups = styles()
         members = [m for m in (f"{name} {style}" for style in STYLES) if m in groups["train"]]  # no frog icon is left
     siblings = tuple(member for member in members if member != target)
-    return Grouped(parts, Subgroup(target, siblings, name), groups, zero_shot([name] if kind == "style" else []))
+    others = zero_shot(names if kind == "style" else [])
+    return Grouped(parts, Subgroup(target, siblings, name), groups, others, forgotten)
 
 
 def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:

@@ -1,7 +1,8 @@
 """Audits of the methods and of the oracles: `python -m forgetkit.lab.audit`; the rows are `docs/results/audit.csv`.
 
-A row is one figure of one model on test images; what is there already is not computed again. `original`, and an oracle
-(`mini-clip-without-cat`, where one is embedded for the class), are audited as if they were the unlearned model.
+A row is one figure of one model on test images; what is there already is not computed again. `original`, and the
+oracle of a class where one is embedded, are audited as if they were the unlearned model: what an oracle still calls by
+the name, finds and separates is what ignorance looks like. limit, alarm: of the unlearned model's audit, beside them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from forgetkit.auditing import audit
 from forgetkit.lab.benchmark import all_methods, drawn, unlearned
 from forgetkit.lab.rows import Rows, options
 from forgetkit.models.clip import Clip
-from forgetkit.models.loading import EMBEDDED, load_clip
+from forgetkit.models.loading import load_clip, oracle_of
 
 METHODS = ("default", "paper", "projection", "ga")
 SUBGROUPS = (
@@ -28,18 +29,12 @@ SEEDS = (0, 1, 2)
 KEY = ["method", "kind", "subgroup", "seed"]
 
 
-def oracle_of(kind: str, subgroup: str) -> str | None:
-    """The embedded model that never saw or heard of a class; None where there is none, and for parts of classes."""
-    name = f"mini-clip-without-{subgroup}"
-    return name if kind == "class" and name in EMBEDDED else None
-
-
 def runs(methods: Sequence[str], subgroups: Iterable[tuple[str, str]], seeds: Sequence[int]) -> list[dict]:
     """The key of every run; models that do not depend on a seed run with the first of `SEEDS` alone."""
     found = []
     for seed in seeds:
         for kind, name in subgroups:
-            fixed = [m for m in ("original", oracle_of(kind, name)) if m] if seed == SEEDS[0] else []
+            fixed = [m for m in ("original", oracle_of(name)) if m] if seed == SEEDS[0] else []
             found += [{"method": m, "kind": kind, "subgroup": name, "seed": seed} for m in (*fixed, *methods)]
     return found
 
@@ -49,11 +44,12 @@ def measure(clip: Clip, method: str, kind: str, subgroup: str, seed: int, **sett
 
     seconds: of the whole audit, the original's and the oracle's part of it included
     """
-    sets, oracle = drawn(clip, kind, subgroup, seed), oracle_of(kind, subgroup)
+    sets, oracle = drawn(clip, kind, subgroup, seed), oracle_of(subgroup)
     never = load_clip(oracle, device=clip.device) if oracle else None
     model = never if method == oracle else unlearned(method, clip, sets, seed)[0]
     found = audit(clip, model, sets, oracle=never if method != oracle else None, **settings)
     rows = found.rows[found.rows["model"] == "unlearned"].drop(columns="model").round(4)
+    rows = rows.merge(found.table[["measure", "limit", "alarm", "limited_by"]], on="measure")
     return rows.assign(seconds=round(found.seconds, 1)).to_dict("records")
 
 

@@ -1,6 +1,7 @@
 """Studies beside the benchmark, `python -m forgetkit.lab.studies STUDY`; the rows are `docs/results/STUDY.csv`.
 
-All but quickstart, cost, gpu and memory read validation images only. What is there already is not computed again.
+All but quickstart, requests, cost, gpu and memory read validation images only. What is there already is not computed
+again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,7 +20,7 @@ import torch
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
 from forgetkit.data.images import ImageSet
-from forgetkit.evaluation import TARGET, evaluate, percent
+from forgetkit.evaluation import TARGET, accuracies, evaluate, percent
 from forgetkit.lab import speed
 from forgetkit.lab.ablations import by_stage, exchanging, layernorm_alignment
 from forgetkit.lab.accuracy import zero_shot
@@ -75,6 +77,7 @@ IDEAS = {
     "no captions of further classes": {"others": 0},
     "both directions of the loss alike": {"to_image": 0.5},
 }
+REQUESTS = ("cat", "truck", "frog", "ship", "dog")  # one after another
 VIT_WEIGHTS = Path("runs/pretrain-vit/mini-vit.safetensors")
 
 
@@ -182,6 +185,39 @@ def separation(clip: Clip, sets: Splits, ridge: float = 0.1, limit: float = 2.0)
     moved = target.sort().values[int(limit / 100 * len(target))]  # what lies below it stays
     wrong = {"target_wrong": target <= 0, "siblings_wrong": siblings > 0, "siblings_lost": siblings >= moved}
     return {name: percent(mask) for name, mask in wrong.items()}
+
+
+@study(
+    lambda: (
+        [{"method": "original", "seed": 0, "request": 0}]
+        + combinations(method=("default", "not told"), seed=(0,), request=range(1, 1 + len(REQUESTS)))
+    )
+)
+def requests(clip: Clip, method: str, seed: int, request: int) -> list[dict]:
+    """Requests one after another: test accuracy on every target so far and to come, and on all else, after each.
+
+    The default recipe is told of the requests before; "not told", the sets are drawn as for a first request.
+    """
+    models = [clip]
+    for i, target in enumerate(REQUESTS[:request]):
+        told = method != "not told"
+        before = models[-1] if told else replace(models[-1], record={})  # with it, the stages would refuse
+        sets = drawn(before, "class", target, seed, forgotten=REQUESTS[:i] if told else ())
+        models = unlearn(before, sets, Recipe.default(seed), kept)
+    test = drawn(clip, "class", REQUESTS[0], seed).test
+    found = {name: round(value, 3) for name, value in accuracies(models[-1], by_request(test)).items()}
+    seconds = sum(model.record["seconds"] for model in models[1:])
+    return [{"subgroup": REQUESTS[request - 1] if request else "", **found, "seconds": round(seconds, 2)}]
+
+
+def by_request(test: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
+    """The test columns of one request as one a request, `others` for all other classes, and the other sets."""
+    own = [test[name] for name in (TARGET, "retain", "other") if name in test]
+    joined = {name: np.concatenate([getattr(part, name) for part in own]) for name in ("images", "labels")}
+    every = replace(own[0], **joined)
+    found = {name: every.take(every.names == name) for name in REQUESTS}
+    further = {name: part for name, part in test.items() if name not in (TARGET, "retain", "other")}
+    return {**found, "others": every.take(~np.isin(every.names, REQUESTS)), **further}
 
 
 @study(lambda: grid(STUDIED, SEEDS, alignment=("layernorm", "none")), command=False)

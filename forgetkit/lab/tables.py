@@ -19,7 +19,7 @@ from forgetkit.lab import figures
 from forgetkit.lab.ablations import ABLATIONS
 from forgetkit.lab.benchmark import best_setting, whole
 from forgetkit.lab.rows import RESULTS, kept_at_target, on_common_subgroups, percent_of_original, trade_off
-from forgetkit.models.loading import EMBEDDED
+from forgetkit.models.loading import EMBEDDED, ORACLE
 from forgetkit.recipe import Recipe
 
 FILES = (
@@ -105,7 +105,8 @@ table("probe")(picked(
 
 @table("audit")
 def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a subgroup and attack, a column a method: mean over seeds."""
+    """One line a subgroup and attack, a column a method, oracles in one: mean over seeds."""
+    rows["method"] = rows["method"].where(~rows["method"].str.startswith(ORACLE.format("")), "oracle")
     found = rows[rows["measure"].isin(SHOWN)].assign(measure=lambda t: pd.Categorical(t["measure"], SHOWN))
     wide = found.pivot_table(index=["subgroup", "measure"], columns="method", values="value", sort=False, observed=True)
     wide = wide.sort_index(level="measure", sort_remaining=False).sort_index(level="subgroup", kind="stable")
@@ -113,6 +114,21 @@ def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
     percent = wide.index.get_level_values("measure").map(unit) == "%"
     text = wide.apply(lambda c: [f"{v:.1f}" if p else f"{v:.2f}" for v, p in zip(c, percent)])
     return text.replace("nan", "").reset_index()
+
+
+@table("requests")
+def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a request: accuracies then, the worst of all targets so far, the least that another column keeps."""
+    columns, lines = [*rows.loc[:, "subgroup":"seconds"].columns[1:-1]], []
+    original = rows[rows["method"] == "original"].iloc[0]
+    for _, found in rows.groupby("method", sort=False):
+        for i, (_, row) in enumerate(found.iterrows()):
+            gone = [] if row["request"] == 0 else [*found["subgroup"].iloc[: i + 1]]
+            kept = [100 * row[name] / original[name] for name in columns if name not in gone and original[name]]
+            line = {"method": row["method"], "forgotten last": gone[-1] if gone else "", **row[columns].astype(float)}
+            worst = max((row[name] for name in gone), default=float("nan"))
+            lines.append(line | {"worst target so far": worst, "least kept (% of the original's)": min(kept)})
+    return pd.DataFrame(lines)
 
 
 @table("default", "benchmark")

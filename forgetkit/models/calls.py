@@ -22,23 +22,24 @@ def stage(function: Callable[..., Clip]) -> Callable[..., Clip]:
     @functools.wraps(function)
     def timed(*args, **kwargs) -> Clip:
         given = signature.bind(*args, **kwargs).arguments
-        check_call(function, given)
+        original = check_call(function, given)
         start = time.perf_counter()
         with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
             clip = function(*args, **kwargs)
-        of = given["sets"].subgroup
+        of, gone = given["sets"].subgroup, (*forgotten_before(original), *given["sets"].forgotten)
         clip.record["subgroup"] = {"target": of.target, "siblings": [*of.siblings]}
+        clip.record["forgotten"] = [name for name in dict.fromkeys(gone) if name != of.target]
         clip.record.update(stage=function.__name__, seconds=time.perf_counter() - start)
         return clip
 
     return timed
 
 
-def check_call(function: Callable, given: Mapping) -> None:
-    """Raise ValueError or ModelError for a stage's arguments that are not what its parameters say.
+def check_call(function: Callable, given: Mapping) -> Clip:
+    """Raise ValueError or ModelError for a stage's arguments that are not as its parameters say; returns the original.
 
-    That is: models that are none, or in the wrong order; sets that are not on the model, or of another target than the
-    model forgot; another part of the recipe than the stage's own.
+    That is: models that are none, or in the wrong order; sets that are not on the model, of another target than the
+    model forgot, or with siblings that it forgot before; another part of the recipe than the stage's own.
     """
     name, kinds = function.__name__, function.__annotations__
     order = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -50,6 +51,7 @@ def check_call(function: Callable, given: Mapping) -> None:
     original, sets, recipe = models[-1], given.get("sets"), given.get("recipe")
     if "sets" in given:
         check_sets(sets, original)
+        check_earlier(sets, original)
     if "recipe" in given and type(recipe).__name__ != kinds["recipe"]:
         raise ValueError(f"{name} takes its own part of a recipe, recipe.{name}, got {type(recipe).__name__}.")
     if len(models) > 1:
@@ -60,6 +62,7 @@ def check_call(function: Callable, given: Mapping) -> None:
                 f"{models[0].name!r} was made to forget {forgot['target']!r}, and these sets are of"
                 f" {sets.subgroup.target!r}: hand over the sets of stage 1."
             )
+    return original
 
 
 def check_sets(sets, clip: Clip) -> None:
@@ -73,6 +76,21 @@ def check_sets(sets, clip: Clip) -> None:
     width = getattr(clip.model.visual, "output_dim", sets.head.shape[1])
     if sets.head.shape[1] != width or sets.head.device.type != clip.device.type:
         raise ValueError("These sets are on another model (width or device): hand over sets.on(clip) of this one.")
+
+
+def forgotten_before(clip: Clip) -> list[str]:
+    """What the model was made to forget, as far as its record says, the last at the end."""
+    last = (clip.record.get("subgroup") or {}).get("target")
+    return [*(clip.record.get("forgotten") or ()), *([last] if last else [])]
+
+
+def check_earlier(sets, original: Clip) -> None:
+    """Raise ValueError where the siblings would teach the model what it was made to forget before."""
+    if again := [name for name in forgotten_before(original) if name in sets.subgroup.siblings]:
+        names = ", ".join(map(repr, again))
+        raise ValueError(
+            f"This model was made to forget {names}: draw the sets with forgotten=({names},), or it returns."
+        )
 
 
 def check_order(unlearned: Clip, original: Clip, order: str) -> None:

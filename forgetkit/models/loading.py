@@ -28,8 +28,15 @@ from forgetkit.models.saving import read_card
 MINI_DIR = Path(__file__).parent / "mini"
 # What is embedded; an oracle was pre-trained in the same way, without ever seeing or hearing of one class.
 EMBEDDED = {"mini": MINI_DIR / "mini-clip.safetensors"}
-EMBEDDED |= {file.stem: file for file in MINI_DIR.glob("mini-clip-without-*.safetensors")}
+ORACLE = "mini-clip-without-{}"
+EMBEDDED |= {file.stem: file for file in MINI_DIR.glob(f"{ORACLE.format('*')}.safetensors")}
 HUB, FOLDER = "hf-hub:", "local-dir:"
+
+
+def oracle_of(subgroup: str) -> str | None:
+    """The name of the embedded model that never saw or heard of a class; None where there is none."""
+    name = ORACLE.format(subgroup)
+    return name if name in EMBEDDED else None
 
 
 def register_mini() -> None:

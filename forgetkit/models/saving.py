@@ -33,7 +33,8 @@ def save(clip, folder: str | Path, **said) -> Path:
     """Write the model and its forgetting card to a folder, which is made where there is none; returns the folder.
 
     said: what the card tells beside the record, which it joins: `subgroup` (target and siblings), `recipe`, `seed` of
-    the sets, `table` (of `evaluate`), `alarms` (a list, empty if all is well), and whatever else JSON can hold.
+    the sets, `table` (of `evaluate`), `alarms` (a list, empty if all is well), `audit` (what `forgetkit.audit` found),
+    and whatever else JSON can hold.
     Dataclasses, tables, numpy's and torch's numbers and arrays are converted; numbers that are not finite become null.
 
     Raises ModelError for a model that `load_clip` did not load, and for a folder that holds another README.md.
@@ -55,14 +56,31 @@ def save(clip, folder: str | Path, **said) -> Path:
     save_file(state, folder / WEIGHTS, {"format": "pt"})
     if hasattr(clip.tokenizer, "save_pretrained"):  # open_clip looks for a tokenizer of the hub's in the same folder
         clip.tokenizer.save_pretrained(folder)
-    texts = {
-        CONFIG: json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2),
-        CARD: json.dumps(card, indent=2, allow_nan=False),
-        "README.md": readme(card, "QuickGELU" if config["quick_gelu"] else "GELU"),
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    config = {"model_cfg": config, "preprocess_cfg": preprocess}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    write_card(folder, card)
     return folder
+
+
+def write_card(folder: Path, card: dict) -> None:
+    """The forgetting card of a saved folder, for programs and for people."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
+    activation = "QuickGELU" if config["quick_gelu"] else "GELU"
+    (folder / CARD).write_text(json.dumps(card, indent=2, allow_nan=False), encoding="utf-8")
+    (folder / "README.md").write_text(readme(card, activation), encoding="utf-8")
+
+
+def add_to_card(folder: str | Path, **said) -> None:
+    """Add to the card of a folder that `save` wrote, as `save` takes it; the weights are left as they are.
+
+    Raises ModelError for a folder without a card, and for a damaged one.
+    """
+    folder = Path(folder).expanduser()
+    if not (card := read_card(folder)):
+        raise ModelError(f"{folder} has no forgetting card ({CARD}): it was not written by clip.save.")
+    card["versions"] = json.loads((folder / CARD).read_text(encoding="utf-8")).get("versions", {})
+    card["record"] |= jsonable(said)
+    write_card(folder, card)
 
 
 def read_card(folder: Path) -> dict:
@@ -111,6 +129,7 @@ def readme(card: dict, activation: str) -> str:
     target = subgroup.get("target")
     facts = {
         "forgotten": target,
+        "forgotten before": ", ".join(record.get("forgotten") or ()),
         "siblings, to be kept": ", ".join(subgroup.get("siblings", ())),
         "source": f"{source['model']}, weights {source['weights'] or 'of its own'}",
         "SHA-256 of the source weights": source["sha256"],
@@ -129,6 +148,8 @@ def readme(card: dict, activation: str) -> str:
     if "alarms" in record:
         raised = "\n".join(f"- {alarm}" for alarm in record["alarms"])
         parts += ["## Alarms", raised or "None was raised."]
+    if audit := record.get("audit"):
+        parts += ["## Audit", *_audited(audit["table"])]
     parts += [
         "## Use",
         "```python\nmodel, _, preprocess = open_clip.create_model_and_transforms('local-dir:THIS_FOLDER')\n"
@@ -138,6 +159,33 @@ def readme(card: dict, activation: str) -> str:
         "licence is that of the source weights.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _audited(table: list[dict]) -> list[str]:
+    """What attacks on the model found, beside the original and the oracle, and their alarms; `table`: of an `Audit`."""
+    models = [name for name in ("original", "unlearned", "oracle") if name in table[0]]
+
+    def told(row: dict, value: float | None) -> str:
+        if value is None:
+            return "never" if row["unit"] == "steps" else ""
+        return f"{value:.2f}" if row["unit"] in ("", "logits", "nats") else f"{value:.1f}"
+
+    def line(row: dict) -> list:
+        ends = [told(row, row[end]) for end in ("low", "high")]
+        figures = [told(row, row[model]) for model in models]
+        alarm = "**alarm**" if row["alarm"] else ""
+        return [row["measure"], row["unit"], *figures, " to ".join(filter(None, ends)), row["n"], row["limit"], alarm]
+
+    heading = ["measure", "unit", *models, "95 %", "n", "limit", ""]
+    raised = [
+        f"- {row['measure']}: {row['reason']} (the limit is from {row['limited_by']})." for row in table if row["alarm"]
+    ]
+    return [
+        "Attacks on this model and, in the same way, on the original and on a model that never saw the target, where "
+        "there was one. No alarm means that these attacks, with these images, found no more than the limits allow.",
+        _rows([heading, *map(line, table)]),
+        "\n".join(raised) or "No alarm was raised.",
+    ]
 
 
 def _rows(rows: list[list]) -> str:

@@ -14,19 +14,23 @@ import pandas as pd
 import torch
 
 from forgetkit.data.images import ImageSet
-from forgetkit.evaluation import TARGET, percent
+from forgetkit.evaluation import FORGOTTEN, TARGET, percent
 from forgetkit.models.clip import Clip, embed_each
 
 
 def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """What each column counts in the Score, in percent, one row a model of `evaluate`'s table; their mean is the Score.
 
-    100 (1 - a / a0) for the target, 100 min(1, a / a0) for the others; the first row is the original's. Columns on
-    which the original is at zero are left out, as in `score`.
+    100 (1 - a / a0) for the target, 100 - a for `forgotten`, 100 min(1, a / a0) for the others; the first row is the
+    original's. Columns on which the original is at zero are left out, as in `score`.
     """
     accuracy = table.set_index("model")[list(columns)]
-    ratio = (accuracy / accuracy.iloc[0]).loc[:, accuracy.iloc[0] > 0]
-    return 100 * ratio.clip(upper=1).assign(**{TARGET: 1 - ratio[TARGET]})
+    counted = (accuracy.iloc[0] > 0) | (accuracy.columns == FORGOTTEN)
+    found = 100 * (accuracy / accuracy.iloc[0]).clip(upper=1)
+    found[TARGET] = 100 * (1 - accuracy[TARGET] / accuracy[TARGET].iloc[0])
+    if FORGOTTEN in found:
+        found[FORGOTTEN] = 100 - accuracy[FORGOTTEN]
+    return found.loc[:, counted]
 
 
 def churn(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -94,14 +98,15 @@ def alarms(
     Not finite: a model's numbers are not. Nothing to forget: the original does not know the target. Not forgotten: more
     than 5 % of it is left. Over-forgetting: the last model keeps less than 90 % of a column, or has pushed the target's
     text to the end of the list, which gives away what was removed. Trivial: it calls most images by one name. Learnt:
-    a column rose by more than 10 points. Resurrection: a stage brings back more than 2 points of the target. Harm:
+    a column rose by more than 10 points. Resurrection: a stage brings back more than 2 points of the target, or all
+    three of earlier targets. Harm:
     stage 2 loses more than 2 points of Score.
     """
     if not {"model", TARGET} <= set(table.columns) or not len(table):
         raise ValueError("alarms take the table that evaluate makes, with a column 'model' and one 'target'.")
     found = []
     original, last = table.iloc[0], table.iloc[-1]
-    columns = table.columns.drop(["model", "score", "seconds", TARGET], errors="ignore")
+    columns = table.columns.drop(["model", "score", "seconds", TARGET, FORGOTTEN], errors="ignore")
     for row in table.itertuples():
         if not all(math.isfinite(getattr(row, name)) for name in (TARGET, *columns)):
             found.append(
@@ -140,6 +145,11 @@ def alarms(
             f"Over-forgetting: the target's text ranks {rank:.1f} of {classes} on its own images, where ignorance would"
             " put it in the middle: its absence gives it away. Lower remind.guard_margin and remind.guard, or stop"
             " stage 1 earlier."
+        )
+    if FORGOTTEN in table and last[FORGOTTEN] > original[FORGOTTEN] + 2:
+        found.append(
+            f"Resurrection: earlier targets rose from {original[FORGOTTEN]:.1f} to {last[FORGOTTEN]:.1f} %. Raise"
+            " remind.guard, or show more images (n_forget)."
         )
     for before, after in zip(table.iloc[1:].itertuples(), table.iloc[2:].itertuples()):
         if after.target > before.target + 2:

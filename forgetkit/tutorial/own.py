@@ -13,15 +13,17 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from forgetkit.data.folders import Look, look
 from forgetkit.data.images import PARTS, Grouped, ImageSet
+from forgetkit.data.reading import plain
 from forgetkit.evaluation import evaluate, interval, most_called, own_rank, predict, with_intervals
 from forgetkit.lab.figures import use_style
 from forgetkit.models import ModelError
 from forgetkit.models.clip import Clip
-from forgetkit.models.loading import load_clip
+from forgetkit.models.loading import FOLDER, load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
 from forgetkit.subgroups import Splits, split
@@ -29,6 +31,7 @@ from forgetkit.tutorial.diagnostics import alarms
 from forgetkit.tutorial.figures.pictures import before_after
 
 HEADS = ("text", "images")
+HEAD = "head.safetensors"  # beside a saved model
 A_LOOK = 100  # images of a subgroup that the model is asked about before the work
 RANKED = 10  # names, from which on the rank of the target's among them says something
 
@@ -54,13 +57,14 @@ class Report:
 
 def check(
     data: str | Path | Look, clip: Clip, target: str | None = None, siblings: Sequence[str] | None = None,
-    labels: str | None = None, head: str = "text", **settings,
+    labels: str | None = None, head: str = "text", forgotten: Sequence[str] | None = None, **settings,
 ) -> Report:  # fmt: skip
     """Look at a folder or CSV, and ask the model what it sees there, before anything starts.
 
     target, siblings, labels, settings: as in `data.folders.grouped`; without a target, and where files cannot be read,
         each subgroup by its own label
     head: "text": class names; "images": prototypes, the mean embedding of each class's training images
+    forgotten: subgroups that the model was made to forget before: these it need not know
     """
     if head not in HEADS:
         raise ValueError(f"head={head!r}: choose 'text' (class names) or 'images' (prototypes).")
@@ -70,7 +74,7 @@ def check(
         groups = {part: rows["subgroup"][rows["part"] == part].to_numpy(str) for part in PARTS}
         parts = {part: found.part(part) for part in PARTS}
     else:
-        grouped = found.grouped(target, siblings, labels, **settings)
+        grouped = found.grouped(target, siblings, labels, forgotten=forgotten, **settings)
         parts, groups = grouped.parts, grouped.groups
     if head == "images":  # which were made of the training images, and know these
         groups = {part: of for part, of in groups.items() if part != "train"}
@@ -80,7 +84,8 @@ def check(
         return Report(found.counts().assign(recognised=""), [*found.findings(), str(error)], (), False)
     classes = len(parts["train"].classes)
     told = {name: "{}/{} ({:.0f} to {:.0f} %)".format(*row, *interval(*row)) for name, row in known.items()}
-    unknown = tuple(name for name, row in known.items() if by_chance(*row, classes))
+    before = [plain(name) for name in forgotten or ()]
+    unknown = tuple(name for name, row in known.items() if name not in before and by_chance(*row, classes))
     findings = found.findings()
     if classes < 2:
         findings.append("There is one name only, and it always wins: name a target, and labels.")
@@ -103,8 +108,10 @@ def by_chance(hits: int, n: int, classes: int) -> bool:
 
 
 def class_head(clip: Clip, train: ImageSet, head: str) -> torch.Tensor:
-    """Class embeddings (C, D) of text or of training images."""
-    return clip.prototypes(train) if head == "images" else clip.head(train.classes, train.prompts)
+    """Class embeddings (C, D) of text or of training images; those of an earlier request, where the model has them."""
+    if head == "images" and train.classes not in clip.heads:
+        return clip.prototypes(train)
+    return clip.head(train.classes, train.prompts)
 
 
 def recognition(
@@ -159,7 +166,8 @@ def drawn(
     """
     found = look(data_dir, clip, seed)
     grouped: Grouped = found.grouped(target, siblings, labels, **settings)
-    names = (grouped.subgroup.target, *grouped.subgroup.siblings)
+    kept = grouped.subgroup.without(grouped.forgotten)
+    names = (kept.target, *kept.siblings)
     checked = check(found, clip, target, siblings, labels, head, **settings)
     if head == "text" and (lost := [name for name in names if name in checked.unknown]):
         raise ModelError(f"Stopped before the work ({', '.join(lost)}). {checked.findings[-1]}")
@@ -205,7 +213,7 @@ def save(done: Run, out: Path, recipe: Recipe, head: str, seed: int) -> None:
     last.save(out / "model", **said, head=head, classes=sets.classes, sets=hashes)
     if head == "images":
         names = {"classes": json.dumps(sets.classes)}
-        save_file({"head": sets.head.cpu().contiguous()}, out / "model" / "head.safetensors", names)
+        save_file({"head": sets.head.cpu().contiguous()}, out / "model" / HEAD, names)
     done.table.to_csv(out / "table.csv", index=False)
     done.figure.savefig(out / "before_after.png", dpi=110, bbox_inches="tight")
     plt.close(done.figure)
@@ -222,7 +230,7 @@ def folder_check(
     device: str = "auto", **settings,
 ) -> Report:  # fmt: skip
     """`check` by names, for the command line."""
-    return check(data_dir, load_clip(model, pretrained, device), target, **settings)
+    return check(data_dir, loaded(model, pretrained, device), target, **settings)
 
 
 def folder_run(
@@ -231,4 +239,13 @@ def folder_run(
 ) -> Run:  # fmt: skip
     """`run` by names, for the command line and for batches: the model by name and weights, the recipe by name."""
     named = Recipe.named(recipe, seed)  # a wrong name is told before anything is loaded
-    return run(data_dir, target, load_clip(model, pretrained, device), out, recipe=named, seed=seed, **settings)
+    return run(data_dir, target, loaded(model, pretrained, device), out, recipe=named, seed=seed, **settings)
+
+
+def loaded(model: str, pretrained: str | None, device: str) -> Clip:
+    """`load_clip`, with the head made of images that `save` left beside a model, where there is one."""
+    clip, file = load_clip(model, pretrained, device), Path(model.removeprefix(FOLDER)).expanduser() / HEAD
+    if model.startswith(FOLDER) and file.exists():
+        with safe_open(file, "pt") as kept:
+            clip = clip.with_head(json.loads(kept.metadata()["classes"]), kept.get_tensor("head"))
+    return clip

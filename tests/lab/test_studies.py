@@ -70,6 +70,21 @@ def test_the_quickstart_has_a_row_a_stage(staged, mini, tmp_path):
     assert table["seconds"].tolist()[:4] == [0.0, 2.0, 2.0, 2.0] and table["alpha"].tolist()[3] == 0.85
 
 
+def test_requests_follow_each_other_and_are_told_of_those_before(staged, sizes, mini, tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "REQUESTS", ("red", "green"))
+    table = studies.requests(mini, tmp_path / "requests.csv")
+    assert table["method"].tolist() == ["original", *["default"] * 2, *["not told"] * 2]
+    assert pd.read_csv(tmp_path / "requests.csv")["subgroup"].tolist()[1:] == ["red", "green"] * 2
+    assert {"red", "green", "others"} <= set(table) and (table["red"] == table["red"].iloc[0]).all(), "nothing is done"
+    assert {"forgotten": ("red",)} in sizes and len(staged) == 2 * (1 + 2)
+    shown = tables.requests_table(pd.read_csv(tmp_path / "requests.csv"))
+    assert shown["worst target so far"].isna().tolist() == [True, False, False, False, False]
+    assert shown["worst target so far"].iloc[2] == table[["red", "green"]].iloc[2].max()
+    assert shown["least kept (% of the original's)"].tolist() == [100.0] * 5
+    studies.requests(mini, tmp_path / "requests.csv")
+    assert len(staged) == 6, "what is there is not computed again"
+
+
 def test_a_probe_tells_colours_apart_and_not_a_set_from_itself(mini, colours, ready, tmp_path, monkeypatch):
     apart = studies.separation(mini, ready)
     assert max(apart.values()) < 10, "red squares are told from others by their embedding"
@@ -163,7 +178,7 @@ def test_a_vit_is_studied_with_and_without_alignment(vit, tmp_path, monkeypatch)
 
 def test_commands_are_the_studies_and_a_vit_without_weights_is_told(tmp_path):
     wanted = {"quickstart", "pretraining", "front", "sensitivity", "soup", "probe", "cost", "vit", "gpu", "memory"}
-    assert set(studies.main.commands) == wanted
+    assert set(studies.main.commands) == {*wanted, "requests"}
     told = CliRunner().invoke(studies.main, ["vit", "--weights", str(tmp_path / "none.safetensors")])
     assert told.exit_code == 2 and "train it with the command" in told.output
 

@@ -15,6 +15,7 @@ from forgetkit.auditing import attacks, estimates, limits, report, retraining
 from forgetkit.auditing.attacks import Embedded, View
 from forgetkit.evaluation import recognised
 from forgetkit.lab import audit as lab_audit
+from forgetkit.models import loading, saving
 
 matplotlib.use("Agg")
 CLASSES, WIDTH = 4, 16
@@ -271,6 +272,33 @@ def test_a_flipped_target_raises_the_alarm_of_the_sign(found):
     assert line(found["turned"], "least similar first, AP")["alarm"]
 
 
+def test_a_limit_says_what_it_rests_on(found):
+    alone, beside = found["turned"], found["oracle"]
+    assert line(alone, "offset recall")["limited_by"] == limits.SMALL, "its shares were those of cats"
+    assert line(alone, "synonyms")["limited_by"] == limits.GUESS
+    assert line(beside, "offset recall")["limited_by"] == limits.ORACLE
+    rank = limits.lines(10, 10.0, ())["rank of the target's text"]
+    assert [rank.limited_by(2.0, 8.0, oracle) for oracle in (None, 3.0, 9.0)] == [limits.GUESS] * 2 + [limits.ORACLE]
+    assert ((alone.table["limit"] == "") == (alone.table["limited_by"] == "")).all()
+    assert all(f"({limits.GUESS})" in alarm or f"({limits.SMALL})" in alarm for alarm in alone.alarms)
+
+
+def test_a_saved_card_carries_the_audit(mini, found, tmp_path):
+    table = found["oracle"].table.copy()
+    steps = table["measure"] == "relearning from 5, to 80 %"
+    table.loc[steps, ["original", "unlearned", "oracle", "low", "high"]] = np.inf
+    moved(mini, "low", lambda *w: w).save(tmp_path, audit=replace(found["oracle"], table=table))
+    audit = loading.load_clip(f"local-dir:{tmp_path}", device="cpu").record["audit"]
+    assert len(audit["rows"]) == len(found["oracle"].rows) and len(audit["table"]) == len(table)
+    name, value = table.loc[0, ["measure", "unlearned"]]
+    assert audit["table"][0]["measure"] == name and audit["table"][0]["unlearned"] == value
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| measure | unit | original | unlearned | oracle |" in card and "No alarm was raised." in card
+    assert "| relearning from 5, to 80 % | steps | never | never | never | never to never |" in card
+    with pytest.raises(saving.ModelError, match="no forgetting card"):
+        saving.add_to_card(tmp_path / "nowhere", audit={})
+
+
 def test_an_oracle_beside_itself_raises_no_alarm(found):
     assert found["turned"].alarms and not found["oracle"].alarms
     same = found["oracle"].table
@@ -376,16 +404,29 @@ def test_rows_are_whole_and_resumable(mini, ready, monkeypatch, tmp_path):
     given = (mini, tmp_path / "audit.csv", ("low",), (("class", "red"),), (0,))
     table = lab_audit.measure_all(*given, **QUICK)
     assert made == ["original", "low"] and set(table["method"]) == {"original", "low"}
-    columns = ("method", "kind", "subgroup", "seed", "measure", "value", "low", "high", "n", "seconds")
+    columns = (
+        "method",
+        "kind",
+        "subgroup",
+        "seed",
+        "measure",
+        "value",
+        "low",
+        "high",
+        "n",
+        "limit",
+        "alarm",
+        "seconds",
+    )
     assert set(columns) <= set(table.columns)
     pd.testing.assert_frame_equal(lab_audit.measure_all(*given, **QUICK), pd.read_csv(given[1]))
     assert made == ["original", "low"], "what is there is not computed again"
 
 
 def test_oracles_belong_to_their_class(monkeypatch):
-    monkeypatch.setitem(lab_audit.EMBEDDED, "mini-clip-without-cat", None)
-    assert lab_audit.oracle_of("class", "cat") == "mini-clip-without-cat"
-    assert lab_audit.oracle_of("cluster", "cat") is None and lab_audit.oracle_of("class", "owl") is None
+    monkeypatch.setitem(loading.EMBEDDED, "mini-clip-without-cat", None)
+    assert loading.oracle_of("cat") == "mini-clip-without-cat"
+    assert loading.oracle_of("cat 1") is None and loading.oracle_of("owl") is None
     runs = lab_audit.runs(("default",), (("class", "cat"), ("class", "owl")), (0, 1))
     keys = [(run["method"], run["subgroup"], run["seed"]) for run in runs]
     assert ("mini-clip-without-cat", "cat", 0) in keys and ("original", "owl", 0) in keys
@@ -396,14 +437,26 @@ def test_the_command_line_reads_a_saved_folder(mini, ready, monkeypatch, tmp_pat
     from forgetkit.__main__ import forgetkit as command
 
     asked = []
-    moved(mini, "low", lowering(mini, ready)).save(tmp_path / "model", subgroup=ready.subgroup, seed=3)
+    said = {"subgroup": ready.subgroup, "seed": 3, "forgotten": ["black"]}
+    moved(mini, "low", lowering(mini, ready)).save(tmp_path / "model", **said)
+    weights = (tmp_path / "model" / saving.WEIGHTS).stat().st_mtime_ns
     monkeypatch.setattr(report, "tutorial_sets", lambda *given: asked.append(given) or ready)
     monkeypatch.setattr(report, "audit", lambda *given: audit(*given, **QUICK))
     done = CliRunner().invoke(command, ["audit", str(tmp_path / "model"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert asked[0][:3] == ("red", 3, "class"), "target and seed come from the card"
+    assert asked[0][4] == ["black"], "and so does what was forgotten before"
     assert "Alarm: offset recall" in done.output and (tmp_path / "out/audit.png").exists()
-    assert pd.read_csv(tmp_path / "out/audit.csv").shape[0] > 20
+    table = pd.read_csv(tmp_path / "out/audit.csv")
+    assert len(table) > 20
+    record = loading.load_clip(f"local-dir:{tmp_path / 'model'}", device="cpu").record
+    kept = pd.DataFrame(record["audit"]["table"])
+    assert kept["measure"].tolist() == table["measure"].tolist() and kept["alarm"].tolist() == table["alarm"].tolist()
+    assert record["seed"] == 3 and (tmp_path / "model" / saving.WEIGHTS).stat().st_mtime_ns == weights
+    card = (tmp_path / "model/README.md").read_text(encoding="utf-8")
+    recall = table.set_index("measure").loc["offset recall"]
+    assert f"| offset recall | % | {recall['original']:.1f} | {recall['unlearned']:.1f} |" in card
+    assert "- offset recall: " in card and "forgotten before | black" in card
     plain = moved(mini, "plain", lowering(mini, ready))
     plain.record["source"] = {**plain.record["source"], "sha256": "0" * 64}
     plain.save(tmp_path / "stranger")

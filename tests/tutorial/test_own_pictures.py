@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 from synthetic_data import coloured_set
 
-from forgetkit import Recipe, load_clip, restore
+from forgetkit import Recipe, accuracies, load_clip, restore
 from forgetkit.__main__ import main
 from forgetkit.data import DataError
 from forgetkit.models.clip import ModelError
@@ -67,6 +67,19 @@ def test_what_is_left_can_be_taken_away(done, mini):
     with safe_open(out / "model/head.safetensors", "pt") as file:
         torch.testing.assert_close(file.get_tensor("head"), found.sets.head)
         assert json.loads(file.metadata()["classes"]) == sorted(map(str.lower, NAMES))
+
+
+def test_a_second_request_takes_the_saved_head_and_keeps_the_first(done, folder):
+    """The prototypes are those of before: made anew, that of the first target would find it again."""
+    run, out = done
+    clip = own.loaded(f"local-dir:{out / 'model'}", None, "cpu")
+    torch.testing.assert_close(clip.head(run.sets.classes, ()), run.sets.head)
+    sets, checked = own.prepare(folder, "pelu", clip, head="images", forgotten=["OMA"])
+    torch.testing.assert_close(sets.head, run.sets.head)
+    assert sets.forgotten == ("oma",)
+    assert "oma" not in checked.unknown and "oma" not in sets.subgroup.siblings
+    gone = accuracies(clip, {"forgotten": sets.test["forgotten"]}, sets.head)["forgotten"]
+    assert gone == accuracies(run.models[-1], {"target": run.sets.test["target"]}, run.sets.head)["target"]
 
 
 def test_few_images_to_calibrate_are_told(folder, mini, caplog):
