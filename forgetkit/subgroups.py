@@ -157,7 +157,7 @@ def split(
     )
     if not forgotten:
         return drawn
-    earlier = draw(forgotten, min(n_forget, int(gone.sum())), "earlier")
+    earlier = draw(forgotten, min(max(n_forget, len(forgotten)), int(gone.sum())), "earlier")
     return replace(drawn, earlier=train.take(earlier).loaded())
 
 

@@ -117,7 +117,8 @@ def audit_saved(
         raise ValueError(
             f"{folder} was not made from {original!r}, whose weights have another SHA-256: use --original."
         )
-    target = target or (after.record.get("subgroup") or {}).get("target")
+    said = (after.record.get("subgroup") or {}).get("target")
+    target = target or said
     if target is None:
         raise ValueError(f"The card of {folder} does not say what was forgotten: name it with --target.")
     before_that = after.record.get("forgotten") or ()
@@ -125,7 +126,7 @@ def audit_saved(
     sets = tutorial_sets(target, seed, kind, before, [name for name in before_that if name != target])
     oracle = oracle_of(target) if oracle is None and original == "mini" else oracle
     found = audit(before, after, sets, words, load(oracle) if oracle else None)
-    if (Path(folder) / CARD).exists():
+    if (Path(folder) / CARD).exists() and said in (None, target):  # what it says is of its last target
         add_to_card(folder, audit=found)
     return found
 

@@ -63,7 +63,7 @@ def grouped(target: str = "cat", kind: str = "class", clip=None, forgotten: Sequ
         raise DataError("Clusters are found in a model's embedding: give the clip.")
     if kind == "class":
         return Grouped(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot(), forgotten=forgotten)
-    names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *forgotten))]
+    names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *forgotten) if of in targets(kind))]
     name = names[0]
     if kind == "cluster":
         parts, groups = _parts("cifar10"), {}

@@ -95,6 +95,18 @@ def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target
     assert {sets.classes[c] for c in sets.forget.labels} == {"cat"}
 
 
+def test_clusters_of_two_classes_and_a_class_may_be_forgotten_one_after_another(small_sets, monkeypatch):
+    embedder = SimpleNamespace(embed=lambda images: F.normalize(torch.eye(2 * 10)[: len(images)], dim=1))
+    monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
+    found = grouped("cat 1", "cluster", embedder, ("dog 0", "truck"))
+    assert {"cat 0", "cat 1", "dog 0", "dog 1", "truck"} <= set(found.groups["train"])
+    sets = split(**vars(found), n_forget=1, n_retain=1)
+    assert sorted(sets.classes[c] for c in sets.earlier.labels) == ["dog", "truck"], "at least one of each"
+    assert [sets.classes[c] for c in sets.never] == ["truck"], "other dogs keep their name"
+    with pytest.raises(DataError, match="tuple of names"):
+        tutorial_sets("dog", forgotten="cat")
+
+
 @pytest.mark.slow
 def test_styles_of_the_real_sets():
     s = tutorial_sets("cat sketches", kind="style", n_retain=120)
