@@ -57,7 +57,7 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
     x, labels, head = sets.forget.images, sets.forget.labels, sets.head
     batches = index_batches(len(x), recipe.batch, generator, clip.device)
     embed = compiled(student.embed_tensor, recipe.compile)
-    descent = Descent("Stage 1", weights, student.embed, watch, recipe.move)
+    descent = Descent("Stage 1", student, weights, watch, recipe.move, recipe.drift)
     backward = Backward("forget", descent.optimizer, embed, recipe.micro_batch or recipe.batch)
 
     def loss_of(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -69,12 +69,12 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
     for step in tqdm(range(recipe.steps + 1), desc="forget", leave=False):
         if step % recipe.check == 0 or step == recipe.steps:
             history.append({"step": step, **(known := still_known(student, sets, recipe))})
-            well = descent.look(step, too_few_left(known, history[0], recipe))
+            well = descent.well(step, too_few_left(known, history[0], recipe))
             if well and known.get("target", 100) <= (recipe.stop or 0):
                 if step == 0:
                     log.warning("The model recognises almost none of the forget images: check classes and prompts.")
                 break
-            if len(descent.returns) > RETURNS:
+            if descent.returns > RETURNS:
                 break
         if step < recipe.steps:
             index = next(batches)

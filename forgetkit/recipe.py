@@ -55,7 +55,7 @@ class Forget(Checked):
     stop: Percent | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
     spare: Percent | None = 50.0  # ... or less than so many percent of the siblings known at first; None: never
     check: Count = 2  # steps between two looks at the stopping rules: each step past them is damage
-    drift: Weight = 0.2  # mean 1 - cos of kept images past which steps are taken back: at .25 the model is a wreck
+    drift: Weight | None = 0.2  # steps are taken back past this mean 1 - cos of kept images; None: never
     micro_batch: Count | None = None  # images whose activations are kept at once; None: a whole batch where it fits
     compile: bool = False  # torch.compile the tower: a minute to compile, worth it for thousands of steps
 
@@ -75,8 +75,8 @@ class Remind(Checked):
     mirrored: bool = True  # retain and forget images mirrored, too: twice as many to learn from
     steps: Count = 150  # losses are flat by then
     move: Share = 0.07  # how far the first step moves the embeddings of kept images: the rate follows (`pacing`)
-    check: Count = 2  # steps between two looks at kept images
-    drift: Weight = 0.02  # mean 1 - cos of kept images, where stage 1 left less, past twice which steps are taken back
+    check: Count = 5  # steps between two looks at kept images
+    drift: Weight | None = 0.02  # steps are taken back past this, and past twice what stage 1 left; None: never
     lr_end: Share = 0.1  # the rate falls linearly to this share of it: at a constant rate, a late step may still slip
     batch: Count = 48  # of each pool of images; 64 is no better
     contrastive: Weight = 1.0  # weight of the contrastive loss
@@ -125,13 +125,15 @@ class Recipe(Checked):
             loss="similarity",
             stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
             spare=None,
+            drift=None,
         )
         remind = Remind(
             layers="same",  # (guess)
             last=1.0,
             mirrored=False,
             steps=100,  # (guess)
-            lr=3e-4,  # (guess) the best of docs/results/settings.csv, as is k
+            move=0.005,  # (guess) on the first mini-CLIP the best of docs/results/settings.csv, as is k
+            drift=None,
             batch=64,  # (guess)
             contrastive_on="aligned",
             distill_without_target=False,  # (guess)
@@ -157,7 +159,7 @@ class Recipe(Checked):
         """
         stages = ("forget", "remind", "restore")
         if wrong := [stage for stage, values in changes.items() if not isinstance(values, Mapping)]:
-            raise ValueError(f'Recipe: {wrong[0]} takes values by name, as {wrong[0]}={{"lr": 1e-3}}.')
+            raise ValueError(f'Recipe: {wrong[0]} takes values by name, as {wrong[0]}={{"steps": 60}}.')
         unknown = [stage for stage in changes if stage not in stages]
         unknown += [f"{s}.{name}" for s in stages for name in changes.get(s, {}) if not hasattr(getattr(self, s), name)]
         if unknown:

@@ -164,10 +164,9 @@ def remind(
     weights = adapt(tower, layers, recipe.rank, recipe.alpha, generator)
     average, averaged = get_ema_multi_avg_fn(recipe.ema_decay), copy.deepcopy(tower)
     watch = Watch.of(original, sets, cut)
-    start = watch.drift(student.embed(watch.images))
-    descent = Descent(
-        "Stage 2", weights, student.embed, watch, recipe.move, max(2 * start, recipe.drift), trained(averaged)
-    )
+    given = watch.look(student)
+    limit = None if recipe.drift is None else max(recipe.drift, 2 * given.drift)
+    descent = Descent("Stage 2", student, weights, watch, recipe.move, limit, trained(averaged))
     batches = {
         name: index_batches(len(pool.images), recipe.batch, generator, original.device) for name, pool in pools.items()
     }
@@ -188,8 +187,16 @@ def remind(
         descent.step(1 - (1 - recipe.lr_end) * step / recipe.steps)
         average(trained(averaged), trained(tower), step + 1)
         if (step + 1) % recipe.check == 0 or step + 1 == recipe.steps:
-            descent.look(step + 1)
+            descent.well(step + 1)
         history.append({"step": step + 1, **{name: term.detach() for name, term in terms.items()}})
     student.model.visual = merge(averaged)
+    left = watch.look(student)
+    if limit is not None and left.drift > given.drift and left.known < given.known:
+        log.warning(
+            f"Stage 2 returns stage 1's model: its own would know less of what must be kept ({left.known:.0f} % of kept"
+            f" images instead of {given.known:.0f}). Lower remind.move, or give more retain images."
+        )
+        student.model.visual = copy.deepcopy(forgotten.model.visual)
+    student.record["rates"] = {**student.record.get("rates", {}), "remind": descent.rate}
     student.record["remind"] = [{name: float(value) for name, value in row.items()} for row in history]
     return student
