@@ -6,7 +6,7 @@ all of them. A stage's rate is therefore found at its first step: AdamW's is `lr
     mean over kept images of || z' - z || = move          z, z': unit embeddings before and after that step
 
 Both stages then watch images that must stay and that they do not train on: those of D_m but the target's. Where these
-drift too far from the original's embeddings, the weights go back to where all was well, and on at a quarter of the rate.
+drift too far from the original's embeddings, the weights go back to where all was well, and the rate is quartered.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class Descent:
             self.keep(step)
             return True
         self.rate, self.returns = (self.rate or 0.0) / SLOWER, self.returns + 1
-        log.warning(f"{self.name}, step {step}: {harm}. Back to step {self.good_step}; the rate is now {self.rate:.1e}.")
+        back = f"Back to step {self.good_step}, and on at a rate of {self.rate:.1e}."
+        log.warning(f"{self.name}, step {step}: {harm}. {back}")
         for now, good in zip((*self.weights, *self.along), self.good):
             now.copy_(good)
         self.optimizer.state.clear()
@@ -114,11 +115,13 @@ def rate_for(move: float, student: Clip, weights: Sequence[torch.nn.Parameter], 
     The distance is nearly proportional to the rate, so three trials, each corrected by the one before, suffice. The
     weights are left as they were.
     """
-    before, start, rate = student.embed(images), [w.detach().clone() for w in weights], 1e-3
+    moving = [w for w in weights if w.grad is not None]
+    before, start, rate = student.embed(images), [w.detach().clone() for w in moving], 1e-3
     for _ in range(3):
-        torch.optim.AdamW(weights, lr=rate, weight_decay=0.0).step()
+        for w in moving:
+            w.sub_(rate * w.grad / (w.grad.abs() + 1e-8))  # the sign, as AdamW's first step has it
         moved = (student.embed(images) - before).norm(dim=1).mean().item()
-        for now, old in zip(weights, start):
+        for now, old in zip(moving, start):
             now.copy_(old)
         rate *= min(move / moved, 10.0) if moved > 0 else 1.0
     return rate

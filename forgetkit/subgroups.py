@@ -183,7 +183,7 @@ def tutorial_sets(
 ) -> Splits:  # fmt: skip
     """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
 
-    kind:  "class", "style" or "cluster" (`data.tutorial`)
+    kind:  "class", "coarse", "style" or "cluster" (`data.tutorial`)
     clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it, for every request the same
     forgotten: targets of earlier requests, of the same kind, which are to stay forgotten
     sizes: `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`

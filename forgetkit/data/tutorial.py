@@ -1,8 +1,9 @@
-"""Three kinds of subgroups, each over the tutorial's sets.
+"""Four kinds of subgroups, each over the tutorial's sets.
 
 | kind      | target, for example | its siblings                                | what tells them apart           |
 |-----------|---------------------|---------------------------------------------|---------------------------------|
 | `class`   | "cat"               | the other animals of CIFAR-10               | the label, in a tree of labels  |
+| `coarse`  | "cat"               | the other animals, all labelled "animal"    | the class; the label is one     |
 | `style`   | "cat sketches"      | photos and icons of cats                    | the style; the label is one     |
 | `cluster` | "cat 1"             | the other clusters of CIFAR-10's cats       | the embedding; the label is one |
 """
@@ -21,7 +22,7 @@ from torchvision.transforms.v2.functional import resize
 from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup
 from forgetkit.data.sets import SETS, load_parts
 
-KINDS = ("class", "style", "cluster")
+KINDS = ("class", "coarse", "style", "cluster")
 N_CLUSTERS = 3  # of a class
 # Columns that are only ever evaluated, by prompt: no stage sees one of their images.
 ZERO_SHOT = ("fashion", "quickdraw", "unseen", "emoji")
@@ -39,7 +40,7 @@ _parts = lru_cache(maxsize=None)(load_parts)
 
 def targets(kind: str) -> tuple[str, ...]:
     """The subgroups of a kind that can be forgotten; raises DataError for an unknown kind."""
-    if kind == "class":
+    if kind in ("class", "coarse"):
         return tuple(sorted(name for family in CIFAR10_FAMILIES.values() for name in family))
     if kind == "style":
         return tuple(f"{name} sketches" for name in ICONS)
@@ -63,6 +64,10 @@ def grouped(target: str = "cat", kind: str = "class", clip=None, forgotten: Sequ
         raise DataError("Clusters are found in a model's embedding: give the clip.")
     if kind == "class":
         return Grouped(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot(), forgotten=forgotten)
+    if kind == "coarse":
+        subgroup = Subgroup.within(target)
+        parts = {part: coarse(images, subgroup) for part, images in _parts("cifar10").items()}
+        return Grouped(parts, subgroup, {p: _parts("cifar10")[p].names for p in PARTS}, zero_shot(), forgotten)
     names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *forgotten) if of in targets(kind))]
     name = names[0]
     if kind == "cluster":
@@ -91,6 +96,14 @@ def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
     found["unseen"] = {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in drawn.items()}
     found["quickdraw"] = {part: s.take(~np.isin(s.names, unseen)) for part, s in drawn.items()}
     return {column: found[column] for column in ZERO_SHOT}
+
+
+def coarse(part: ImageSet, subgroup: Subgroup) -> ImageSet:
+    """The set with one label, the family's name, for target and siblings; all other classes keep theirs."""
+    members = (subgroup.target, *subgroup.siblings)
+    classes = (subgroup.family, *(name for name in part.classes if name not in members))
+    label = {name: classes.index(subgroup.family if name in members else name) for name in part.classes}
+    return replace(part, labels=np.asarray([label[name] for name in part.names], np.int64), classes=classes)
 
 
 # --------------------------------------------------------------------------------------------------

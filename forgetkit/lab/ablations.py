@@ -26,13 +26,13 @@ ABLATIONS: dict[str, dict] = {
     "late layers": {"last": 1.0},
     "raw images": {"remind.contrastive_on": "aligned"},
     "guard": {"remind.guard": 0.0, "remind.rename": 0.0, "remind.distill_without_target": False},
-    "lora": {"forget.lr": 3e-5, "remind.lr": 1e-4},  # smaller rates: whole weights move further
+    "lora": {},
 }
 UNPUBLISHED = ("late layers", "raw images", "guard")  # parts that the published description does not have
 
 
 def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:
-    """{"remind.lr": 1, "rank": 2} as {"forget": {"rank": 2}, "remind": {"lr": 1, "rank": 2}, "restore": {}}.
+    """{"remind.move": 1, "rank": 2} as {"forget": {"rank": 2}, "remind": {"move": 1, "rank": 2}, "restore": {}}.
 
     Raises ValueError for a name without a dot that no stage has; `Recipe` does for the others.
     """

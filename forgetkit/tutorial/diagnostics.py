@@ -110,7 +110,7 @@ def alarms(
     for row in table.itertuples():
         if not all(math.isfinite(getattr(row, name)) for name in (TARGET, *columns)):
             found.append(
-                f"Not finite: model {row.model!r} gives numbers that are not. Lower forget.lr and remind.lr, and see"
+                f"Not finite: model {row.model!r} gives numbers that are not. Lower forget.move and remind.move; see"
                 " that weights and images are finite."
             )
     if original[TARGET] < 5:
@@ -127,7 +127,7 @@ def alarms(
         if last[name] < 0.9 * original[name]:
             found.append(
                 f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop"
-                " earlier (forget.stop, forget.lr) or spread over more late layers (forget.k), or hold more in stage 2"
+                " earlier (forget.stop, forget.move) or spread over more layers (forget.k), or hold more in stage 2"
                 " (remind.feature, remind.steps)."
             )
         if last[name] > original[name] + 10:
@@ -138,7 +138,7 @@ def alarms(
     if called and called[1] > (100 + called[2]) / 2:
         found.append(
             f"Trivial: {called[1]:.0f} % of the test images are called {called[0]!r}, and {called[2]:.0f} % are: the"
-            " target is gone as all else is. Lower forget.lr, and show siblings of several kinds (n_retain)."
+            " target is gone as all else is. Lower forget.move, and show siblings of several kinds (n_retain)."
         )
     if rank is not None and rank > 0.75 * classes:
         found.append(
@@ -162,6 +162,6 @@ def alarms(
         if after.model == "remind" and after.score < before.score - 2:
             found.append(
                 f"Harm: stage 2 lost what stage 1 had kept, from Score {before.score:.1f} to {after.score:.1f}. Lower"
-                " remind.lr, or raise remind.feature and the number of retain images (n_retain)."
+                " remind.move, or raise remind.feature and the number of retain images (n_retain)."
             )
     return found

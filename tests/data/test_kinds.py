@@ -1,4 +1,4 @@
-"""Three kinds of subgroups over the tutorial's sets."""
+"""Four kinds of subgroups over the tutorial's sets."""
 
 from types import SimpleNamespace
 
@@ -54,7 +54,7 @@ def test_target_and_siblings_may_bear_one_label():
 
 
 def test_wrong_names_are_told_with_the_choices():
-    with pytest.raises(DataError, match="Choose one of: class, style, cluster"):
+    with pytest.raises(DataError, match="Choose one of: class, coarse, style, cluster"):
         targets("flavour")
     with pytest.raises(DataError, match="No style is called 'cat'. Choose one of: airplane sketches"):
         grouped("cat", "style")
@@ -80,7 +80,9 @@ def small_sets(monkeypatch):
     tutorial.styles.cache_clear()
 
 
-@pytest.mark.parametrize("kind, target", [("class", "cat"), ("style", "cat sketches"), ("cluster", "cat 1")])
+@pytest.mark.parametrize(
+    "kind, target", [("class", "cat"), ("coarse", "cat"), ("style", "cat sketches"), ("cluster", "cat 1")]
+)
 def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target):
     embedder = SimpleNamespace(embed=lambda images: F.normalize(torch.eye(2 * 10)[: len(images)], dim=1))
     monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
@@ -89,10 +91,13 @@ def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target
     shown = found.zero_shot["quickdraw"]["test"]
     assert set(found.zero_shot["unseen"]["test"].names) == {"shoe"} and "shoe" not in shown.names
     assert ("cat" in shown.names) == (kind != "style"), "the target is no column of its own success"
+    label = "animal" if kind == "coarse" else "cat"
     if kind != "class":
-        assert {target, *found.subgroup.siblings} <= set(found.groups["train"]) and found.subgroup.family == "cat"
+        assert {target, *found.subgroup.siblings} <= set(found.groups["train"]) and found.subgroup.family == label
     sets = split(**vars(found), n_forget=1, n_retain=len(found.subgroup.siblings))
-    assert {sets.classes[c] for c in sets.forget.labels} == {"cat"}
+    assert {sets.classes[c] for c in sets.forget.labels} == {label}
+    if kind == "coarse":
+        assert {sets.classes[c] for c in sets.retain.labels} == {label} and "dog" not in sets.classes
 
 
 def test_clusters_of_two_classes_and_a_class_may_be_forgotten_one_after_another(small_sets, monkeypatch):

@@ -126,7 +126,7 @@ SETS = [
     (lambda h: ImageSet("x", np.zeros((1, 2, 2, 3), np.uint8), np.ones(1, int), ("c",)), DataError, "labels must lie"),
 ]
 VALUES = {
-    "forget": dict(k=(0, -1, 1.5, "4", None), lr=(0, -1e-3, 11, math.nan, "fast"), rank=(0, True), batch=(0, 10**9),
+    "forget": dict(k=(0, -1, 1.5, "4", None), move=(0, -1e-3, 1.1, math.nan, "fast"), rank=(0, True), batch=(0, 10**9),
                    steps=(-1, 0), last=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf), loss=("cosine",), seed=(-1,)),
     "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,), layers=("some",),
                    lr_end=(0,), contrastive_on=("both",), mirrored=("perhaps",), align_bound=(-0.5,)),
@@ -157,7 +157,7 @@ def test_a_recipe_has_its_own_parts(call):
 
 
 def test_right_values_are_taken():
-    recipe = Recipe.default(1, forget={"lr": 1, "stop": None}, remind={"guard": 0}, restore={"alphas": [0, 0.5]})
+    recipe = Recipe.default(1, forget={"move": 1, "stop": None}, remind={"guard": 0}, restore={"alphas": [0, 0.5]})
     assert recipe.restore.alphas == (0, 0.5) and recipe.forget.stop is None and recipe.remind.seed == 1
 
 

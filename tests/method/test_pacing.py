@@ -1,0 +1,92 @@
+"""A step is as long on any model, and no stage hands back a model worse than the one it was given."""
+
+import logging
+
+import pytest
+import torch
+
+from forgetkit import Recipe, forget, pacing, remind
+from forgetkit.lora import adapt, adaptable
+from forgetkit.losses import hinge
+
+FORGET = {"k": 2, "fisher_samples": 8, "batch": 16, "steps": 24}
+REMIND = {"align_steps": 0, "steps": 20, "batch": 16, "n_noise": 0, "n_abstract": 16}
+CAREFUL = Recipe.default(forget=FORGET, remind=REMIND)
+CARELESS = CAREFUL.changed(forget={"spare": None, "drift": None}, remind={"drift": None})
+
+
+@pytest.fixture(params=["mini", "vit"])
+def clip_and_sets(request, colours):
+    clip = request.getfixturevalue(request.param)
+    return clip, colours.on(clip, head_of(clip, colours))
+
+
+def head_of(clip, colours) -> torch.Tensor:
+    """Prototypes of the four colours, made of the images that the stages read."""
+    parts = [colours.forget, colours.retain, colours.calibration["other"]]
+    z = torch.cat([clip.embed(part.images) for part in parts])
+    labels = torch.cat([torch.as_tensor(part.labels) for part in parts])
+    return torch.nn.functional.normalize(torch.stack([z[labels == c].mean(0) for c in range(4)]), dim=1)
+
+
+@pytest.fixture
+def thirty_times(monkeypatch):
+    """The rate that a stage finds, thirty times as high."""
+    found = pacing.rate_for
+    monkeypatch.setattr(pacing, "rate_for", lambda *args: 30 * found(*args))
+
+
+def test_first_step_goes_as_far_as_asked_on_any_model(clip_and_sets):
+    clip, sets = clip_and_sets
+    student = clip.copy()
+    tower = student.model.visual
+    weights = adapt(tower, adaptable(tower, 0.35), 4, 8.0, torch.Generator().manual_seed(0))
+    images, rates = sets.retain.images, {}
+    hinge(student.embed_tensor(sets.forget.images), sets.forget.labels, sets.head, clip.scale, 2.0).backward()
+    before, start = student.embed(images), [w.detach().clone() for w in weights]
+    for move in (0.02, 0.06):
+        rates[move] = pacing.rate_for(move, student, weights, images)
+        assert all(torch.equal(w, old) for w, old in zip(weights, start)), "weights are left as they were"
+        torch.optim.AdamW(weights, lr=rates[move], weight_decay=0.0).step()
+        assert (student.embed(images) - before).norm(dim=1).mean().item() == pytest.approx(move, rel=0.15)
+        with torch.no_grad():
+            for w, old in zip(weights, start):
+                w.copy_(old)
+    assert rates[0.02] < rates[0.06]
+
+
+def test_a_rate_thirty_times_too_high_does_no_harm(clip_and_sets, thirty_times, caplog):
+    """The same steps without a way back leave a wreck: there is something to prevent."""
+    clip, sets = clip_and_sets
+    watch = pacing.Watch.of(clip, sets)
+    found = {}
+    for name, recipe in (("careful", CAREFUL), ("careless", CARELESS)):
+        with caplog.at_level(logging.WARNING):
+            caplog.clear()
+            forgotten = forget(clip, sets, recipe.forget)
+            reminded = remind(forgotten, clip, sets, recipe.remind)
+        found[name] = [watch.look(model) for model in (clip, forgotten, reminded)]
+        assert ("Back to step" in caplog.text) == (name == "careful")
+    original, forgotten, reminded = found["careful"]
+    assert forgotten.drift <= CAREFUL.forget.drift
+    assert reminded.drift <= max(CAREFUL.remind.drift, 2 * forgotten.drift)
+    assert reminded.known >= forgotten.known or reminded.drift <= forgotten.drift
+    assert found["careless"][1].drift > CAREFUL.forget.drift
+
+
+def test_stage_two_returns_its_input_where_it_made_it_worse(mini, ready, thirty_times, caplog):
+    forgotten = forget(mini, ready, CAREFUL.changed(forget={"steps": 2}).forget)
+    blind = CAREFUL.changed(remind={"drift": 1.99, "feature": 0.0, "distill": 0.0, "contrastive": 0.0}).remind
+    reminded = remind(forgotten, mini, ready, blind)
+    assert "Stage 2 returns stage 1's model" in caplog.text
+    state = forgotten.model.state_dict()
+    assert all(torch.equal(weight, state[name]) for name, weight in reminded.model.state_dict().items())
+    assert reminded.record["stage"] == "remind" and len(reminded.record["remind"]) == blind.steps
+
+
+def test_weights_that_are_not_finite_are_taken_back(mini, ready, monkeypatch, caplog):
+    monkeypatch.setattr(pacing, "rate_for", lambda *args: float("nan"))
+    forgotten = forget(mini, ready, CAREFUL.forget)
+    assert "drifted by nan" in caplog.text
+    state = mini.model.state_dict()
+    assert all(torch.equal(weight, state[name]) for name, weight in forgotten.model.state_dict().items())
