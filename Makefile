@@ -12,7 +12,7 @@ BIN := .venv/bin
 PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache" \
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal
 
-.PHONY: run test quick results notebooks lock clean
+.PHONY: run test quick book results notebooks lock clean
 
 run: .venv/installed
 	$(BIN)/forgetkit run --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
@@ -23,6 +23,10 @@ test: .venv/installed
 
 quick: .venv/installed
 	$(PYTEST) -m "not slow"
+
+# README, docs and lessons as one site, build/book/index.html; nothing is executed, and a warning is an error.
+book: .venv/installed
+	$(BIN)/python -m sphinx -qW --keep-going -c docs/book . build/book
 
 # Every row, table and figure of the docs: hours on two cores, minutes on a GPU; resumable.
 results: .venv/installed
@@ -50,7 +54,7 @@ notebooks: .venv/installed
 
 # The lock file, anew, after a change to pyproject.toml.
 lock: .venv/installed
-	$(BIN)/uv pip compile pyproject.toml --extra test --universal --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --extra test --extra book --universal --generate-hashes --no-emit-index-url \
 		--no-annotate --python-version 3.11 --upgrade -o requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml

@@ -6,8 +6,30 @@ Every name below is imported when it is first used: most of them bring torch, wh
 """
 
 from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what type checkers and editors see of the names below
+    from forgetkit.auditing import audit as audit
+    from forgetkit.evaluation import accuracies as accuracies
+    from forgetkit.evaluation import evaluate as evaluate
+    from forgetkit.evaluation import score as score
+    from forgetkit.forgetting import forget as forget
+    from forgetkit.models.clip import Clip as Clip
+    from forgetkit.models.loading import load_clip as load_clip
+    from forgetkit.pipeline import unlearn as unlearn
+    from forgetkit.recipe import Recipe as Recipe
+    from forgetkit.reminding import remind as remind
+    from forgetkit.restoring import restore as restore
+    from forgetkit.subgroups import Splits as Splits
+    from forgetkit.subgroups import Subgroup as Subgroup
+    from forgetkit.subgroups import split as split
+    from forgetkit.subgroups import tutorial_sets as tutorial_sets
+    from forgetkit.tutorial.diagnostics import alarms as alarms
 
 __version__ = "0.1.0"
+_HERE = Path(__file__).resolve().parent
+HOME = _HERE if (_HERE / "notebooks").exists() else _HERE.parent  # of notebooks and docs: this package, or its clone
 _HOME = {
     "Clip": "models.clip", "load_clip": "models.loading", "Recipe": "recipe",
     "Subgroup": "subgroups", "Splits": "subgroups", "split": "subgroups", "tutorial_sets": "subgroups",
@@ -18,10 +40,12 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"forgetkit has no {name!r}; it has: {', '.join(__all__)}.")
-    return getattr(import_module(f"forgetkit.{_HOME[name]}"), name)
+if not TYPE_CHECKING:  # for type checkers, a name that is not imported above is a mistake
+
+    def __getattr__(name: str):
+        if name not in _HOME:
+            raise AttributeError(f"forgetkit has no {name!r}; it has: {', '.join(__all__)}.")
+        return getattr(import_module(f"forgetkit.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

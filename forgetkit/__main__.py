@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+import forgetkit as package
+
+NOTEBOOKS = package.HOME / "notebooks"
 NAMES = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -94,19 +96,21 @@ def check(folder: Path, target: str | None, **settings) -> None:
 @click.option("--recipe", default="default", show_default=True, help="default (ours) or paper (as published).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--out", type=FOLDER, help="Folder for what it makes.  [default: runs/quickstart, or runs/own]")
+@click.option("-p", "more", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of the notebook: n_forget 9.")
 @click.pass_context
 def run(
     context: click.Context, target: str, data_dir: Path | None, seed: int, recipe: str, device: str, out: Path | None,
-    **settings,
+    more: tuple[tuple[str, str], ...], **settings,
 ) -> None:  # fmt: skip
     """Forget one class of images, in two minutes.
 
     Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out. With --data-dir:
     forgets --target among your own pictures, and leaves table, pictures and the saved model there.
     """
+    if data_dir and more:
+        raise ValueError("-p is for the notebook, which does not run with --data-dir.")
     if data_dir:
         return own_run(data_dir, target, out or Path("runs/own"), seed=seed, recipe=recipe, device=device, **settings)
-    out = out or Path("runs/quickstart")
     usual = {"siblings": None, "forgotten": None, "labels": None, "pretrained": None, "model": "mini", "head": "text"}
     if given := [name for name in usual if settings[name] != usual[name]]:
         raise ValueError(f"--{'label' if given[0] == 'labels' else given[0]} goes with --data-dir.")
@@ -118,23 +122,21 @@ def run(
         Subgroup.within(target)
     except DataError as error:
         raise ValueError(str(error)) from None
-    notebook, out = NOTEBOOKS / "00_quickstart.ipynb", out.resolve()
-    if not notebook.exists():
-        raise click.ClickException(
-            f"There is no {notebook}: run this from a clone of the repository, installed with `pip install -e .`."
-        )
+    notebook, out = NOTEBOOKS / "00_quickstart.ipynb", (out or Path("runs/quickstart")).resolve()
     if out == NOTEBOOKS:
         raise ValueError(f"{out} holds the notebooks themselves: name another folder with --out.")
+    from forgetkit.batch.notebook import check_names, execute, value_of
+
+    parameters = {name: value_of(text) for name, text in more}
+    parameters |= {"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)}
+    check_names(notebook, parameters)
     context.invoke(fetch)
     import pandas as pd
     import papermill
 
-    from forgetkit.batch.notebook import execute
-
     out.mkdir(parents=True, exist_ok=True)
     try:
-        parameters = {"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)}
-        execute(notebook, out / notebook.name, parameters)
+        execute(notebook, out / notebook.name, parameters, cwd=out)
     except papermill.PapermillExecutionError as error:
         raise click.ClickException(
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
@@ -156,30 +158,34 @@ def own_run(data_dir: Path, target: str, out: Path, **settings) -> None:
 
 
 @forgetkit.command()
+@click.argument("folder", type=FOLDER, default="forgetkit-lessons", metavar="[DIR]")
+@click.argument("options", nargs=-1, metavar="[-- OPTIONS]")
+@click.option("--open/--no-open", "opened", default=True, show_default=True, help="Open JupyterLab, or only copy.")
+def lab(folder: Path, options: tuple[str, ...], opened: bool) -> None:
+    """Copy the lessons to a folder, and open JupyterLab there.
+
+    DIR is forgetkit-lessons unless given. Files that you have changed are kept and named; to have one as it was, delete
+    it and call this again. OPTIONS are JupyterLab's: forgetkit lab DIR -- --no-browser
+    """
+    from forgetkit.batch.lessons import copy_lessons, open_lab
+
+    click.echo(copy_lessons(folder.resolve()))
+    if opened:
+        sys.exit(open_lab(folder.resolve(), options))
+
+
+@forgetkit.command()
 @click.argument("numbers", nargs=-1)
-def notebooks(numbers: tuple[str, ...]) -> None:
+@click.option("--dir", "folder", type=FOLDER, help="A copy that forgetkit lab made.  [default: the clone]")
+def notebooks(numbers: tuple[str, ...], folder: Path | None) -> None:
     """Execute notebooks of the series in place.
 
     They are left as they are committed. NUMBERS are such as 02 05; without them, all notebooks, solutions and sweeps.
     """
-    from forgetkit.batch.notebook import execute, known_parameters, thumbnail
+    without_screen()
+    from forgetkit.tutorial.series import execute_in_place
 
-    every = [*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb"), *NOTEBOOKS.glob("sweeps/*.ipynb")]
-    found = [path for path in sorted(every) if not numbers or path.name[:2] in numbers]
-    if not found:
-        raise ValueError(f"No notebook in {NOTEBOOKS} begins with {' or '.join(numbers) or 'a number'}.")
-    pictures, figures = NOTEBOOKS.parent / "docs/figures", without_screen()
-    for here in ("", *figures.STAGES):  # the picture of the method, and in it where the reader is
-        picture = pictures / (f"story_{here}.png" if here else "story.png")
-        figures.save(figures.story(here), pictures, picture.stem)
-        thumbnail(picture, picture)
-    for path in found:
-        execute(path)
-        if path.parent != NOTEBOOKS:
-            continue
-        cover = path.parent / known_parameters(path)["out"].strip("'") / "cover.png"  # the picture a lesson opens with
-        if cover.exists():
-            thumbnail(cover, pictures / f"{path.stem}.png")
+    execute_in_place(folder, numbers)
 
 
 def check_lesson(name: str, value, parameters: dict) -> None:

@@ -11,20 +11,20 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def requirements() -> list[str]:
+def requirements(*extras: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return project["dependencies"] + project["optional-dependencies"]["test"]
+    return project["dependencies"] + [line for extra in extras for line in project["optional-dependencies"][extra]]
 
 
 def test_environment_yml_agrees_with_pyproject():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(e["pip"] for e in entries if isinstance(e, dict))
-    assert sorted(pip) == sorted([*requirements(), "-e ."])
+    assert sorted(pip) == sorted([*requirements("test"), "-e ."])
 
 
 def test_lock_pins_every_dependency_with_hashes():
     lock = (ROOT / "requirements.lock").read_text()
-    for requirement in requirements():
+    for requirement in requirements("test", "book", "cluster"):
         name = re.match(r"[A-Za-z0-9_-]+", requirement)[0].replace("_", "-").lower()
         assert re.search(rf"^{name}==\S+.*\\\n    --hash=sha256:", lock, re.M), f"{name} is not in the lock: make lock"
 
@@ -56,10 +56,14 @@ def test_committed_weights_are_small():
     assert (ROOT / "forgetkit/models/mini/mini-clip.safetensors").stat().st_size <= 25e6
 
 
-def test_tables_and_weights_are_shipped_with_the_package():
-    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+def test_a_wheel_carries_every_file_of_package_notebooks_and_docs():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    homes = {"forgetkit": "forgetkit", "notebooks": "forgetkit.notebooks", "docs": "forgetkit.docs"}
     for file in committed():
-        folder = file.relative_to(ROOT).parent
-        if folder.parts[:1] == ("forgetkit",) and file.suffix != ".py":
-            patterns = shipped.get(".".join(folder.parts), [])
-            assert any(file.match(pattern) for pattern in patterns), f"{file.name} would be missing from a wheel"
+        top, *below = file.relative_to(ROOT).parent.parts or ("",)
+        if top not in homes or (top, *below[:1]) == ("docs", "book"):
+            continue
+        package = ".".join((homes[top], *below))
+        assert package in settings["packages"], f"{package} would be missing from a wheel"
+        patterns = [] if file.suffix == ".py" else settings["package-data"].get(package, [])
+        assert file.suffix == ".py" or any(file.match(pattern) for pattern in patterns), f"{file.name} would be missing"

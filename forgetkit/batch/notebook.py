@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -73,6 +73,23 @@ def known_parameters(path: str | Path) -> dict[str, str]:
     return {name: ast.unparse(default) if default else "" for name, _, default in assignments(path)}
 
 
+def check_names(path: str | Path, parameters: Iterable[str]) -> None:
+    """Raise ValueError for a parameter that the notebook does not have."""
+    known = known_parameters(path)
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ValueError(f"{Path(path).name} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}.")
+
+
+def value_of(text: str):
+    """What stands in `text`, as YAML has it: "3" is a number. Raises ValueError where it is none."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"{text!r} is no value in YAML, such as 3, cat or [1, 2].") from None
+
+
 @contextmanager
 def kernel_folder(run: Path | None = None) -> Iterator[str | None]:
     """A folder for the sockets of one kernel, gone afterwards; None where a kernel must listen on ports.
@@ -123,8 +140,8 @@ def execute(
     from traitlets.config import Config
 
     path, target = Path(path), Path(to or path)
-    if parameters and (unknown := sorted(set(parameters) - set(known := known_parameters(path)))):
-        raise ValueError(f"{path.name} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}.")
+    if parameters:
+        check_names(path, parameters)
     own = {"transport": "ipc", "connection_file": f"{sockets}/k.json"}
     settings = {"config": Config(KernelManager=own)} if sockets else {}
     plain = lambda name: str(name).replace("{", "{{").replace("}", "}}")  # papermill fills in what stands in braces

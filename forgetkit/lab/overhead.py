@@ -24,13 +24,14 @@ import nbformat
 import psutil
 import yaml
 
+import forgetkit
 from forgetkit.batch import record
 from forgetkit.batch.run import cores
 from forgetkit.batch.table import gather
 from forgetkit.lab.rows import Rows, options
 from forgetkit.models.clip import pick_device
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = forgetkit.HOME / "notebooks"
 EDGE = 100  # runs that count as the beginning, and as the end, of many
 TRIVIAL = """\
 from pathlib import Path

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+import forgetkit
 from forgetkit.evaluation import TARGET, score
 from forgetkit.models.clip import describe
 
@@ -32,10 +33,10 @@ def options(file: str) -> Callable:
 
 
 def committed(study: str) -> pd.DataFrame:
-    """The rows of docs/results/STUDY.csv, from wherever this is called; raises ValueError outside a clone."""
-    file = Path(__file__).resolve().parents[2] / RESULTS / f"{study}.csv"
+    """The rows of docs/results/STUDY.csv, from wherever this is called; raises ValueError where there are none."""
+    file = forgetkit.HOME / RESULTS / f"{study}.csv"
     if not file.exists():
-        raise ValueError(f"There is no {file}: install forgetkit from a clone of the repository, `pip install -e .`.")
+        raise ValueError(f"There is no {file}.")
     return pd.read_csv(file)
 
 

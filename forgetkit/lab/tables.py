@@ -36,14 +36,15 @@ SHOWN = [
 ACCURACIES = ["target", *KEPT]  # rows measured with the first mini-CLIP have no `unseen`
 # Score of the ablations of Zhang et al. on RN50 and marmosets, as reported; the whole method scores 91.0 there.
 REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
-TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {}  # by name: file of rows, and what is shown
+TABLES: dict[str, tuple[tuple[str, ...], Callable[..., pd.DataFrame]]] = {}  # by name: files of rows, what is shown
+FIRST = ("class", "coarse", "style", "cluster", "CLIP")  # the kinds of README's table, each where there are rows of it
 
 
-def table(name: str, file: str = "") -> Callable:
-    """Register a function from the rows of docs/results/FILE.csv (NAME.csv unless given) to a table."""
+def table(name: str, *files: str) -> Callable:
+    """Register a function from the rows of docs/results/FILE.csv (NAME.csv unless given), one or more, to a table."""
 
-    def register(function: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:
-        TABLES[name] = file or name, function
+    def register(function: Callable[..., pd.DataFrame]) -> Callable:
+        TABLES[name] = files or (name,), function
         return function
 
     return register
@@ -51,8 +52,8 @@ def table(name: str, file: str = "") -> Callable:
 
 def made(name: str, results: Path) -> str:
     """The table NAME as Markdown; floats to one decimal, NaN as nothing."""
-    file, function = TABLES[name]
-    shown = function(pd.read_csv(results / f"{file}.csv"))
+    files, function = TABLES[name]
+    shown = function(*(pd.read_csv(results / f"{file}.csv") for file in files))
 
     def cell(value) -> str:
         if isinstance(value, float):
@@ -93,6 +94,26 @@ def quickstart_table(rows: pd.DataFrame) -> pd.DataFrame:
         before, after = (found[found["model"] == model] for model in ("original", "restore"))
         score = f"{after['score'].mean():.1f}"
         lines.append({"kind": kind, "forget": subgroup, **before_and_after(before, after), "Score": score})
+    return pd.DataFrame(lines)
+
+
+@table("first", "quickstart", "audit")
+def first_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataFrame:
+    """One line a kind, its first subgroup: target, mean of the columns kept, and, where audited, depth by a probe."""
+    lines = []
+    for kind in (kind for kind in FIRST if kind in set(rows["kind"])):
+        found = rows[rows["kind"] == kind]
+        found = found[found["forget"] == found["forget"].iloc[0]].set_index("model")
+        probe = audited[(audited["kind"] == kind) & (audited["measure"] == "probe recall") & (audited["seed"] == 0)]
+        probe = probe[probe["subgroup"] == found["forget"].iloc[0]].set_index("method")["value"]
+        kept = found[[name for name in KEPT if name in found]].mean(axis=1)
+        change = lambda of, before, after: f"{of[before]:.1f} → {of[after]:.1f}"
+        depth = change(probe, "original", "default") if {"original", "default"} <= set(probe.index) else "not audited"
+        line = {
+            "forget": f"{kind}: {found['forget'].iloc[0]}",
+            "target": change(found["target"], "original", "restore"),
+        }
+        lines.append(line | {"kept": change(kept, "original", "restore"), "target, by a probe": depth})
     return pd.DataFrame(lines)
 
 

@@ -1,10 +1,7 @@
 """A reader's browser: JupyterLab opens 04_restoring, runs it, and the alpha slider changes the figure."""
 
-import itertools
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import websocket
+from browser import free_port, needs_browser, opened
 
 # The slider is what is tested, so the stages before it are short.
 SMALL = """
@@ -25,48 +22,7 @@ changes = {
 }
 """
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium (Debian: apt-get install chromium)"),
-]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Page:
-    """A tab of headless Chromium, driven over its DevTools protocol."""
-
-    def __init__(self, port: int):
-        url = f"http://127.0.0.1:{port}/json"
-        tab = next(t for t in json.load(urllib.request.urlopen(url)) if t["type"] == "page")
-        self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], suppress_origin=True, timeout=60)
-        self.ids = itertools.count()
-
-    def call(self, method: str, **params):
-        number = next(self.ids)
-        self.socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while (answer := json.loads(self.socket.recv())).get("id") != number:
-            pass
-        assert "error" not in answer, answer
-        return answer["result"]
-
-    def js(self, expression: str):
-        found = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
-
-    def until(self, expression: str, seconds: float, what: str):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if value := self.js(expression):
-                return value
-            time.sleep(0.5)
-        pytest.fail(f"{what}: not within {seconds} s")
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 @pytest.fixture
@@ -81,7 +37,7 @@ def lab(tmp_path):
     settings = tmp_path / "settings/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # cells off the screen, too
-    port, debug = free_port(), free_port()
+    port = free_port()
     environment = {**os.environ, "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     server = subprocess.Popen(
         [
@@ -92,7 +48,6 @@ def lab(tmp_path):
         ],
         env=environment, stdout=(tmp_path / "lab.log").open("w"), stderr=subprocess.STDOUT,
     )  # fmt: skip
-    browser = None
     try:
         for _ in range(120):
             try:
@@ -100,27 +55,11 @@ def lab(tmp_path):
                 break
             except OSError:
                 time.sleep(0.5)
-        browser = subprocess.Popen(
-            [
-                CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1300,1000",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                f"--remote-debugging-port={debug}", f"--user-data-dir={tmp_path / 'profile'}",
-                f"http://127.0.0.1:{port}/lab/tree/04_restoring.ipynb",
-            ],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        for _ in range(60):
-            try:
-                page = Page(debug)
-                break
-            except (OSError, StopIteration):
-                time.sleep(0.5)
-        yield page
+        with opened(f"http://127.0.0.1:{port}/lab/tree/04_restoring.ipynb", tmp_path / "profile") as page:
+            yield page
     finally:
-        for process in (browser, server):
-            if process:
-                process.terminate()
-                process.wait(30)
+        server.terminate()
+        server.wait(30)
 
 
 def test_the_alpha_slider_changes_the_figure(lab):
