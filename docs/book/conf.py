@@ -9,7 +9,7 @@ import forgetkit
 
 ROOT = Path(__file__).resolve().parents[2]
 project, version = "forgetkit", forgetkit.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx-mathjax-offline"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx-mathjax-offline"]
 root_doc = "README"  # the front page; TREE is added to it
 include_patterns = [
     "*.md", "docs/*.md", "docs/book/*.md", "docs/results/*.md", "notebooks/*.ipynb", "notebooks/solutions/*.ipynb",
