@@ -12,7 +12,7 @@ BIN := .venv/bin
 PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache" \
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal
 
-.PHONY: run test quick book results notebooks lock clean
+.PHONY: run test quick coverage book results notebooks lock clean
 
 run: .venv/installed
 	$(BIN)/forgetkit run --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
@@ -23,6 +23,10 @@ test: .venv/installed
 
 quick: .venv/installed
 	$(PYTEST) -m "not slow"
+
+# The same, and which lines of the package they run; it takes up to twice as long.
+coverage: .venv/installed
+	$(PYTEST) -m "not slow" --cov
 
 # README, docs and lessons as one site, build/book/index.html; nothing is executed, and a warning is an error.
 book: .venv/installed

@@ -36,7 +36,7 @@ def test_rows_are_percent_of_the_original_on_the_same_subgroup(bench):
 def test_committed_rows_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert {"method", "subgroup", "score"} <= set(committed("benchmark"))
-    with pytest.raises(ValueError, match="none.csv: install forgetkit from a clone"):
+    with pytest.raises(ValueError, match="There is no .*none.csv"):
         committed("none")
 
 
@@ -61,6 +61,24 @@ def test_a_path_trades_the_target_for_the_rest():
     assert curve["target"].tolist() == [100, 50, 0] and curve["kept"].tolist() == [100, 100, 75], "gains do not count"
     assert kept_at_target(curve, 25) == pytest.approx(87.5), "half way between two points"
     assert kept_at_target(curve, 100) == 100 and np.isnan(kept_at_target(curve.iloc[:2], 25))
+
+
+def test_the_first_table_has_a_line_a_kind_and_depth_where_it_was_audited(tmp_path):
+    runs = [("style", "red ink", 50, 5), ("class", "red", 80, 2), ("class", "blue", 70, 9), ("another", "x", 1, 1)]
+    rows = [
+        {"kind": kind, "forget": name, "model": model, "target": target, "retain": retain, "other": 40.0}
+        for kind, name, *targets in runs
+        for model, target, retain in zip(("original", "restore"), targets, (60, 50))
+    ]
+    probe = {"kind": "class", "subgroup": "red", "measure": "probe recall"}
+    seen = [("original", 0, 77.0), ("default", 0, 76.0), ("default", 1, 5.0)]
+    audited = [{**probe, "method": method, "seed": seed, "value": value} for method, seed, value in seen]
+    pd.DataFrame(rows).to_csv(tmp_path / "quickstart.csv", index=False)
+    pd.DataFrame(audited).to_csv(tmp_path / "audit.csv", index=False)
+    assert tables.made("first", tmp_path).splitlines()[2:] == [
+        "| class: red | 80.0 → 2.0 | 50.0 → 45.0 | 77.0 → 76.0 |",
+        "| style: red ink | 50.0 → 5.0 | 50.0 → 45.0 | not audited |",
+    ]
 
 
 def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
