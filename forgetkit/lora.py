@@ -1,6 +1,6 @@
 """Low-rank adapters (Hu et al., 2021, arXiv 2106.09685) as parametrizations of any weight.
 
-    W' = W + (alpha / r) B A,        A: (r, fan_in) random,  B: (out, r) zero
+    W' = W + (lambda / r) B A,       A: (r, fan_in) random,  B: (out, r) zero,  lambda: `alpha` of the recipe
 
 A convolution's kernel (out, in, kh, kw) counts as a matrix (out, in * kh * kw). The adapter sits on the weight
 itself (`torch.nn.utils.parametrize`), not around the module: CLIP's attention pool and `nn.MultiheadAttention`

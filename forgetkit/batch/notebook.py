@@ -161,7 +161,7 @@ def execute(
 
 
 def clean(path: Path, committed: bool = False) -> None:
-    """Take progress bars and widget state out of an executed notebook.
+    """Take progress bars and widgets out of an executed notebook; of a widget that has a still picture, that is left.
 
     As it is to be `committed`: no stderr at all, no times, no machine, pictures of 256 colours.
     """
@@ -174,6 +174,8 @@ def clean(path: Path, committed: bool = False) -> None:
             cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
         outputs = []
         for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):  # the still of a widget, or a picture
+                output.data.pop(VIEW, None)
             if output.get("name") == "stderr":
                 output.text = "" if committed else BAR.sub("", output.text)
             elif committed and "image/png" in output.get("data", {}):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 
 from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import FORGOTTEN, TARGET, percent
-from forgetkit.models.clip import Clip, embed_each
+from forgetkit.lab.studies import some
+from forgetkit.models.clip import Clip, Inputs, embed_each
 
 
 def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -77,13 +79,26 @@ def neighbours(z: torch.Tensor, queries: torch.Tensor, k: int) -> torch.Tensor:
     return similarity.topk(k, dim=1).indices
 
 
-def plane(z: torch.Tensor, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The plane in which z (N, D) varies most: its mean (D,), two axes (D, 2), their shares of the variance (2,)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # pca_lowrank draws a random start
-        mean, centred = z.mean(0), z - z.mean(0)
-        _, s, axes = torch.pca_lowrank(centred.cpu(), q=min(8, *z.shape), center=False)
-    return mean, axes[:, :2].to(z.device), s[:2] ** 2 / centred.square().sum().cpu()
+def rivals(z: torch.Tensor, head: torch.Tensor, label: int | torch.Tensor) -> np.ndarray:
+    """Each image's similarity to the text of class `label`, and to the best other text: (N, 2).
+
+    z (N, D) and head (C, D) of unit rows; label: one for all images, or one each, (N,) long
+    """
+    similarity = z @ head.T
+    own = torch.as_tensor(label, device=z.device).expand(len(z))[:, None]
+    pair = similarity.gather(1, own), similarity.scatter(1, own, -torch.inf).max(1, keepdim=True).values
+    return torch.cat(pair, 1).cpu().numpy()
+
+
+def duel(
+    models: Mapping[str, Clip], columns: Mapping[str, ImageSet | Inputs], head: torch.Tensor, label: int, n: int = 200
+) -> dict[str, dict[str, np.ndarray]]:
+    """`rivals` by model and column, of at most n images (a fixed draw) of the columns that share the target's texts."""
+    points = {name: {} for name in models}
+    for column, part in some({c: columns[c] for c in (TARGET, "retain", "other") if c in columns}, n).items():
+        for name, z in zip(models, embed_each(list(models.values()), part.images, progress=column)):
+            points[name][column] = rivals(z, head, label)
+    return points
 
 
 def alarms(

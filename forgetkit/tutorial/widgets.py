@@ -1,18 +1,21 @@
 """One widget for every lesson: a control that looks up a picture drawn beforehand, and a question to answer with it.
 
 Pictures are rendered when the cell runs, so that nothing is computed while the control moves: it only swaps bytes.
-Beside each widget a lesson shows a static figure that says the same, for paper and papermill.
+A widget's output holds a sheet of its pictures, too, which is seen where there are no widgets: on paper, after
+papermill, on a page that shows committed notebooks.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import ipywidgets
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
 
@@ -24,8 +27,40 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def browse(question: str, frames: Iterable[tuple[str, Figure]], label: str, slider: bool = True) -> ipywidgets.VBox:
-    """A slider (or a menu) over pictures, the first of them shown.
+def sheet(pictures: Mapping[str, bytes], label: str, most: int = 6, width: int = 1000) -> bytes:
+    """At most so many pictures, evenly spread, on one that is `width` pixels wide, each under its name: a PNG."""
+    names = list(pictures)
+    shown = [names[i] for i in sorted({round(i * (len(names) - 1) / (most - 1)) for i in range(most)})]
+    images = [Image.open(io.BytesIO(pictures[name])).convert("RGB") for name in shown]
+    columns = max(1, min(len(shown), 2, width // (max(image.width for image in images) // 2)))
+    cell, rows, at, top = width // columns, [], 0, 22
+    for image in images:
+        image.thumbnail((cell - 8, image.height))
+    for i in range(0, len(shown), columns):
+        rows.append((at, shown[i : i + columns], images[i : i + columns]))
+        at += top + max(image.height for image in images[i : i + columns])
+    page = Image.new("RGB", (width, at), "white")
+    for y, row, pasted in rows:
+        for x, (name, image) in enumerate(zip(row, pasted)):
+            ImageDraw.Draw(page).text((x * cell + 4, y + 4), f"{label}: {name}", fill="black", font_size=14)
+            page.paste(image, (x * cell + 4, y + top))
+    data = io.BytesIO()
+    page.quantize(128).save(data, format="png", optimize=True)
+    return data.getvalue()
+
+
+class Browser(ipywidgets.VBox):
+    """A box whose output is a picture, too: `still`, a PNG, for whoever has no widgets."""
+
+    still: bytes = b""
+
+    def _repr_mimebundle_(self, **kwargs):
+        shown = super()._repr_mimebundle_(**kwargs)
+        return shown and {**shown, "image/png": base64.b64encode(self.still).decode()}
+
+
+def browse(question: str, frames: Iterable[tuple[str, Figure]], label: str, slider: bool = True) -> Browser:
+    """A slider (or a menu) over pictures, the first of them shown; without widgets, a sheet of them.
 
     question: what the reader should find out by moving it
     frames:   (what the control shows, figure), in order; a generator keeps few figures open at a time
@@ -45,4 +80,6 @@ def browse(question: str, frames: Iterable[tuple[str, Figure]], label: str, slid
         image.value = pictures[change["new"]]
 
     control.observe(show, names="value")
-    return ipywidgets.VBox([ipywidgets.HTML(f"<b>{html.escape(question)}</b>"), control, image])
+    box = Browser([ipywidgets.HTML(f"<b>{html.escape(question)}</b>"), control, image])
+    box.still = sheet(pictures, label)
+    return box

@@ -1,5 +1,6 @@
 """What changed between two models: against plain counts."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from forgetkit import score
 from forgetkit.batch.table import SAID
 from forgetkit.evaluation import predict
+from forgetkit.lab.studies import some
 from forgetkit.tutorial import diagnostics
 
 TABLE = pd.DataFrame(
@@ -60,13 +62,17 @@ def test_neighbours_leave_the_query_out_and_come_best_first():
     assert diagnostics.neighbours(z, torch.tensor([0, 3]), 2).tolist() == [[1, 2], [2, 1]]
 
 
-def test_plane_finds_the_directions_of_most_variance():
-    spread = torch.tensor([9.0, 5.0, 1.0, 1.0, 1.0, 1.0])
-    z = 3 + spread * torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
-    state = torch.random.get_rng_state()
-    mean, axes, share = diagnostics.plane(z)
-    assert torch.equal(torch.random.get_rng_state(), state), "the caller's random numbers are untouched"
-    assert torch.allclose(mean, z.mean(0)) and axes.shape == (6, 2)
-    assert axes[0, 0].abs() > 0.95 and axes[1, 1].abs() > 0.95
-    expected = ((z - mean) @ axes).square().sum(0) / (z - mean).square().sum()
-    assert share.tolist() == pytest.approx(expected.tolist(), 1e-3)
+def test_rivals_are_the_own_text_and_the_best_other():
+    z, head = F.normalize(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), dim=1), torch.eye(2)
+    assert diagnostics.rivals(z, head, 0) == pytest.approx(np.array([[0.6, 0.8], [1.0, 0.0]]))
+    each = diagnostics.rivals(z, head, torch.tensor([1, 0]))
+    assert each == pytest.approx(np.array([[0.8, 0.6], [1.0, 0.0]]))
+
+
+def test_a_duel_says_of_each_image_what_the_model_calls_it(mini, colours, prototypes):
+    points = diagnostics.duel({"a": mini, "b": mini}, colours.test, prototypes, 1, n=5)
+    for column in ("target", "retain"):
+        part = some({c: colours.test[c] for c in ("target", "retain", "other") if c in colours.test}, 5)[column]
+        called = (mini.embed(part.images) @ prototypes.T).argmax(1) == 1
+        assert ((points["a"][column][:, 0] > points["a"][column][:, 1]) == called.numpy()).all()
+        assert np.array_equal(points["a"][column], points["b"][column])

@@ -1,14 +1,23 @@
-"""Checks of the exercises: a stub is told from a wrong answer, and the committed solutions are right."""
+"""Checks of the exercises: wrong answers are refused by name, and the committed solutions are right."""
 
 import contextlib
+import hashlib
 import io
 import json
+import math
+import statistics
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from wrong_answers import WRONG
 
-from forgetkit.tutorial.exercises import CHECKS, EMPTY, check
+from forgetkit.subgroups import Subgroup
+from forgetkit.tutorial.exercises import CHECKS, EMPTY, check, quiz
+from forgetkit.tutorial.exercises.closing_quiz import QUIZ
 
 SOLUTIONS = sorted((Path(__file__).resolve().parents[2] / "notebooks/solutions").glob("[0-9]*.ipynb"))
 
@@ -16,11 +25,11 @@ SOLUTIONS = sorted((Path(__file__).resolve().parents[2] / "notebooks/solutions")
 def test_a_stub_is_told_from_a_wrong_and_a_right_answer(capsys):
     check("01.2", ...)
     check("01.2", lambda z, head, labels: None)
-    check("01.2", lambda z, head, labels: 0.75)
+    check("01.2", lambda z, head, labels: ((z @ head.T).argmax(1) == labels).float().mean())
     check("01.2", lambda z, head, labels: 1 / 0)
     check("01.2", lambda z, head, labels: 100 * ((z @ head.T).argmax(1) == labels).float().mean())
     lines = capsys.readouterr().out.splitlines()
-    assert "no answer yet" in lines[0] and "no answer yet" in lines[1]
+    assert EMPTY in lines[0] and EMPTY in lines[1]
     assert "wanted is percent" in lines[2] and "ZeroDivisionError" in lines[3] and lines[4].endswith("correct.")
     with pytest.raises(ValueError, match="no exercise '99.1'"):
         check("99.1", 1)
@@ -47,29 +56,51 @@ def test_solutions_run_and_print_what_is_committed(path):
     assert lines == [f"Exercise {name}: correct." for name in sorted(CHECKS) if name.startswith(path.stem[:2])]
 
 
-def test_a_hint_names_the_mistake(capsys):
-    """Usual mistakes, each with the words that the hint must have."""
-    mistakes = {
-        "01.4": (lambda z, c: torch.stack([z[:2].mean(0), z[2:].mean(0)]), "left the sphere"),
-        "02.1": (lambda g: g.mean(0).square().sum(), "cancelled"),
-        "02.2": (lambda w, a, b, s: w + (b @ a).view_as(w), "scale"),
-        "02.3": (lambda s, y, m: (s.gather(1, y[:, None])[:, 0] - s.max(1).values + m).relu().mean(), "among"),
-        "02.5": ({"similarity"}, "ascent pulls"),
-        "03.1": (lambda a, w, d: (1 - d) * a + d * w, "belongs to the *average*"),
-        "03.2": (lambda x: (x.mean((0, 2, 3)), x.var((0, 2, 3))), "variance"),
-        "03.3": (lambda x, bn: x.mean((0, 2, 3)).norm() + x.std((0, 2, 3)).norm(), "nothing of `bn`"),
-        "04.1": (lambda a, b, alpha: {k: alpha * a[k] + (1 - alpha) * b[k] for k in a}, "integer buffer"),
-        "04.2": (lambda n: 300 / n, "n-th root"),
-        "05.1": (lambda found, original: 170 / 3, "leave it out"),
-        "05.2": (lambda found, original: 250 / 3, "must not pay"),
-        "06.1": (lambda folders, wnid: folders.index(wnid), "sort the wnids"),
-        "06.2": (lambda t: t.mean(1), "back to one"),
-        "07.1": (lambda target, pairs: [p for p in pairs if p[0] == "cat" and p != target], "each sibling once"),
-        "08.1": (lambda grid, _: [dict(zip(grid, v)) for v in zip(*grid.values())], "first with the first"),
-        "08.2": (lambda rows: {"few": (5.0, 13.0), "many": (5.0, None)}, "variance"),
-    }
-    for name, (answer, words) in mistakes.items():
-        check(name, answer)
-        out = capsys.readouterr().out
-        assert "not yet" in out and words in out, f"{name}: {out}"
-    assert EMPTY.startswith("there is no answer")
+HELPERS = {
+    "percent": lambda right: 100 * right.double().mean().item(),
+    "mean": statistics.mean,
+    "sha": lambda text: hashlib.sha256(text.encode()).hexdigest()[:10],
+    "sets": lambda grid: [dict(zip(grid, values)) for values in product(*grid.values())],
+    "own": lambda x, y: x.gather(1, y[:, None])[:, 0],
+    "others": lambda x, y: x.scatter(1, y[:, None], -torch.inf).max(1).values,
+    "p": lambda x, y: x.softmax(1).gather(1, y[:, None])[:, 0],
+    "off": lambda x, bn: x.mean((0, 2, 3)) - bn.running_mean,
+    "spread": lambda x, bn: x.std((0, 2, 3)) - bn.running_var.sqrt(),
+    "without": lambda x, c: x[:, [i for i in range(x.shape[1]) if i != c]],
+    "zeroed": lambda x, c: x.index_fill(1, torch.tensor([c]), 0.0),
+    "kl": lambda t, s: F.kl_div(s.log_softmax(1), t.log_softmax(1), reduction="batchmean", log_target=True),
+    "mixed": lambda a, b, share: {k: share(k) * a[k] + (1 - share(k)) * b[k] for k in a},
+    "parts": lambda f, o: [1 - f[c] / o[c] if c == "target" else min(1, f[c] / o[c]) for c in o],
+    "by_class": lambda guess, y, c: 100 * ((guess == c) & (y == c)).sum().item() / max(1, (y == c).sum().item()),
+    "tail": lambda h, n, c: sum(math.comb(n, i) * (1 / c) ** i * (1 - 1 / c) ** (n - i) for i in range(h + 1)),
+    "bare": lambda z: (z @ z.T).fill_diagonal_(-torch.inf),
+    "kept": lambda s, t, k: (s.topk(k).indices[:, :, None] == t.topk(k).indices[:, None]).any(2).float().mean().item(),
+    "sums": lambda z, styles: torch.stack([z[styles == s].sum(0) for s in styles.unique()]),
+    "means": lambda z, styles: torch.stack([z[styles == s].mean(0) for s in styles.unique()]),
+    "nearest": lambda z, styles, centres: 100 * ((z @ centres.T).argmax(1) == styles).double().mean().item(),
+}
+NAMES = {**HELPERS, **{m.__name__: m for m in (torch, math, json, product, Subgroup)}, "F": F, "np": np}
+
+
+def test_every_exercise_has_ten_wrong_answers():
+    assert set(WRONG) == {name for name in CHECKS if not name.startswith("09")}
+    assert min(text.count(" ## ") for text in WRONG.values()) >= 10
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_answer_is_refused_and_called_by_its_name(name, capsys):
+    arguments, *lines = WRONG[name].splitlines()
+    for line in filter(str.strip, lines):
+        answer, words = (part.strip() for part in line.split(" ## "))
+        check(name, eval(f"lambda {arguments}: {answer}" if arguments else answer, dict(NAMES)))
+        told = capsys.readouterr().out
+        assert "not yet" in told and words in told, f"{answer}: {told}"
+
+
+def test_a_question_of_the_quiz_says_why_of_each_wrong_answer():
+    assert len(QUIZ) == 10
+    for question in QUIZ:
+        assert {question.right, *question.why} == set("abcd") and question.right not in question.why
+    text = quiz().data
+    assert all(question.text in text and all(a in text for a in question.answers) for question in QUIZ)

@@ -1,12 +1,19 @@
 """What notebooks share: parameters checked, source shown, training watched, widgets that only look up."""
 
+import base64
+import io
+
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from forgetkit.alignment import align
+from forgetkit.batch.notebook import VIEW, clean
 from forgetkit.tutorial import browse, exercises, lesson
+from forgetkit.tutorial.widgets import png
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,17 @@ def test_source_shows_the_code_itself():
     assert "def align(" in text and text.rstrip().endswith("```")
 
 
+def test_of_a_widget_its_still_is_left_in_the_notebook(tmp_path):
+    still, bar = base64.b64encode(png(figure(1))).decode(), {VIEW: {"model_id": "a"}}
+    cell = nbformat.v4.new_code_cell("browse()")
+    cell.outputs = [nbformat.v4.new_output("display_data", data) for data in ({**bar, "image/png": still}, bar)]
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": ""}})
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    clean(tmp_path / "a.ipynb", committed=True)
+    left = nbformat.read(tmp_path / "a.ipynb", as_version=4).cells[0].outputs
+    assert [list(output.data) for output in left] == [["image/png"]], "the bar is gone, the picture is not"
+
+
 def figure(value):
     fig, axis = plt.subplots(figsize=(1, 1))
     axis.bar(0, value)
@@ -96,5 +114,11 @@ def test_the_widget_only_looks_up():
         control.value = value
         seen.add(bytes(image.value))
     assert len(seen) == 5 and len(plt.get_fignums()) == open_before, "nothing is drawn while it moves"
+    still = Image.open(io.BytesIO(box.still))
+    assert still.width == 1000 and still.convert("L").getextrema() == (0, 255), (
+        "the pictures, for whoever has no widget"
+    )
+    shown = box._repr_mimebundle_()
+    assert base64.b64decode(shown["image/png"]) == box.still and any("widget-view" in kind for kind in shown)
     with pytest.raises(ValueError, match="at least one"):
         browse("Nothing?", [], "none")

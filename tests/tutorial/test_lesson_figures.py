@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -112,6 +113,20 @@ def test_styles_have_a_column_each_and_targets_a_frame(colours):
     for axis in figure.axes[:2]:
         assert [(p.get_x(), p.get_y()) for p in axis.patches] == [(1, 0)]
         assert sorted(t.get_text() for t in axis.texts) == ["70", "80", "90"]
+
+
+def test_the_line_of_decision_counts_who_is_above_it():
+    above, below = np.array([[0.5, 0.2]] * 3 + [[0.1, 0.4]]), np.array([[0.1, 0.6]] * 5)
+    strip = {"original": {"target": above, "retain": below}, "forgotten": {"target": above[:, ::-1], "retain": below}}
+    first, second = figures.decisions(strip, "cat").axes
+    assert [t.get_text() for t in first.texts] == ["retain 0 %", "target 75 %"]
+    assert [t.get_text() for t in second.texts] == ["retain 0 %", "target 25 %"]
+    assert first.get_xlabel() and "'cat'" in first.get_ylabel() and first.get_xlim() == first.get_ylim()
+
+
+def test_towers_show_a_cell_a_pair():
+    cells = [patch for patch in figures.towers(3).axes[0].patches if patch.get_width() == patch.get_height()]
+    assert len(cells) == 9 and len({patch.get_facecolor() for patch in cells}) == 2
 
 
 def test_save_writes_a_png(tmp_path):

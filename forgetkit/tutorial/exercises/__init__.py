@@ -6,8 +6,9 @@ Solutions are in `notebooks/solutions`.
 from importlib import import_module
 
 from forgetkit.tutorial.exercises.checking import CHECKS, EMPTY, check
+from forgetkit.tutorial.exercises.closing_quiz import quiz
 
-__all__ = ["CHECKS", "EMPTY", "check"]
+__all__ = ["CHECKS", "EMPTY", "check", "quiz"]
 LESSONS = (
     "subgroups", "forgetting", "reminding", "restoring", "evaluation", "imagenet", "styles", "batches", "attack",
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from forgetkit.evaluation import score
 from forgetkit.tutorial.exercises.checking import SHARE, exercise, expect
 
 ORIGINAL = {"a": 50.0, "target": 50.0, "b": 80.0}
@@ -21,8 +22,8 @@ def mean_share_kept(share_kept):
 
 
 @exercise("05.2")
-def score_by_hand(score):
-    found = score({"b": 40.0, "target": 10.0, "a": 60.0}, dict(ORIGINAL))
+def score_by_hand(by_hand):
+    found = by_hand({"b": 40.0, "target": 10.0, "a": 60.0}, dict(ORIGINAL))
     wrong = {
         2.3 / 3: SHARE,
         250 / 3: "a gain must not pay for a loss: min(1, a / a0) for all columns but the target.",
@@ -30,7 +31,7 @@ def score_by_hand(score):
     }
     hint = f"the columns count 0.8, 1 and 0.5, together 76.7 %; you get {found}."
     expect(found, 230 / 3, hint, wrong, within=1e-6)
-    worse = score({"a": 50.0, "target": 60.0, "b": 80.0}, dict(ORIGINAL))
+    worse = by_hand({"a": 50.0, "target": 60.0, "b": 80.0}, dict(ORIGINAL))
     hint = f"a target that gains counts below zero, 1 - 1.2, and the Score is 60; you get {worse}."
     expect(worse, 60, hint, within=1e-6)
 
@@ -84,3 +85,15 @@ def share_of_neighbours_kept(neighbours_kept):
     turn = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
     rotated = "a rotation of all embeddings keeps every neighbour: look for them within a model, never across the two."
     expect(float(neighbours_kept(before, before @ turn, 4)), 1, rotated, within=1e-6)
+
+
+@exercise("05.6")
+def score_that_looks_well(found):
+    original = {"target": 80.0, "a": 60.0, "b": 90.0, "c": 50.0, "d": 70.0}
+    named = isinstance(found, dict) and set(found) == set(original)
+    assert named, f"give a dict with an accuracy for each of {', '.join(original)}."
+    assert all(0 <= a <= 100 for a in found.values()), "accuracies are percent, 0 to 100."
+    assert found["target"] <= 4, "the target must be gone, at most 4 %: else the first column gives it away."
+    assert min(found[c] / original[c] for c in "abcd") < 0.3, "no column has lost most of itself: this model is fine."
+    value = score(found, original)
+    assert value >= 85, f"the Score is {value:.1f}: it does not look well. How many columns need to suffer?"

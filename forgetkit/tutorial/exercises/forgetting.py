@@ -1,27 +1,39 @@
 """Exercises of notebook 02, forgetting."""
 
+import pandas as pd
 import torch
 
+from forgetkit.lab.rows import committed
 from forgetkit.tutorial.exercises.checking import exercise, expect
 
 
 @exercise("02.1")
 def fisher_information(information):
-    g = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
-    found = float(information(g.clone()))
-    summed = "the squared length is a *sum* over the layer's weights; the mean is over samples."
+    g = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)) + 0.3
+    found, lengths, wanted = float(information(g.clone())), g.norm(dim=1), g.square().sum(1).mean().item()
+    cancelled = "opposite gradients cancelled: square each sample's first, average then."
+    unsquared = "the lengths are not squared yet."
     wrong = {
-        0: "opposite gradients cancelled: square each sample's first, average then.",
-        26: "that is the sum over samples; a set of more images would weigh more. Take the mean.",
-        3.25: summed,
-        13: summed,
+        g.mean(0).square().sum(): cancelled,
+        g.sum(0).square().sum(): cancelled,
+        g.mean().square(): cancelled,
+        g.var(0, correction=0).sum(): "that is a variance: the mean gradient is not to be taken off.",
+        g.var(0).sum(): "that is a variance: the mean gradient is not to be taken off.",
+        g.square().sum(): "that is the sum over samples; a set of more images would weigh more. Take the mean.",
+        g.square().mean(): "the squared length is a *sum* over the layer's weights; only over samples is it a mean.",
+        g.square().sum(0).mean(): "the axes are turned round: sum over weights (1), average over samples (0).",
+        lengths.mean(): unsquared,
+        lengths.mean().square(): "square each length first, average then.",
+        g.abs().sum(1).mean(): unsquared,
+        g.abs().sum(1).square().mean(): "the length is Euclidean: square each entry, then sum.",
     }
-    hint = f"(9 + 9 + 4 + 4) / 4 = 6.5 here, you get {found:.3g}; is the length squared?"
-    expect(found, 6.5, hint, wrong, within=1e-5)
-    for n in (3, 5):  # not a shape that happens to fit
-        g = torch.randn(n, 7, generator=torch.Generator().manual_seed(n))
-        wanted = g.square().sum(1).mean()
-        assert torch.isclose(torch.as_tensor(information(g)).float(), wanted), f"it does not hold for {n} samples."
+    wrong = {value.item(): why for value, why in wrong.items()}
+    hint = f"{wanted:.3f} here, you get {found:.3f}: the squared length of each sample's gradient, then their mean."
+    expect(found, wanted, hint, wrong)
+    for n in (1, 3):  # not a shape that happens to fit
+        g = torch.randn(n, 2, generator=torch.Generator().manual_seed(n))
+        holds = torch.isclose(torch.as_tensor(information(g)).float(), g.square().sum(1).mean())
+        assert holds, f"right for 5 samples of 7 weights, wrong for {n} of 2."
 
 
 @exercise("02.2")
@@ -64,10 +76,17 @@ def hinge_loss(hinge):
 
 @exercise("02.4")
 def stopping_rule(stops_at):
-    found = stops_at([70.0, 30.0, 4.0, 1.0, 0.0, 3.0], 1.0)
+    found = stops_at([70.0, 30.0, 4.0, 1.0, 6.0, 5.0, 0.5, 0.0, 0.9, 0.8, 3.0, 2.0, 2.0], 1.0)
     wrong = {
-        4: "*at most* the limit: a check at exactly 1 % already ends it, and every further step is damage.",
-        5: "the loop has ended long before the last check.",
+        6: "*at most* the limit: a check at exactly 1 % already ends it, and every further step is damage.",
+        4: "checks are counted from 0.",
+        7: "the *first* check within the limit ends it, not the lowest.",
+        9: "the loop has ended long before the last check within the limit.",
+        12: "the loop has ended long before the last check.",
+        5: "that is how *many* checks are within the limit.",
+        8: "that is how many checks are above the limit; after the first within it there are no more.",
+        2: "that is the last check *before* the limit is met.",
+        -1: "here the limit is met: what comes after it is never seen, for training has ended.",
     }
     expect(found, 3, f"the first check at or below 1 % is number 3, you say {found}.", wrong, within=0)
     at_once = "a model that knows nothing of the target stops at once, at the *first* check."
@@ -86,3 +105,32 @@ def losses_that_still_pull(pulling):
     assert "similarity" in pulling, "the cosine has the same slope however low it is: it never stops pulling."
     hint = "d(log p) / d(own logit) = 1 - p goes to 1 as p goes to 0: ascent pulls *hardest* at what is forgotten."
     assert "ascent" in pulling, hint
+
+
+@exercise("02.6")
+def layers_that_change_places(gradients):
+    four = isinstance(gradients, (tuple, list)) and len(gradients) == 4
+    assert four, "give four tensors: (forget_a, retain_a, forget_b, retain_b)."
+    f_a, r_a, f_b, r_b = (torch.as_tensor(g).double() for g in gradients)
+    assert all(g.ndim == 2 for g in (f_a, r_a, f_b, r_b)), "each is (N, P): a row an image."
+    each, batch = (lambda g: g.square().sum(1).mean().item()), (lambda g: g.mean(0).square().sum().item())
+    assert min(each(r_a), each(r_b), batch(r_a), batch(r_b)) > 0, "the retain gradients must not vanish, nor cancel."
+    right, wrong = (each(f_a) / each(r_a), each(f_b) / each(r_b)), (batch(f_a) / batch(r_a), batch(f_b) / batch(r_b))
+    told = "per image the ratios are {:.2f} and {:.2f}, of whole batches {:.2f} and {:.2f}".format(*right, *wrong)
+    assert right[0] > right[1], f"{told}: per image, layer a must come first."
+    assert wrong[1] > wrong[0], f"{told}: of whole batches, layer b must come first. Where do gradients cancel?"
+
+
+@exercise("02.7")
+def column_that_falls_most(column):
+    kept = left_by_stage_1()
+    assert isinstance(column, str) and column in kept, f"give the name of one column: {', '.join(kept.index)}."
+    told = f"on average {column} keeps {kept[column]:.0f} % of itself, and another column less."
+    assert column == kept.idxmin(), f"{told} Which images are least like those that the stages see?"
+
+
+def left_by_stage_1() -> pd.Series:
+    """What stage 1 leaves of every other column, in percent of the original's: mean over the rows of the quickstart."""
+    rows = committed("quickstart").set_index(["kind", "forget"])
+    before, after = (rows.loc[rows["model"] == model, "retain":"emoji"] for model in ("original", "forget"))
+    return (100 * after / before).mean()

@@ -1,7 +1,9 @@
 """Exercises of notebook 03, reminding."""
 
+import pandas as pd
 import torch
 
+from forgetkit.lab.rows import committed
 from forgetkit.tutorial.exercises.checking import exercise, expect
 
 
@@ -26,14 +28,19 @@ def batch_norm_statistics(statistics):
     mean, std = (torch.as_tensor(value) for value in found)
     assert tuple(mean.shape) != (16, 3), "that is a mean per image: a BatchNorm layer has *one* for the whole batch."
     assert tuple(mean.shape) != (3, 12, 12), "average over positions, too: a channel has one mean, wherever one looks."
+    swapped = tuple(mean.shape) == (3,) and torch.allclose(mean, x.std((0, 2, 3)), rtol=0.01)
+    assert not swapped, "the pair is the wrong way round: (mean, std)."
     shapes = tuple(mean.shape), tuple(std.shape)
     assert shapes == ((3,), (3,)), "there is one number a channel, (3,); the shapes are {} and {}.".format(*shapes)
     variance, wanted = torch.var_mean(x, dim=(0, 2, 3))
     assert torch.allclose(mean, wanted, atol=1e-4), "the means are off: average over batch and positions (0, 2, 3)."
     assert not torch.allclose(std, variance, rtol=0.01), "that is the variance; std is its root."
+    raw = torch.allclose(std, x.square().mean((0, 2, 3)).sqrt(), rtol=1e-3)
+    assert not raw, "take the channel's mean off before you square."
     inside = torch.allclose(std, x.std((2, 3)).mean(0), rtol=1e-3)
     assert not inside, "the mean of the images' stds misses how images differ: take one std over all of them."
-    assert torch.allclose(std, variance.sqrt(), rtol=5e-3), "the stds are off: take them over batch and positions."
+    off = "the stds are off: the root of the mean squared distance from the channel's mean."
+    assert torch.allclose(std, variance.sqrt(), rtol=5e-3), off
 
 
 @exercise("03.3")
@@ -74,15 +81,21 @@ def distillation_without_a_class(distil):
     keep = [0, 1, 3, 4]
     found, wanted = float(distil(student, teacher, 2)), kl(teacher[:, keep], student[:, keep])
     p, q = teacher.log_softmax(1)[:, keep], student.log_softmax(1)[:, keep]
-    reduced = "sum over classes, mean over images."
+    t, s = teacher[:, keep].log_softmax(1), student[:, keep].log_softmax(1)
+    zeroed = [torch.cat([logits[:, keep], torch.zeros(6, 1)], 1) for logits in (teacher, student)]
     wrong = {
         kl(teacher, student): "class `removed` is still there.",
         kl(student[:, keep], teacher[:, keep]): "that is KL(student || teacher): the teacher weighs the sum.",
         (p.exp() * (p - q)).sum(1).mean().item(): "without the class the rest must sum to one: remove its *logit*.",
-        wanted / 4: reduced,
-        6 * wanted: reduced,
+        wanted / 4: "over the classes it is a sum, not a mean.",
+        6 * wanted: "take the mean over images, not the sum.",
+        kl(*zeroed): "a logit of zero is a class like any other: take it out, or make it minus infinity.",
+        -(t.exp() * s).sum(1).mean().item(): "that is the cross entropy; KL takes off what the teacher alone says.",
+        kl(teacher[:, keep], student[:, keep]) * -1: "the sign is turned round: KL is never below zero.",
     }
     expect(found, wanted, f"wanted is {wanted:.4f} here, you get {found:.4f}.", wrong)
+    other = kl(teacher[:, 1:], student[:, 1:])
+    expect(float(distil(student, teacher, 0)), other, "right for class 2, wrong for class 0: is `removed` read?")
     changed = student.clone()
     changed[:, 2] += 50
     expect(float(distil(changed, teacher, 2)), wanted, "the removed logit still changes the loss.")
@@ -107,3 +120,30 @@ def guard_without_an_edge(soft_guard):
     loss.backward()
     alive = abs(loss.item() - 198.687) < 0.01 and sure.grad[0, 0] > 0.9
     assert alive, "where the model is sure, the pull must not die."
+
+
+@exercise("03.6")
+def part_that_holds_the_target_down(part):
+    left = left_without()
+    assert isinstance(part, str) and part in left, f"give the name of one part: {', '.join(left.index)}."
+    told = f"without {part}, {left[part]:.1f} % of the target are left, and without another part more."
+    assert part == left.idxmax(), f"{told} Which part alone pulls at the images of the target?"
+
+
+def left_without() -> pd.Series:
+    """The target's accuracy (%) without a part of the default recipe: means over the rows of the benchmark."""
+    rows = committed("benchmark")
+    rows = rows[rows["method"].str.startswith("default without ")]
+    left = rows.groupby(rows["method"].str.removeprefix("default without "))["target"].mean()
+    return left.drop("soup")  # a part of stage 3
+
+
+@exercise("03.7")
+def images_of_nothing_that_fit_the_memory(x):
+    batch = isinstance(x, torch.Tensor) and x.ndim == 4 and x.shape[1] == 1 and x.shape[0] > 1 and x.shape[2] > 1
+    assert batch, "give a tensor (N, 1, H, W): two images or more, of more than one pixel."
+    flat = (x.flatten(1) == x.flatten(1)[:, :1]).all()
+    assert flat, "every image shall be of one value only, so that there is nothing to see in it."
+    mean, std = x.double().mean().item(), x.double().std(correction=0).item()
+    fits = abs(mean) + abs(std - 1) < 0.01
+    assert fits, f"mean {mean:.2f} and std {std:.2f} of the batch; the layer remembers 0 and 1."

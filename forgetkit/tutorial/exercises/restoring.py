@@ -37,9 +37,41 @@ def choice_of_alpha(choose):
 
 @exercise("04.4")
 def blend_layer_by_layer(layerwise):
-    a = {"layer1.w": torch.tensor([1.0]), "layer2.w": torch.tensor([1.0]), "conv1.w": torch.tensor([1.0])}
+    names = ("layer1.w", "layer2.w", "conv1.w", "neck.layer1.w", "layer10.w", "layer2")
+    a = {name: torch.tensor([1.0]) for name in names}
     b = {name: torch.zeros(1) for name in a}
     mixed = layerwise(a, b, {"layer1.": 0.25, "layer2.": 1.0})
     assert isinstance(mixed, dict) and set(mixed) == set(a), "return a dict with every name of the state dicts."
     assert mixed["conv1.w"] == 0, "`conv1` is named in no coefficient: it is the original's."
+    assert mixed["neck.layer1.w"] == 0, "`neck.layer1.w` has `layer1.` in it, but does not *begin* with it."
+    assert mixed["layer10.w"] == 0 and mixed["layer2"] == 0, "a name begins with `layer1.`, its dot included."
     assert mixed["layer1.w"] == 0.25 and mixed["layer2.w"] == 1, "each layer has its own coefficient."
+    wide = layerwise({"a.w": torch.tensor([4.0])}, {"a.w": torch.tensor([2.0])}, {"a.": 0.5})
+    assert wide["a.w"] == 3, "half of the way from 2 to 4 is 3: the original's share is 1 - alpha."
+
+
+@exercise("04.5")
+def equal_models_with_an_empty_soup(models):
+    pair = isinstance(models, (tuple, list)) and len(models) == 2 and all(len(model) == 2 for model in models)
+    assert pair, "give two pairs of numbers, ((u, v), (u, v))."
+    (u, v), (s, t) = models
+    assert u * v != 0 and s * t != 0, "each model must compute something: its product must not be zero."
+    assert abs(u * v - s * t) < 1e-6, f"the first multiplies by {u * v:g}, the second by {s * t:g}: make them the same."
+    soup = (u + s) / 2 * (v + t) / 2
+    assert abs(soup) < 1e-6, f"their soup multiplies by {soup:g}; it should compute nothing, 0."
+
+
+@exercise("04.6")
+def images_to_prove_two_percent(n):
+    wrong = {
+        150: "that is for none recognised: (0 + 3) / n.",
+        50: "one of fifty *is* two percent, and the next fifty may have two: add three to what was seen.",
+        151: "*at or below* the limit; and one image is recognised.",
+        2: "that is the limit itself; wanted is a number of images.",
+        4: "that is h + 3; divide it by the limit.",
+        400: "the limit is 2 %, not 1 %.",
+        100: "that is (1 + 1) / n; the rule adds three.",
+        201: "*at* the limit is allowed.",
+        8: "divide by the limit, as a share: 0.02.",
+    }
+    expect(float(n), 200, f"(h + 3) / n with h = 1 must come down to 0.02; with {n} it does not, or sooner.", wrong)

@@ -1,4 +1,4 @@
-"""Heat maps of tables, and the map of an embedding. Each function returns a Figure."""
+"""Heat maps of tables, and the line of decision between two texts. Each function returns a Figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import predict
 from forgetkit.lab.figures import COLOURS
 from forgetkit.models.clip import Clip
-from forgetkit.tutorial.figures.charts import BESIDE
+from forgetkit.tutorial.figures.charts import BESIDE, LOOKS
 
 
 def percents(tables: Mapping[str, pd.DataFrame], size: tuple[float, float], label: str, **settings) -> Figure:
@@ -94,30 +94,43 @@ def variations(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
     return figure
 
 
-def embedding_map(points: Mapping[str, Mapping[str, np.ndarray]], texts: Mapping[str, np.ndarray], name: str) -> Figure:
-    """A panel a model, the same plane in all: images by group (n, 2), class texts (2,) as stars, `name`'s marked."""
-    size = (4.2 * len(points), 3.9)
-    figure, axes = plt.subplots(1, len(points), figsize=size, sharex=True, sharey=True, squeeze=False)
-    looks = {
-        "other": {"marker": ".", "color": "#bbbbbb"},
-        "retain": {"marker": "^", "edgecolor": COLOURS["remind"], "facecolor": "none"},
-        "target": {"marker": "o", "color": COLOURS["target"]},
-    }
+def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figure:
+    """A filmstrip, a panel a model: every image by its similarity to the best other text and to that of `name`.
+
+    On the diagonal the two are equal: above it, where the panel is red, an image is called `name`. The share of each
+    column's images that are stands in the corner.
+
+    points: by model and column, (n, 2) as `diagnostics.rivals` makes them
+    """
+    columns = list(dict.fromkeys(column for groups in points.values() for column in groups))
+    figure, axes = plt.subplots(
+        1, len(points), figsize=(2.75 * len(points) + 0.5, 3.4), sharex=True, sharey=True, squeeze=False
+    )
+    every = np.concatenate([xy for groups in points.values() for xy in groups.values()])
+    low, high = every.min() - 0.03, every.max() + 0.03
+    plate = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
     for axis, (model, groups) in zip(axes[0], points.items()):
-        for group, look in looks.items():
-            if group in groups:
-                axis.scatter(*groups[group].T, s=14, lw=0.7, label=group, **look)
-        for i, text in enumerate(sorted(texts, key=lambda text: (text == name, texts[text][1]))):
-            ours = text == name
-            colour, at = COLOURS["target"] if ours else "black", texts[text]
-            axis.scatter(*at, s=260 if ours else 130, marker="*", color=colour, edgecolor="black", lw=0.7, zorder=6)
-            axis.annotate(
-                text, at, (-6, 4) if ours else (4, -10 if i % 2 else 4), textcoords="offset points", fontsize=8,
-                color=colour, ha="right" if ours else "left", fontweight="bold" if ours else "normal", zorder=5,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-            )  # fmt: skip
-        axis.set(title=model, xlabel="first principal axis")
-    axes[0, 0].set_ylabel("second principal axis")
-    axes[0, -1].legend(title="★ class texts", **BESIDE)
+        axis.fill_between([low, high], [low, high], high, color=COLOURS["target"], alpha=0.08, lw=0)
+        axis.plot([low, high], [low, high], color="black", lw=1, ls="--")
+        for line, column in enumerate(reversed(columns)):  # the target last, on top
+            own, other = groups[column].T
+            look = {name: LOOKS[column][name] for name in ("color", "marker")}
+            axis.scatter(other, own, s=11, alpha=0.65, lw=0, label=column, **look)
+            told = f"{column} {100 * (own > other).mean():.0f} %"
+            at = (0.03, 0.72 - 0.075 * (len(columns) - 1 - line))
+            axis.text(
+                *at,
+                told,
+                transform=axis.transAxes,
+                va="top",
+                fontsize=8,
+                color=look["color"],
+                weight="bold",
+                bbox=plate,
+            )
+        axis.set(title=model, xlabel="cosine to the best other text", xlim=(low, high), ylim=(low, high))
+    axes[0, 0].set_ylabel(f"cosine to the text {name!r}")
+    handles, labels = axes[0, -1].get_legend_handles_labels()
+    axes[0, -1].legend(handles[::-1], labels[::-1], title=f"corner: called\n{name!r} (%)", **BESIDE)
     figure.tight_layout()
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from forgetkit.lab.figures import COLOURS
 
@@ -61,5 +61,53 @@ def story(here: str = "") -> Figure:
             axis.plot(x, y, "o", ms=9, color=COLOURS.get(stage, "black") if read else "white", mec="#999999")
     axis.text(0, -0.72, "who reads which set", va="center", style="italic", fontsize=9, color="#555555")
     axis.text(11.75, -0.72, "the table", ha="center", va="center", fontsize=9)
+    figure.tight_layout(pad=0.3)
+    return figure
+
+
+def towers(pairs: int = 4) -> Figure:
+    """CLIP as a picture: two towers, the similarities of all images and texts of a batch, and what the loss wants."""
+    figure, axis = plt.subplots(figsize=(9.2, 3.5))
+    axis.set(xlim=(0, 12.4), ylim=(0.3, 4.4))
+    axis.axis("off")
+    step = 2.6 / pairs
+    look = {"ha": "center", "va": "center", "fontsize": 9}
+    rows = (
+        (
+            3.1,
+            "images\n$x_i$",
+            "image tower\n(ResNet or ViT)",
+            r"$z_i=g_\mathrm{img}(x_i)\,/\,\Vert\cdot\Vert$",
+            "restore",
+        ),
+        (
+            0.8,
+            "texts\n“a photo\nof a cat.”",
+            "text tower\n(transformer)",
+            r"$t_j=g_\mathrm{txt}(\cdot)\,/\,\Vert\cdot\Vert$",
+            "forget",
+        ),
+    )
+    for y, given, tower, made, colour in rows:
+        axis.text(0.9, y + 0.5, given, **look)
+        box = FancyBboxPatch(
+            (2.1, y), 2.2, 1, boxstyle="round,pad=0.05", facecolor="white", edgecolor=COLOURS[colour], lw=2
+        )
+        axis.add_patch(box)
+        axis.text(3.2, y + 0.5, tower, **{**look, "color": COLOURS[colour], "weight": "bold"})
+        axis.text(5.5, y + 0.5, made, **look)
+        axis.annotate("", (2, y + 0.5), (1.65, y + 0.5), arrowprops=ARROW)
+        axis.annotate("", (4.75, y + 0.5), (4.4, y + 0.5), arrowprops=ARROW)
+    for i in range(pairs):
+        for j in range(pairs):
+            fill = COLOURS["restore"] if i == j else "#eeeeee"
+            axis.add_patch(
+                Rectangle((7.3 + j * step, 3.7 - (i + 1) * step), step, step, facecolor=fill, edgecolor="white")
+            )
+        axis.text(7.1, 3.7 - (i + 0.5) * step, f"$z_{i + 1}$", **look)
+        axis.text(7.3 + (i + 0.5) * step, 3.9, f"$t_{i + 1}$", **look)
+    axis.text(8.6, 0.75, "similarities $s\\,z_i\\cdot t_j$ of a batch", **look)
+    wanted = "the contrastive loss:\neach image its text,\neach text its image.\n\nblue high,\ngrey low"
+    axis.text(11.25, 2.4, wanted, **look)
     figure.tight_layout(pad=0.3)
     return figure
