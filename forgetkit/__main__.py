@@ -180,7 +180,8 @@ def lab(folder: Path, options: tuple[str, ...], opened: bool) -> None:
 def notebooks(numbers: tuple[str, ...], folder: Path | None) -> None:
     """Execute notebooks of the series in place.
 
-    They are left as they are committed. NUMBERS are such as 02 05; without them, all notebooks, solutions and sweeps.
+    They are left as they are committed. NUMBERS are such as 02 05, or a_ for CLIP in five cells; without them, all
+    notebooks, solutions and sweeps.
     """
     without_screen()
     from forgetkit.tutorial.series import execute_in_place

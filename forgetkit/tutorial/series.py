@@ -27,6 +27,8 @@ def execute_in_place(root: Path | None = None, numbers: Sequence[str] = ()) -> N
     if not found:
         raise ValueError(f"No notebook in {notebooks} begins with {' or '.join(numbers) or 'a number'}.")
     figures.use_style()
+    figures.save(figures.towers(), pictures, "towers")
+    thumbnail(pictures / "towers.png", pictures / "towers.png")
     for here in ("", *figures.STAGES):  # the picture of the method, and in it where the reader is
         picture = pictures / (f"story_{here}.png" if here else "story.png")
         figures.save(figures.story(here), pictures, picture.stem)
