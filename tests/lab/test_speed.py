@@ -111,7 +111,8 @@ def test_stages_see_as_many_images_a_step_as_they_say(mini, monkeypatch):
     runs = stage_steps(mini, noise_sets(mini, 8), 8)
     for stage in ("forget", "remind"):
         runs[stage](1)
-        assert seen[-1] == 8, stage
+        assert 8 in seen, stage
+        seen.clear()
 
 
 def test_plain_steps_train_both_towers_and_leave_the_model_alone(mini, ready):
