@@ -124,7 +124,7 @@ def test_every_setting_was_tried_and_the_best_is_the_one_in_use(settings):
             chosen = best_setting(settings, method)
             used = {k: p.default for k, p in inspect.signature(BASELINES[method]).parameters.items()}
             assert {k: used[k] for k in chosen} == chosen, f"{method} does not use the setting that validated best"
-        else:  # its rows name learning rates, of the first mini-CLIP: what is used now stands in the grid that is to run
+        else:  # its rows name learning rates, as of the first mini-CLIP: what is used now is in the grid that is to run
             assert Recipe.named(method) in [Recipe.named(method, 0, **by_stage(setting)) for setting in grid], method
 
 
