@@ -1,16 +1,18 @@
-"""The method on a real CLIP: `python -m forgetkit.lab.real --weights FILE --texts FILE --images DIR` (see `--help`).
+"""The method on a real CLIP: `python -m forgetkit.lab.real --weights FILE --data DIR` (see `--help`).
 
 Rows go to docs/results/real.csv; what is there already is not computed again. Two kinds of subgroups:
 
 - `class`: cats among the animals of CIFAR-10, without the two classes for which there is no text embedding
-- `coarse`: subgroups of one label, as the images' CSV lists them (tabby cats among "cat")
+- `coarse`: subgroups of one label, as `subgroups.csv` lists them (tabby cats among "cat")
 
-Where the text tower cannot be had, class embeddings come from a file: unit vectors by name. Sets without such names
+DIR holds text.npz, class embeddings where the text tower cannot be had (`names` (C,) and unit `vectors` (C, D));
+subgroups.csv (wnid, label, subgroup); and images/train/WNID and images/val/WNID. Sets without such names
 (Fashion-MNIST, QuickDraw, emoji) get a head of image prototypes: they show what else is lost.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -39,10 +41,22 @@ METHODS = ("default", "paper", "projection", "ga", "task_vector")
 
 
 @cache
-def texts(file: Path) -> dict[str, torch.Tensor]:
-    """Unit class embeddings (D,) by name, of an .npz with `names` (C,) and `vectors` (C, D)."""
-    found = np.load(file)
+def texts(data: Path) -> dict[str, torch.Tensor]:
+    """Unit class embeddings (D,) by name."""
+    found = np.load(data / "text.npz")
     return dict(zip(found["names"].tolist(), torch.as_tensor(found["vectors"]).float()))
+
+
+@cache
+def listed(data: Path) -> Path:
+    """A CSV of all images with label, subgroup and part, as `data.folders.look` takes it."""
+    file, rows = Path(tempfile.mkdtemp()) / "images.csv", []
+    for row in pd.read_csv(data / "subgroups.csv").itertuples():
+        for part, folder in (("train", "train"), ("test", "val")):
+            images = sorted((data / "images" / folder / row.wnid).resolve().iterdir())
+            rows += [{"image": image, "label": row.label, "subgroup": row.subgroup, "part": part} for image in images]
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
 
 
 def few(part: ImageSet, per_class: int, seed: int = 0) -> ImageSet:
@@ -92,15 +106,15 @@ def others(clip: Clip) -> tuple[dict[str, ImageSet], dict[str, torch.Tensor]]:
 
 @lru_cache(maxsize=1)
 def sets_of(
-    clip: Clip, kind: str, target: str, seed: int, vectors: Path, images: Path
+    clip: Clip, kind: str, target: str, seed: int, data: Path
 ) -> tuple[Splits, dict[str, torch.Tensor], dict[str, float]]:
     """The sets of a subgroup on the model, the heads of its test columns, and the original's accuracies there."""
-    known = texts(vectors)
+    known = texts(data)
     columns, heads = others(clip)
     if kind == "class":
         sets = split(cifar(known), Subgroup(target, ("bird", "dog", "horse")), seed=seed, **SIZES)
     else:
-        found = look(images, clip, seed)
+        found = look(listed(data), clip, seed)
         rows = found.rows.drop_duplicates("subgroup").set_index("subgroup")["label"]
         siblings = [name for name in rows.index if rows[name] == rows[target] and name != target]
         sets = split(
@@ -117,24 +131,19 @@ def sets_of(
     "--model", default="ViT-B-16-quickgelu", show_default=True, help="the architecture, as open_clip names it"
 )
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), required=True, help="its checkpoint")
-@click.option(
-    "--texts", "vectors", type=click.Path(path_type=Path, exists=True), required=True, help=".npz: names, vectors"
-)
-@click.option(
-    "--images", type=click.Path(path_type=Path, exists=True), help="CSV: image,label,subgroup,part; for coarse"
-)
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="texts and images: above")
 @click.option("--size", default=112, show_default=True, help="pixels")
 @click.option("--kind", type=click.Choice(["class", "coarse"]), default="class", show_default=True)
 @click.option("--target", "targets", multiple=True, default=["cat"], show_default=True)
 @click.option("--method", "methods", multiple=True, default=METHODS, show_default=True)
 @click.option("--seed", "seeds", multiple=True, default=[0], show_default=True)
 @options("real.csv")
-def main(model, weights, vectors, images, size, kind, targets, methods, seeds, device, out) -> pd.DataFrame:
+def main(model, weights, data, size, kind, targets, methods, seeds, device, out) -> pd.DataFrame:
     clip = real_clip(model, weights, size, device)
     rows = Rows(out, ["model", "pixels", "kind", "subgroup", "method", "seed"], clip.device)
 
     def compute(kind: str, subgroup: str, method: str, seed: int, **_) -> list[dict]:
-        sets, heads, before = sets_of(clip, kind, subgroup, seed, vectors, images)
+        sets, heads, before = sets_of(clip, kind, subgroup, seed, data)
         if method == "original":
             return [measured(before, None)]
         result, seconds = unlearned(method, clip, sets, seed, keep=False)
