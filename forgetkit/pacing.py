@@ -1,7 +1,7 @@
 """How far a step goes on any model, and the way back where steps did harm.
 
 A learning rate means something else in every model; a distance between embeddings does not, as they are unit vectors in
-all of them. A stage's rate is therefore found at its first step: AdamW's is `lr sign(gradient)`, and lr is such that
+all of them. AdamW moves every weight by about lr a step; a stage's lr is such that a step in a random direction gives
 
     mean over kept images of || z' - z || = move          z, z': unit embeddings before and after that step
 
@@ -25,7 +25,10 @@ from forgetkit.subgroups import Splits
 
 log = logging.getLogger(__name__)
 WATCHED = 128  # images
+CLEAR = 0.05  # a mean distance of unit embeddings: well above rounding, well below a radius
+DIRECTIONS = 4  # in which it is measured
 SLOWER = 4.0  # what the rate is divided by at each way back
+HARM = 3.0  # percent of kept images that stage 2 may know less than stage 1: few can come by chance
 RETURNS = 3  # ways back after which stage 1 ends: its rate is 64 times lower by then
 
 
@@ -71,9 +74,10 @@ class Descent:
         self, name: str, student: Clip, weights: Sequence[torch.nn.Parameter], watch: Watch, move: float,
         limit: float | None = None, along: Sequence[torch.Tensor] = (),
     ):  # fmt: skip
-        self.name, self.student, self.watch, self.move, self.limit = name, student, watch, move, limit
+        self.name, self.student, self.watch, self.limit = name, student, watch, limit
         self.optimizer = torch.optim.AdamW(weights, lr=1.0, weight_decay=0.0)
-        self.weights, self.along, self.rate, self.returns = list(weights), list(along), None, 0
+        self.weights, self.along, self.returns = list(weights), list(along), 0
+        self.rate = rate_for(move, student, self.weights, watch.images)
         self.keep(0)
 
     def keep(self, step: int) -> None:
@@ -82,8 +86,6 @@ class Descent:
 
     def step(self, share: float = 1.0) -> None:
         """One step at this share of the rate; the gradients are in the weights."""
-        if self.rate is None:
-            self.rate = rate_for(self.move, self.student, self.weights, self.watch.images)
         for group in self.optimizer.param_groups:
             group["lr"] = share * self.rate
         self.optimizer.step()
@@ -99,7 +101,7 @@ class Descent:
         if harm is None:
             self.keep(step)
             return True
-        self.rate, self.returns = (self.rate or 0.0) / SLOWER, self.returns + 1
+        self.rate, self.returns = self.rate / SLOWER, self.returns + 1
         back = f"Back to step {self.good_step}, and on at a rate of {self.rate:.1e}."
         log.warning(f"{self.name}, step {step}: {harm}. {back}")
         for now, good in zip((*self.weights, *self.along), self.good):
@@ -110,18 +112,21 @@ class Descent:
 
 @torch.no_grad()
 def rate_for(move: float, student: Clip, weights: Sequence[torch.nn.Parameter], images: torch.Tensor | Features):
-    """The learning rate at which AdamW's first step, on the gradients in the weights, moves embeddings by `move`.
+    """The learning rate at which weights that all go that far, to either side, move embeddings by `move` on average.
 
-    The distance is nearly proportional to the rate, so three trials, each corrected by the one before, suffice. The
-    weights are left as they were.
+    The distance is proportional to the rate, so it is measured where rounding to bfloat16 does not count, at `CLEAR`,
+    as the mean over some directions. The weights are left as they were.
     """
-    moving = [w for w in weights if w.grad is not None]
-    before, start, rate = student.embed(images), [w.detach().clone() for w in moving], 1e-3
-    for _ in range(3):
-        for w in moving:
-            w.sub_(rate * w.grad / (w.grad.abs() + 1e-8))  # the sign, as AdamW's first step has it
+    generator, rate, slopes = torch.Generator().manual_seed(0), 1e-4, []
+    before, start = student.embed(images), [w.detach().clone() for w in weights]
+    while len(slopes) < DIRECTIONS:
+        for w in weights:
+            w.add_(rate * (torch.randint(2, w.shape, generator=generator) * 2 - 1).to(w))
         moved = (student.embed(images) - before).norm(dim=1).mean().item()
-        for now, old in zip(moving, start):
+        for now, old in zip(weights, start):
             now.copy_(old)
-        rate *= min(move / moved, 10.0) if moved > 0 else 1.0
-    return rate
+        if moved < CLEAR / 2 and rate < 1:
+            rate *= 2
+        else:
+            slopes.append(moved / rate)
+    return move * DIRECTIONS / sum(slopes)

@@ -50,7 +50,7 @@ class Forget(Checked):
     loss: Literal["hinge", "similarity"] = "hinge"  # ends where its work is done; the paper's similarity has no floor
     margin: Weight = 2.0  # of the hinge, in logits
     steps: Count = 200  # at most; the stopping rule ends it long before
-    move: Share = 0.005  # how far the first step moves the embeddings of kept images: the rate follows (`pacing`)
+    move: Share = 0.0007  # how far a random step moves the embeddings of kept images: the rate follows (`pacing`)
     batch: Count = 64
     stop: Percent | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
     spare: Percent | None = 50.0  # ... or less than so many percent of the siblings known at first; None: never
@@ -74,9 +74,9 @@ class Remind(Checked):
     align_bound: Weight = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
     mirrored: bool = True  # retain and forget images mirrored, too: twice as many to learn from
     steps: Count = 150  # losses are flat by then
-    move: Share = 0.07  # how far the first step moves the embeddings of kept images: the rate follows (`pacing`)
+    move: Share = 0.01  # how far a random step moves the embeddings of kept images: the rate follows (`pacing`)
     check: Count = 5  # steps between two looks at kept images
-    drift: Weight | None = 0.02  # steps are taken back past this, and past twice what stage 1 left; None: never
+    drift: Weight | None = 0.05  # steps are taken back past this, and past twice what stage 1 left; None: never
     lr_end: Share = 0.1  # the rate falls linearly to this share of it: at a constant rate, a late step may still slip
     batch: Count = 48  # of each pool of images; 64 is no better
     contrastive: Weight = 1.0  # weight of the contrastive loss
@@ -132,7 +132,7 @@ class Recipe(Checked):
             last=1.0,
             mirrored=False,
             steps=100,  # (guess)
-            move=0.005,  # (guess) on the first mini-CLIP the best of docs/results/settings.csv, as is k
+            move=0.0007,  # (guess) on the first mini-CLIP the best of docs/results/settings.csv, as is k
             drift=None,
             batch=64,  # (guess)
             contrastive_on="aligned",

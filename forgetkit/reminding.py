@@ -35,7 +35,7 @@ from forgetkit.models.body import Features, frozen, joined
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip, ModelError, batch_norms
 from forgetkit.models.memory import Backward, compiled
-from forgetkit.pacing import Descent, Watch
+from forgetkit.pacing import HARM, Descent, Watch
 from forgetkit.recipe import Remind
 from forgetkit.subgroups import Splits
 from forgetkit.synthetic import abstract_images, noise_images
@@ -191,7 +191,7 @@ def remind(
         history.append({"step": step + 1, **{name: term.detach() for name, term in terms.items()}})
     student.model.visual = merge(averaged)
     left = watch.look(student)
-    if limit is not None and left.drift > given.drift and left.known < given.known:
+    if limit is not None and left.drift > given.drift and left.known < given.known - HARM:
         log.warning(
             f"Stage 2 returns stage 1's model: its own would know less of what must be kept ({left.known:.0f} % of kept"
             f" images instead of {given.known:.0f}). Lower remind.move, or give more retain images."

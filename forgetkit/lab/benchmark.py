@@ -55,10 +55,10 @@ GRIDS = {
     "salun": combinations(lr=(1e-5, 1e-4, 3e-4), share=(0.3, 0.7)),
     "task_vector": combinations(lr=(1e-6, 1e-5, 1e-4), steps=(20, 60)),
     "projection": combinations(orthogonal=(True, False)),
-    "paper": combinations(**{"forget.k": (8, 16), "remind.move": (0.005, 0.015, 0.04)}),
+    "paper": combinations(**{"forget.k": (8, 16), "remind.move": (0.0007, 0.0025, 0.006)}),
     "default": [
         {**setting, "remind.guard_margin": setting["forget.margin"]}
-        for setting in combinations(**{"remind.move": (0.05, 0.07, 0.1), "forget.margin": (2.0, 3.0)})
+        for setting in combinations(**{"remind.move": (0.007, 0.01, 0.015), "forget.margin": (2.0, 3.0)})
     ],
 }
 

@@ -7,7 +7,7 @@ Rows go to docs/results/real.csv; what is there already is not computed again. T
 
 DIR holds text.npz, class embeddings where the text tower cannot be had (`names` (C,) and unit `vectors` (C, D));
 subgroups.csv (wnid, label, subgroup); and images/train/WNID and images/val/WNID. Sets without such names
-(Fashion-MNIST, QuickDraw, emoji) get a head of image prototypes: they show what else is lost.
+(Fashion-MNIST, QuickDraw) get a head of image prototypes: they show what else is lost.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def real_clip(model: str, weights: Path, size: int, device: str) -> Clip:
 @lru_cache(maxsize=1)
 def others(clip: Clip) -> tuple[dict[str, ImageSet], dict[str, torch.Tensor]]:
     """Columns of other styles, and their heads."""
-    found = {name: by_prototypes(clip, name) for name in ("fashion", "quickdraw", "emoji")}
+    found = {name: by_prototypes(clip, name) for name in ("fashion", "quickdraw")}
     return {name: part for name, (part, _) in found.items()}, {name: head for name, (_, head) in found.items()}
 
 
