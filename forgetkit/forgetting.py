@@ -3,8 +3,8 @@
     L_f = mean over D_f of sim(x, t)
 
 is minimised (Zhang et al., CVPR 2025, arXiv 2506.03117). It has no floor: minimised without end it tears the
-whole model down, so the loop stops as soon as almost nothing of D_f is recognised any more. `default` also stops
-when the siblings go: where they bear the target's label they go first, and stage 2, which sees both, goes on.
+whole model down, so the loop stops as soon as almost nothing of D_f is recognised any more. `default` also goes back
+where the siblings go: where they bear the target's label they go first, and stage 2, which sees both, does the rest.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
 
     sets: `sets.on(clip)`. choose, adapt: what picks the layers, and what makes them trainable.
     The record holds `fisher` (one row a layer that may change), `layers` (the k chosen), `forget` (step, loss; at each
-    check target and retain: percent of D_f and D_r still recognised).
+    check target and retain: percent of D_f and D_r still recognised) and `pace` (by stage: `rate`, and `returns`).
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     layers, fisher = choose(clip, sets, recipe)
@@ -83,7 +83,7 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
             history.append({"step": step + 1, "loss": loss})
     merge(student.model.visual)
     student.record["forget"] = [{k: float(v) for k, v in row.items()} for row in history]
-    student.record["rates"] = {"forget": descent.rate}
+    student.record["pace"] = {"forget": descent.told()}
     return student
 
 

@@ -77,8 +77,12 @@ class Descent:
         self.name, self.student, self.watch, self.limit = name, student, watch, limit
         self.optimizer = torch.optim.AdamW(weights, lr=1.0, weight_decay=0.0)
         self.weights, self.along, self.returns = list(weights), list(along), 0
-        self.rate = rate_for(move, student, self.weights, watch.images)
+        self.rate = self.found = rate_for(move, student, self.weights, watch.images)
         self.keep(0)
+
+    def told(self) -> dict[str, float]:
+        """For the record: the rate that was found, and how often the way led back."""
+        return {"rate": self.found, "returns": self.returns}
 
     def keep(self, step: int) -> None:
         """The weights after so many steps are where the next way back leads."""

@@ -53,7 +53,7 @@ class Forget(Checked):
     move: Share = 0.0007  # how far a random step moves the embeddings of kept images: the rate follows (`pacing`)
     batch: Count = 64
     stop: Percent | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
-    spare: Percent | None = 50.0  # ... or less than so many percent of the siblings known at first; None: never
+    spare: Percent | None = 50.0  # go back where fewer percent of the siblings known at first are left; None: never
     check: Count = 2  # steps between two looks at the stopping rules: each step past them is damage
     drift: Weight | None = 0.2  # steps are taken back past this mean 1 - cos of kept images; None: never
     micro_batch: Count | None = None  # images whose activations are kept at once; None: a whole batch where it fits

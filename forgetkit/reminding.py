@@ -4,7 +4,7 @@ Retain images are aligned to the BatchNorm statistics of the original model (a V
 adapters are trained on them with the contrastive loss, held to the original model by distillation, and averaged over
 steps:
 
-    theta_ema = a theta_ema + (1 - a) theta
+    theta_ema = beta theta_ema + (1 - beta) theta
 
 (Zhang et al., CVPR 2025, arXiv 2506.03117.) Reminding alone resurrects the target: siblings carry it back. The
 `default` recipe therefore guards it, with a hinge on D_f and a teacher whose target text is removed, and
@@ -142,7 +142,8 @@ def remind(
 
     forgotten: what stage 1 made of `original`; sets: `sets.on(original)`. adapt: what makes weights trainable; align:
     what aligns images, to the BatchNorm statistics unless given; where there are none, nothing is aligned.
-    The record gains `align` (loss per layer before and after) and `remind` (loss terms by step).
+    The record gains `align` (loss per layer before and after), `remind` (loss terms by step) and `pace`.
+    Where it would know less of what must be kept than `forgotten` does, that is returned, and a warning says so.
     Raises ModelError where the two models are in the wrong order.
     """
     if recipe.layers == "same" and "layers" not in forgotten.record:
@@ -197,6 +198,6 @@ def remind(
             f" images instead of {given.known:.0f}). Lower remind.move, or give more retain images."
         )
         student.model.visual = copy.deepcopy(forgotten.model.visual)
-    student.record["rates"] = {**student.record.get("rates", {}), "remind": descent.rate}
+    student.record["pace"] = {**student.record.get("pace", {}), "remind": descent.told()}
     student.record["remind"] = [{name: float(value) for name, value in row.items()} for row in history]
     return student

@@ -4,7 +4,7 @@
 |---------------|----------------------------------------------------------------|----------------------------|
 | `forget`      | a few hundred images of the target (D_f)                       | stages 1 and 2             |
 | `retain`      | a few hundred images of its siblings (D_r)                     | stages 1 and 2             |
-| `calibration` | a small mixed set: target, siblings, other classes (D_m)       | stage 3, to choose alpha   |
+| `calibration` | a small mixed set: target, siblings, other classes (D_m)       | stage 3; watched in 1, 2   |
 | `validation`  | like the test columns, from images no stage reads              | whoever tunes a recipe     |
 | `test`        | target, siblings, other classes, and other sets by prompt      | once, for the table        |
 | `earlier`     | images of targets of earlier requests, where there were some   | stage 2, to guard them     |

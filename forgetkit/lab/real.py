@@ -148,9 +148,9 @@ def main(model, weights, data, size, kind, targets, methods, seeds, device, out)
             return [measured(before, None)]
         result, seconds = unlearned(method, clip, sets, seed, keep=False)
         found = measured(accuracies(result, sets.test, heads), before)
-        return [
-            {**found, "seconds": round(seconds, 1), "alpha": result.record.get("alpha"), "images": len(sets.forget)}
-        ]
+        row = {"seconds": round(seconds, 1), "alpha": result.record.get("alpha"), "images": len(sets.forget)}
+        pace = {f"{stage}_rate": told["rate"] for stage, told in result.record.get("pace", {}).items()}
+        return [{**found, **row, **pace}]
 
     where = {"model": model, "pixels": size, "kind": kind}
     return rows.fill(

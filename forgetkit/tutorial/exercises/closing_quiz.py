@@ -23,9 +23,9 @@ READS = ("$D_f$ alone", "$D_f$ and $D_r$", "$D_m$ alone", "test images")
 TEST = "test images choose nothing: what they chose they can no longer judge."
 QUIZ = (
     Question(
-        "Which images does stage 1, *forget*, read?", READS, "b",
+        "On which images does stage 1, *forget*, compute its loss and its layers?", READS, "b",
         {"a": "what is more important to the target than to its *siblings*: that is a ratio.", "d": TEST,
-         "c": "calibration images choose one number, later."},
+         "c": "calibration images are only watched, until they choose one number, later."},
     ),
     Question(
         "What does stage 1 train?",

@@ -29,7 +29,7 @@ ROWS = ("trained", "frozen", "minimised,\nor chosen")
 READ = {
     "$D_f$  forget: images of the target": ("forget", "remind"),
     "$D_r$  retain: images of its siblings": ("forget", "remind"),
-    "$D_m$  calibration: a few of each": ("restore",),
+    "$D_m$  calibration: a few of each": ("forget", "remind", "restore"),
     "validation: to tune a recipe": (),
     "test: read once": ("table",),
 }
