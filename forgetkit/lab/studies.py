@@ -43,6 +43,8 @@ METHODS = ("default", "paper", *BASELINES)
 STUDIED = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
 SHOWN = (
     *ABLATED_ON,
+    ("coarse", "cat"),
+    ("coarse", "ship"),
     ("style", "cat sketches"),
     ("style", "truck sketches"),
     ("cluster", "dog 1"),
@@ -128,7 +130,7 @@ def stage_rows(models: list[Clip], columns: Mapping[str, ImageSet]) -> list[dict
 
 @study(lambda: [{"kind": kind, "forget": subgroup} for kind, subgroup in SHOWN])
 def quickstart(clip: Clip, kind: str, forget: str) -> list[dict]:
-    """The default recipe on six classes, two styles and two clusters, seed 0: every stage on test images."""
+    """The default recipe on six classes, two coarse labels, two styles and two clusters, seed 0: every stage on test images."""
     sets = drawn(clip, kind, forget, 0)
     return stage_rows(unlearn(clip, sets, Recipe.default()), sets.test)
 

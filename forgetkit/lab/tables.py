@@ -1,13 +1,12 @@
 """Tables and figures in README and docs, made from committed rows: `python -m forgetkit.lab.tables` rewrites them.
 
-A block `<!-- table: NAME -->` ... `<!-- end -->` holds what `TABLES[NAME]` makes of `docs/results`.
+A block `<!-- table: NAME -->` ... `<!-- end -->` holds what the table NAME makes of `docs/results` (`lab.shown`).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from forgetkit.lab import figures
 from forgetkit.lab.ablations import ABLATIONS
 from forgetkit.lab.benchmark import best_setting, whole
 from forgetkit.lab.rows import RESULTS, kept_at_target, on_common_subgroups, percent_of_original, trade_off
+from forgetkit.lab.shown import KEPT, accuracies_in, before_and_after, made, picked, table
 from forgetkit.models.loading import EMBEDDED, ORACLE
 from forgetkit.recipe import Recipe
 
@@ -27,54 +27,14 @@ FILES = (
     "forgetkit/models/mini/README.md",
 )  # fmt: skip
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
-KEPT = ["retain", "other", "fashion", "quickdraw", "unseen", "emoji"]
 # Of the audit's lines, those that the pages show.
 SHOWN = [
     "target accuracy", "offset recall", "offset, other images", "AUROC, target against all", "synonyms", "20-NN recall",
     "prototype recall", "probe recall",
 ]  # fmt: skip
-ACCURACIES = ["target", *KEPT]  # rows measured with the first mini-CLIP have no `unseen`
 # Score of the ablations of Zhang et al. on RN50 and marmosets, as reported; the whole method scores 91.0 there.
 REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
-TABLES: dict[str, tuple[tuple[str, ...], Callable[..., pd.DataFrame]]] = {}  # by name: files of rows, what is shown
 FIRST = ("class", "coarse", "style", "cluster", "CLIP")  # the kinds of README's table, each where there are rows of it
-
-
-def table(name: str, *files: str) -> Callable:
-    """Register a function from the rows of docs/results/FILE.csv (NAME.csv unless given), one or more, to a table."""
-
-    def register(function: Callable[..., pd.DataFrame]) -> Callable:
-        TABLES[name] = files or (name,), function
-        return function
-
-    return register
-
-
-def made(name: str, results: Path) -> str:
-    """The table NAME as Markdown; floats to one decimal, NaN as nothing."""
-    files, function = TABLES[name]
-    shown = function(*(pd.read_csv(results / f"{file}.csv") for file in files))
-
-    def cell(value) -> str:
-        if isinstance(value, float):
-            return "" if pd.isna(value) else f"{value:.1f}"
-        return str(value)
-
-    lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(cell(v) for v in line) + " |" for line in lines)
-
-
-def accuracies_in(rows: pd.DataFrame) -> list[str]:
-    return [name for name in ACCURACIES if name in rows]
-
-
-def picked(**names: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """A table of these columns of the rows, each under the name that is given for it."""
-    return lambda rows: rows[[*names]].rename(columns=names)
-
-
-def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, str]:
-    return {name: f"{before[name].mean():.1f} → {after[name].mean():.1f}" for name in accuracies_in(before)}
 
 
 @table("mini-clip")
@@ -149,6 +109,20 @@ def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
             line = {"method": row["method"], "forgotten last": gone[-1] if gone else "", **row[columns].astype(float)}
             worst = max((row[name] for name in gone), default=float("nan"))
             lines.append(line | {"worst target so far": worst, "least kept (% of the original's)": min(kept)})
+    return pd.DataFrame(lines)
+
+
+@table("real")
+def real_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a subgroup and method on a real CLIP: accuracies before → after, mean over seeds, Score, minutes."""
+    lines = []
+    where = ["pixels", "kind", "subgroup"]
+    original = rows[rows["method"] == "original"].set_index(where)
+    for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
+        line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))
+        line |= before_and_after(original.loc[[tuple(of)]], found)
+        minutes = found["seconds"].mean() / 60
+        lines.append({**line, "Score": f"{found['score'].mean():.1f}", "seeds": len(found), "minutes": minutes})
     return pd.DataFrame(lines)
 
 
