@@ -130,7 +130,7 @@ def stage_rows(models: list[Clip], columns: Mapping[str, ImageSet]) -> list[dict
 
 @study(lambda: [{"kind": kind, "forget": subgroup} for kind, subgroup in SHOWN])
 def quickstart(clip: Clip, kind: str, forget: str) -> list[dict]:
-    """The default recipe on six classes, two coarse labels, two styles and two clusters, seed 0: every stage on test images."""
+    """The default recipe on six classes and two of each other kind, seed 0: every stage on test images."""
     sets = drawn(clip, kind, forget, 0)
     return stage_rows(unlearn(clip, sets, Recipe.default()), sets.test)
 
