@@ -165,8 +165,8 @@ def remind(
     weights = adapt(tower, layers, recipe.rank, recipe.alpha, generator)
     average, averaged = get_ema_multi_avg_fn(recipe.ema_decay), copy.deepcopy(tower)
     watch = Watch.of(original, sets, cut)
-    given = watch.look(student)
-    limit = None if recipe.drift is None else max(recipe.drift, 2 * given.drift)
+    given = None if recipe.drift is None else watch.look(student)
+    limit = None if given is None else max(recipe.drift, 2 * given.drift)
     descent = Descent("Stage 2", student, weights, watch, recipe.move, limit, trained(averaged))
     batches = {
         name: index_batches(len(pool.images), recipe.batch, generator, original.device) for name, pool in pools.items()
@@ -191,13 +191,15 @@ def remind(
             descent.well(step + 1)
         history.append({"step": step + 1, **{name: term.detach() for name, term in terms.items()}})
     student.model.visual = merge(averaged)
-    left = watch.look(student)
-    if limit is not None and left.drift > given.drift and left.known < given.known - HARM:
-        log.warning(
-            f"Stage 2 returns stage 1's model: its own would know less of what must be kept ({left.known:.0f} % of kept"
-            f" images instead of {given.known:.0f}). Lower remind.move, or give more retain images."
-        )
-        student.model.visual = copy.deepcopy(forgotten.model.visual)
+    if given is not None:
+        left = watch.look(student)
+        if left.drift > given.drift and left.known < given.known - HARM:
+            known = f"{left.known:.0f} % of what must be kept instead of {given.known:.0f}"
+            log.warning(
+                f"Stage 2 returns stage 1's model: its own would know less ({known}). Lower remind.move, or give more"
+                " retain images."
+            )
+            student.model.visual = copy.deepcopy(forgotten.model.visual)
     student.record["pace"] = {**student.record.get("pace", {}), "remind": descent.told()}
     student.record["remind"] = [{name: float(value) for name, value in row.items()} for row in history]
     return student

@@ -25,6 +25,7 @@ import torch
 
 from forgetkit.data.folders import look
 from forgetkit.data.images import PARTS, ImageSet, Subgroup
+from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
 from forgetkit.evaluation import accuracies
 from forgetkit.lab.benchmark import unlearned
@@ -114,7 +115,7 @@ def sets_of(
     if kind == "class":
         sets = split(cifar(known), Subgroup(target, ("bird", "dog", "horse")), seed=seed, **SIZES)
     else:
-        found = look(listed(data), clip, seed)
+        found, target = look(listed(data), clip, seed), plain(target)
         rows = found.rows.drop_duplicates("subgroup").set_index("subgroup")["label"]
         siblings = [name for name in rows.index if rows[name] == rows[target] and name != target]
         sets = split(

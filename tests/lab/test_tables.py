@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forgetkit.lab import figures, tables
+from forgetkit.lab import figures, shown, tables
 from forgetkit.lab.rows import committed, kept_at_target, measured, on_common_subgroups, percent_of_original, trade_off
 
 
@@ -92,7 +92,7 @@ def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
 
 
 def test_a_vit_is_shown_before_and_after_over_seeds(tmp_path):
-    accuracies = dict.fromkeys(tables.ACCURACIES, 80.0)
+    accuracies = dict.fromkeys(shown.ACCURACIES, 80.0)
     names = {"alignment": "none", "kind": "class", "subgroup": "cat"}
     rows = []
     for seed in (0, 1):

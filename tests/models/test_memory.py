@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from forgetkit import Recipe, forget, load_clip, remind
+from forgetkit import Recipe, forget, load_clip, pacing, remind
 from forgetkit.alignment import align
 from forgetkit.lab.speed import Roofline
 from forgetkit.lora import adaptable
@@ -190,10 +190,11 @@ def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
     layers = adaptable(on_meta.model.visual)[-2:]
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     module = importlib.import_module("forgetkit.forgetting" if stage == "forget" else "forgetkit.reminding")
+    monkeypatch.setattr(pacing, "rate_for", lambda *_: 1e-3)  # before the steps
     monkeypatch.setattr(module, "float", lambda value: 0.0, raising=False)  # what the record holds in the end
     recipe = Recipe.default(
-        forget={**QUICK["forget"], "spare": None},
-        remind={**QUICK["remind"], "align_steps": 0, "n_noise": 0, "n_abstract": 40},
+        forget={**QUICK["forget"], "spare": None, "drift": None},  # a look reads, every few steps
+        remind={**QUICK["remind"], "align_steps": 0, "n_noise": 0, "n_abstract": 40, "drift": None},
     )
     sets = colours.on(on_meta, torch.eye(4, 16))
     real = torch.Tensor.tolist  # before the steps, stage 2 reads which labels there are

@@ -19,7 +19,7 @@ from forgetkit.tutorial.widgets import png
 @pytest.mark.parametrize(
     "values, message",
     [
-        (dict(kind="flavour"), "choose one of class, style, cluster"),
+        (dict(kind="flavour"), "choose one of class, coarse, style, cluster"),
         (dict(kind="class", target="unicorn"), "choose one of airplane"),
         (dict(kind="style", target="cat"), "no style here: choose one of airplane sketches"),
         (dict(recipe="secret"), "choose 'default' or 'paper'"),

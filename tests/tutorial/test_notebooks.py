@@ -196,6 +196,7 @@ SMALL = {
     "restore": {"alphas": [0.0, 0.5, 1.0]},
 }
 OTHER = {  # the others are run on a folder, 06 and 07 in test_at_scale, 08 by nbval
+    "02_forgetting": dict(kind="coarse", target="ship"),
     "03_reminding": dict(kind="style", target="bird sketches", n_forget=20),
     "04_restoring": dict(kind="cluster", target="dog 1"),
 }
