@@ -96,7 +96,8 @@ def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:
     )  # fmt: skip
     for knob, axis in grid.axes_dict.items():
         values = sorted(rows.loc[rows["knob"] == knob, "value"].unique())
-        axis.axvline(default[knob], color="black", lw=0.8, ls="--", zorder=1)
+        if knob in default:  # rows of an earlier recipe may name a value that there is no more
+            axis.axvline(default[knob], color="black", lw=0.8, ls="--", zorder=1)
         axis.set(xscale="log", xlabel=knob, ylim=(-4, 104), title="")
         axis.set_xticks(values, [f"{v:g}" for v in values], fontsize=7)
         axis.minorticks_off()

@@ -57,20 +57,29 @@ def quickstart_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-@table("first", "quickstart", "audit")
-def first_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataFrame:
-    """One line a kind, its first subgroup: target, mean of the columns kept, and, where audited, depth by a probe."""
+@table("first", "quickstart", "audit", "real")
+def first_table(rows: pd.DataFrame, audited: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
+    """One line a kind, its first subgroup: target, mean of the columns kept, and, where audited, depth by a probe.
+
+    The last line is a real CLIP's, the first subgroup that the default recipe has a row of.
+    """
+    default = real[real["method"] == "default"].iloc[:1]
+    original = (
+        real[real["method"] == "original"].merge(default[["model", "pixels", "kind", "subgroup", "seed"]]).iloc[:1]
+    )
+    both = pd.concat([original.assign(model="original"), default.assign(model="restore")])
+    rows = pd.concat([rows, both.rename(columns={"subgroup": "forget"}).assign(kind="CLIP")])
     lines = []
     for kind in (kind for kind in FIRST if kind in set(rows["kind"])):
         found = rows[rows["kind"] == kind]
         found = found[found["forget"] == found["forget"].iloc[0]].set_index("model")
         probe = audited[(audited["kind"] == kind) & (audited["measure"] == "probe recall") & (audited["seed"] == 0)]
         probe = probe[probe["subgroup"] == found["forget"].iloc[0]].set_index("method")["value"]
-        kept = found[[name for name in KEPT if name in found]].mean(axis=1)
+        kept = found[[name for name in KEPT if name in found]].dropna(axis=1, how="all").mean(axis=1)
         change = lambda of, before, after: f"{of[before]:.1f} → {of[after]:.1f}"
         depth = change(probe, "original", "default") if {"original", "default"} <= set(probe.index) else "not audited"
         line = {
-            "forget": f"{kind}: {found['forget'].iloc[0]}",
+            "forget": f"{kind if kind != 'CLIP' else default['model'].iloc[0]}: {found['forget'].iloc[0]}",
             "target": change(found["target"], "original", "restore"),
         }
         lines.append(line | {"kept": change(kept, "original", "restore"), "target, by a probe": depth})

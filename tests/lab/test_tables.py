@@ -75,9 +75,14 @@ def test_the_first_table_has_a_line_a_kind_and_depth_where_it_was_audited(tmp_pa
     audited = [{**probe, "method": method, "seed": seed, "value": value} for method, seed, value in seen]
     pd.DataFrame(rows).to_csv(tmp_path / "quickstart.csv", index=False)
     pd.DataFrame(audited).to_csv(tmp_path / "audit.csv", index=False)
+    where = {"model": "ViT", "pixels": 112, "kind": "class", "seed": 0}
+    of = [("original", "cat", 46.0, 80.0), ("projection", "cat", 0.0, 70.0), ("default", "cat", 1.0, 78.0)]
+    real = [{**where, "method": m, "subgroup": s, "target": target, "retain": kept} for m, s, target, kept in of]
+    pd.DataFrame([{**real[0], "subgroup": "bird", "target": 9.0}, *real]).to_csv(tmp_path / "real.csv", index=False)
     assert tables.made("first", tmp_path).splitlines()[2:] == [
         "| class: red | 80.0 → 2.0 | 50.0 → 45.0 | 77.0 → 76.0 |",
         "| style: red ink | 50.0 → 5.0 | 50.0 → 45.0 | not audited |",
+        "| ViT: cat | 46.0 → 1.0 | 80.0 → 78.0 | not audited |",
     ]
 
 
