@@ -35,7 +35,7 @@ def settings(request):
 
 def test_the_second_models_quickstart_forgets_and_keeps(request):
     rows = pd.read_csv(request.config.rootpath / "docs/results/quickstart.csv")
-    assert "unseen" in rows and set(rows["kind"]) == {"class", "style", "cluster"}
+    assert "unseen" in rows and set(rows["kind"]) == {"class", "coarse", "style", "cluster"}
     final = rows.query("model == 'restore' and kind == 'class'")
     assert len(final) == len(ABLATED_ON) and (final["target"] <= 2).all() and (final["score"] >= 97).all()
 
