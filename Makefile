@@ -7,10 +7,10 @@ SEED ?= 0
 RECIPE ?= default
 OUT ?= runs/quickstart
 BIN := .venv/bin
-# In two processes, each with half of the cores (tests/conftest.py); one that has nothing left takes from the other.
 # Bytecode is kept, whatever the environment says: the tests start dozens of processes that import torch.
-PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache" \
-	$(BIN)/python -m pytest tests -n 2 --dist worksteal
+PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache" $(BIN)/python -m pytest tests
+# In two processes, each with half of the cores (tests/conftest.py); one that has nothing left takes from the other.
+TWO = -n 2 --dist worksteal
 
 .PHONY: run test quick coverage book results notebooks lock clean
 
@@ -19,14 +19,15 @@ run: .venv/installed
 
 test: .venv/installed
 	$(BIN)/forgetkit fetch
-	$(PYTEST)
+	$(PYTEST) $(TWO) -m "not lesson"
+	$(PYTEST) -m lesson
 
 quick: .venv/installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(TWO) -m "not slow"
 
 # The same, and which lines of the package they run; it takes up to twice as long.
 coverage: .venv/installed
-	$(PYTEST) -m "not slow" --cov
+	$(PYTEST) $(TWO) -m "not slow" --cov
 
 # README, docs and lessons as one site, build/book/index.html; nothing is executed, and a warning is an error.
 book: .venv/installed

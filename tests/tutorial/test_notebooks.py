@@ -177,6 +177,7 @@ def test_it_runs_from_anywhere_in_any_locale(how, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.lesson
 @pytest.mark.parametrize("path", [*NOTEBOOKS, CLIP], ids=name)
 def test_nbval_reproduces_it(path):
     """Runs as committed; cells that begin with NBVAL_CHECK_OUTPUT must print the same.
