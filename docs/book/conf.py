@@ -38,6 +38,7 @@ TREE = """
 :caption: Lessons
 :glob:
 
+notebooks/a_clip_in_five_cells
 notebooks/0*
 ```
 
@@ -46,6 +47,7 @@ notebooks/0*
 :caption: Pages
 
 docs/method
+docs/glossary
 docs/benchmark
 docs/audit
 docs/troubleshooting
