@@ -57,6 +57,6 @@ def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(tmp_path, monkeypatch):
     assert "forget 'dog art painting', keep dog cartoon, dog photo, dog sketch" in out
     table = pd.read_csv(tmp_path / "table.csv")
     assert np.isfinite(table[["target", "retain", "other"]]).all(axis=None)
-    assert {"styles", "before", "map", "curves", "soup", "cover", "maps", "predictions"} <= {
+    assert {"styles", "before", "line", "curves", "soup", "cover", "decisions", "predictions"} <= {
         f.stem for f in tmp_path.glob("*.png")
     }
