@@ -106,6 +106,12 @@ def listed(names: Sequence[str], n: int = 20) -> str:
     return ", ".join(names[:n]) + (", …" if len(names) > n else "")
 
 
+def some(columns: Mapping[str, ImageSet], n: int = 400, seed: int = 0) -> dict[str, ImageSet]:
+    """At most n random images of each column, the same in every call."""
+    rng = np.random.default_rng(seed)
+    return {name: part.take(rng.permutation(len(part))[:n]) for name, part in columns.items()}
+
+
 @dataclass(frozen=True)
 class Subgroup:
     """The subgroup to forget and the siblings to keep; all others of the set count as `other`.

@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 
 from forgetkit.data.folders import look
-from forgetkit.data.images import PARTS, ImageSet, Subgroup
+from forgetkit.data.images import PARTS, ImageSet, Subgroup, some
 from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
 from forgetkit.evaluation import accuracies
@@ -88,8 +88,7 @@ def by_prototypes(clip: Clip, name: str) -> tuple[ImageSet, torch.Tensor]:
     parts = load_parts(name)
     counts = [np.bincount(parts[p].labels, minlength=len(parts[p].classes)) for p in ("train", "test")]
     names = [parts["train"].classes[c] for c in np.flatnonzero(np.minimum(*counts))][:CLASSES]
-    rng, test = np.random.default_rng(0), only(parts["test"], names)
-    shown = test.take(np.sort(rng.permutation(len(test))[: 3 * SHOWN]))
+    shown = some({name: only(parts["test"], names)}, 3 * SHOWN)[name]
     return shown, clip.prototypes(few(only(parts["train"], names), PROTOTYPES))
 
 

@@ -19,7 +19,7 @@ import torch
 
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
-from forgetkit.data.images import ImageSet
+from forgetkit.data.images import ImageSet, some
 from forgetkit.evaluation import TARGET, accuracies, evaluate, percent
 from forgetkit.lab import speed
 from forgetkit.lab.ablations import by_stage, exchanging, layernorm_alignment
@@ -114,12 +114,6 @@ def grid(subgroups, seeds=(0,), **values) -> list[dict]:
     """Every combination of the values, subgroups and seeds."""
     where = [{"kind": kind, "subgroup": name, "seed": seed} for seed in seeds for kind, name in subgroups]
     return [{**chosen, **names} for names in where for chosen in combinations(**values)]
-
-
-def some(columns: Mapping[str, ImageSet], n: int = 400, seed: int = 0) -> dict[str, ImageSet]:
-    """At most n random images of each column, the same in every call."""
-    rng = np.random.default_rng(seed)
-    return {name: part.take(rng.permutation(len(part))[:n]) for name, part in columns.items()}
 
 
 def stage_rows(models: list[Clip], columns: Mapping[str, ImageSet]) -> list[dict]:

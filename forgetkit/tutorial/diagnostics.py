@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from forgetkit.data.images import ImageSet
+from forgetkit.data.images import ImageSet, some
 from forgetkit.evaluation import FORGOTTEN, TARGET, percent
-from forgetkit.lab.studies import some
 from forgetkit.models.clip import Clip, Inputs, embed_each
 
 

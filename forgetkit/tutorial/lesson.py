@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
+from forgetkit.data.images import some as few  # noqa: F401 - in reach of every lesson
 from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lab.figures import use_style
-from forgetkit.lab.studies import some as few  # noqa: F401 - in reach of every lesson
 from forgetkit.models.clip import Clip, describe, pick_device
 from forgetkit.models.loading import EMBEDDED, load_clip, register_mini
 from forgetkit.recipe import Recipe
