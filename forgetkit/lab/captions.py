@@ -223,7 +223,8 @@ def compose(sources: list[Source], config: Pretraining, counts: list[int], size:
     """One batch: images of every source, blends among the sketches, captions, and the truth about each pair."""
     vocabulary = sources[0].vocabulary
     drawn = [s.draw(n, size, strength, generator) for s, n in zip(sources, counts)]
-    mean, std = (torch.tensor(m).view(3, 1, 1) for m in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    pixels = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    mean, std = (torch.tensor(m, device=drawn[0][0].device).view(3, 1, 1) for m in pixels)
     row = np.concatenate([d[1] for d in drawn])
     word = np.concatenate([d[2] for d in drawn])
     lines = np.concatenate([d[3] for d in drawn])
@@ -269,7 +270,7 @@ def compose(sources: list[Source], config: Pretraining, counts: list[int], size:
             lam = rng.beta(1.0, 1.0, size=(m, 1)).astype(np.float32)
             lam = np.maximum(lam, 1 - lam)
             x = images[i][:m]
-            weight = torch.from_numpy(lam)[..., None, None]
+            weight = torch.from_numpy(lam)[..., None, None].to(x.device)
             images[i][:m] = weight * x + (1 - weight) * x.roll(1, 0)
             target[a], excluded[a] = lam * target[a] + (1 - lam) * target[b], excluded[a] | excluded[b]
     excluded &= target == 0
