@@ -44,7 +44,7 @@ SUBGROUPS = (
 ABLATED_ON = tuple(("class", name) for name in ("cat", "dog", "horse", "airplane", "ship", "truck"))
 SEEDS = (0, 1, 2)
 KEY = ["method", "kind", "subgroup", "seed"]  # of a row of `run`
-# Settings tried for each method: the same effort for all, six each (the closed form has only two).
+# Settings tried for each method: the same effort for all, six each (`projection` has only two).
 GRIDS = {
     "ga": combinations(lr=(1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)),
     "finetune": combinations(lr=(1e-5, 1e-4, 1e-3), steps=(50, 200)),
@@ -54,7 +54,14 @@ GRIDS = {
     "lip": combinations(lr=(1e-5, 1e-4, 1e-3), sigma=(0.5, 2.0)),
     "salun": combinations(lr=(1e-5, 1e-4, 3e-4), share=(0.3, 0.7)),
     "task_vector": combinations(lr=(1e-6, 1e-5, 1e-4), steps=(20, 60)),
+    "scrub": combinations(lr=(3e-6, 1e-5, 1e-4), retain_weight=(1.0, 10.0)),
+    "munba": combinations(lr=(1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)),
+    "text_lora": combinations(lr=(1e-4, 1e-3, 1e-2), keep=(1.0, 10.0)),
+    "negmerge": combinations(lr=(1e-6, 1e-5, 1e-4), spread=(2.0, 5.0)),
+    "ssd": combinations(alpha=(1.0, 3.0, 10.0), strength=(0.1, 1.0)),
     "projection": combinations(orthogonal=(True, False)),
+    "null_space": combinations(rank=(1, 2, 4), orthogonal=(True, False)),
+    "erasure": combinations(along=("text", "difference"), ridge=(0.1, 1.0, 10.0)),
     "paper": combinations(**{"forget.k": (8, 16), "remind.move": (0.0007, 0.0025, 0.006)}),
     "default": [
         {**setting, "remind.guard_margin": setting["forget.margin"]}
