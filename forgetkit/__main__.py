@@ -198,7 +198,7 @@ def check_lesson(name: str, value, parameters: dict) -> None:
 
     if name in ("kind", "target") and "data_dir" in parameters and "siblings" not in parameters:
         return
-    beside = {"target": "kind", "changes": "recipe"}.get(name)  # what there is to choose from depends on it
+    beside = {"target": "kind", "changes": "recipe", "pretrained": "model"}.get(name)  # it depends on that
     if name in CHECKED or name.startswith("n_"):
         check_parameters(**({beside: parameters[beside]} if beside in parameters else {}), **{name: value})
 

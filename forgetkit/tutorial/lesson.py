@@ -21,15 +21,15 @@ from forgetkit.recipe import Recipe
 from forgetkit.subgroups import Splits, tutorial_sets
 from forgetkit.tutorial.own import HEADS, drawn
 
-CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "device", "head")  # and sizes, n_...
+CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "head")  # and sizes, n_...
 _started = time.perf_counter()
 
 
 def check_parameters(**values) -> None:
     """Raise ValueError, naming what there is to choose from, for a wrong parameter; call it first.
 
-    Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, device, and sizes (n_...),
-    where None is as many as usual.
+    Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, pretrained (of that model),
+    device, and sizes (n_...), where None is as many as usual.
     """
     kind = values.get("kind", "class")
     if kind not in (*KINDS, "folder"):
@@ -44,6 +44,11 @@ def check_parameters(**values) -> None:
             if value not in (*EMBEDDED, *open_clip.list_models()):
                 embedded = ", ".join(map(repr, EMBEDDED))
                 raise ValueError(f"model={value!r}: choose {embedded}, or one of open_clip.list_models(), as 'RN50'.")
+        elif name == "pretrained" and not value and (model := values.get("model", "mini")) not in EMBEDDED:
+            raise ValueError(
+                f"model={model!r} without weights is a random one, which knows nothing that it could forget: give"
+                " `pretrained`, a tag of open_clip such as 'openai', or a file."
+            )
         elif name == "head" and value not in HEADS:
             raise ValueError(f"head={value!r}: choose 'text' (class names) or 'images' (prototypes).")
         elif name == "device":
@@ -73,7 +78,8 @@ def start(
     """
     given = locals()
     data_dir, siblings, labels, pretrained, head = own
-    check_parameters(**{name: given[name] for name in given if name not in ("own", "as_images")}, head=head)
+    shared = {name: given[name] for name in given if name not in ("own", "as_images")}
+    check_parameters(**shared, pretrained=pretrained, head=head)
     if (kind == "folder") != bool(data_dir):
         raise ValueError("kind='folder' and data_dir, the folder of your own pictures, go together: give both.")
     use_style()

@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pandas as pd
 import pytest
+from safetensors.torch import save_file
 
 from forgetkit.batch.notebook import execute
 
@@ -21,11 +23,19 @@ FEW = {
     "remind": dict(align_steps=1, steps=2, batch=2, n_noise=2, n_abstract=4),
     "restore": dict(alphas=[0.5, 1.0]),
 }
-RN50 = dict(model="RN50", changes=FEW, n_forget=6, n_retain=6, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def rn50(tmp_path_factory):
+    """Parameters; the random weights are in a file, as no lesson takes a model without any."""
+    file = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_file(open_clip.create_model("RN50-quickgelu").state_dict(), file)
+    weights = dict(model="RN50-quickgelu", pretrained=str(file))
+    return {**weights, "changes": FEW, "n_forget": 6, "n_retain": 6, "device": "cpu"}
 
 
 @pytest.mark.slow
-def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(tmp_path, monkeypatch):
+def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, monkeypatch):
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
     for wnid in (*MONKEYS, *OTHERS):
         write(tmp_path / "imagenet" / "train", wnid, 20)
@@ -35,7 +45,7 @@ def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(tmp_path, monkeypat
     folders = dict(data_dir=str(tmp_path / "imagenet"), extra_dir=str(tmp_path / "extra"), out=str(tmp_path))
     out = printed(
         execute(
-            ROOT / "notebooks/06_imagenet_rn50.ipynb", tmp_path / "out.ipynb", {**RN50, **folders, "templates": "one"}
+            ROOT / "notebooks/06_imagenet_rn50.ipynb", tmp_path / "out.ipynb", {**rn50, **folders, "templates": "one"}
         )
     )
     assert "forget 'marmoset', keep white-headed capuchin, titi monkey (family: monkey)" in out
@@ -49,10 +59,10 @@ def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(tmp_path, monkeypatch):
+def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(rn50, tmp_path, monkeypatch):
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
     pacs = generate(tmp_path / "PACS", "PACS")
-    parameters = {**RN50, "data_dir": str(pacs), "target": "dog art_painting", "out": str(tmp_path)}
+    parameters = {**rn50, "data_dir": str(pacs), "target": "dog art_painting", "out": str(tmp_path)}
     out = printed(execute(ROOT / "notebooks/07_styles.ipynb", tmp_path / "out.ipynb", parameters))
     assert "forget 'dog art painting', keep dog cartoon, dog photo, dog sketch" in out
     table = pd.read_csv(tmp_path / "table.csv")

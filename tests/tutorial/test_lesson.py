@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from forgetkit.__main__ import check_lesson
 from forgetkit.alignment import align
 from forgetkit.batch.notebook import VIEW, clean
 from forgetkit.tutorial import browse, exercises, lesson
@@ -26,6 +27,8 @@ from forgetkit.tutorial.widgets import png
         (dict(changes={"remind": {"stepps": 3}}), "stepps"),
         (dict(recipe="paper", changes={"reminding": {}}), "reminding"),
         (dict(model="RN5000"), "choose 'mini'"),
+        (dict(model="RN50", pretrained=""), "a random one.*give `pretrained`"),
+        (dict(model="ViT-B-16", pretrained=None), "a random one"),
         (dict(device="cuda:77"), "choose 'auto' or 'cpu'"),
         (dict(seed=-1), "a whole number, at least 0"),
         (dict(seed="0"), "a whole number"),
@@ -50,8 +53,17 @@ def test_a_folder_and_its_kind_go_together(given):
 def test_right_parameters_pass():
     lesson.check_parameters(
         kind="cluster", target="dog 1", seed=3, n_forget=10, n_retain=None, recipe="paper",
-        changes={"remind": {"steps": 3}}, model="RN50", device="cpu",
+        changes={"remind": {"steps": 3}}, model="RN50", pretrained="openai", device="cpu",
     )  # fmt: skip
+    lesson.check_parameters(model="mini", pretrained="")
+
+
+def test_a_lesson_refuses_random_weights_before_it_makes_them(monkeypatch):
+    monkeypatch.setattr(lesson, "load_clip", lambda *_: pytest.fail("a model was made"))
+    with pytest.raises(ValueError, match="model='RN50' without weights"):
+        lesson.start(model="RN50")
+    with pytest.raises(ValueError, match="model='RN50' without weights"):
+        check_lesson("pretrained", "", {"model": "RN50"})  # as a sweep asks
 
 
 @pytest.mark.slow

@@ -75,6 +75,8 @@ def test_lesson_has_what_every_lesson_has(path):
         assert len(re.findall(r"\*\*\d\d\.\d \(★+, \d+ min\)\*\*", text)) == len(asked) == text.count("<summary>Hint")
         assert len(re.findall(r"\*\*(?:Break it|Predict)\.\*\*", text)) >= 2 or path.stem == "05_evaluation"
     assert {n for n, _ in asked} == {n for n in exercises.CHECKS if n.startswith(path.name[:2])}
+    sections = [int(number) for number in re.findall(r"^## (\d+)\.", text, re.M)]
+    assert sections == [*range(1, len(sections) + 1)], "a numbered section is missing"
     links = re.findall(r"\]\(((?!http)[^)#]+)\)", text)
     assert not [link for link in links if not (path.parent / link).exists()], "a dead link"
 
@@ -112,7 +114,9 @@ def test_every_parameter_is_checked_before_anything_is_computed(path):
     assert ast.unparse(calls[0].func) in ("lesson.start", "lesson.check_parameters")
     until = next(i for i, line in enumerate(lines) if calls[0] in ast.walk(line))
     used = {node.id for line in lines[: until + 1] for node in ast.walk(line) if isinstance(node, ast.Name)}
-    shared = set(known_parameters(path)) & {"kind", "target", "seed", "recipe", "changes", "model", "device"}
+    shared = {"kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device"}
+    assert {"model", "pretrained"} <= set(known_parameters(path)), "weights are named beside the model"
+    shared &= set(known_parameters(path))
     shared |= {n for n in known_parameters(path) if n.startswith("n_")}
     assert used >= shared - ({"kind", "target"} if path.stem in FOLDERS else set())
 
