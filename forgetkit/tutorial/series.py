@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import forgetkit
 from forgetkit.batch.notebook import execute, known_parameters, thumbnail
 from forgetkit.tutorial import figures
+
+TOOK = re.compile(r"this notebook took (\d+ s on .+)")
 
 
 def execute_in_place(root: Path | None = None, numbers: Sequence[str] = ()) -> None:
@@ -37,6 +40,18 @@ def execute_in_place(root: Path | None = None, numbers: Sequence[str] = ()) -> N
         execute(path)
         if path.parent != notebooks:
             continue
+        tell_time(path)
         cover = notebooks / known_parameters(path)["out"].strip("'") / "cover.png"  # the picture a lesson opens with
         if cover.exists():
             thumbnail(cover, pictures / f"{path.stem}.png")
+
+
+def tell_time(path: Path) -> None:
+    """Write what the last line of an executed lesson says, its seconds and the machine, into its first cell."""
+    import nbformat
+
+    lesson = nbformat.read(path, as_version=4)
+    printed = "".join(output.get("text", "") for cell in lesson.cells for output in cell.get("outputs", []))
+    if took := TOOK.search(printed):
+        lesson.cells[0].source = re.sub(r"\*T(akes|ook) [^;.]*", f"*Took {took[1]}", lesson.cells[0].source, count=1)
+        nbformat.write(lesson, path)

@@ -19,6 +19,7 @@ from forgetkit.batch.notebook import execute, known_parameters
 from forgetkit.batch.run import THREADS
 from forgetkit.models.clip import Clip
 from forgetkit.tutorial import exercises
+from forgetkit.tutorial.series import TOOK, tell_time
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -28,6 +29,7 @@ SWEPT = ROOT / "notebooks/sweeps/forget.ipynb"
 SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("[0-9]*.ipynb"))
 STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji", "score", "seconds"]
 FOLDERS = ("06_imagenet_rn50", "07_styles")  # whose targets may be those of a reader's folder
+LONGER = {"00_quickstart": 180, "03_reminding": 150}  # seconds: two recipes to the end, and nine runs of stage 2
 name = lambda path: f"{path.parent.name}/{path.stem}"
 
 
@@ -92,6 +94,28 @@ def test_every_widget_leaves_a_picture_for_whoever_has_none(path):
 def test_cells_are_short(path):
     setup, *rest = [[line for line in c.source.splitlines() if line.strip()] for c in code(path)[1:]]
     assert len(setup) <= 12 and max(map(len, rest)) <= 25
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, CLIP], ids=name)
+def test_the_first_cell_tells_the_seconds_of_the_committed_run(path):
+    took = TOOK.search(printed(path))
+    assert took, "execute it: its last line says how long it took"
+    assert f"*Took {took[1]};" in read(path).cells[0].source and "2 threads" in took[1]
+    assert int(took[1].split()[0]) <= LONGER.get(path.stem, 90)
+
+
+def test_the_seconds_of_a_run_take_the_place_of_those_before(tmp_path):
+    """What is said after them stays; a notebook that does not tell its time is left as it is."""
+    cells = [nbformat.v4.new_markdown_cell("# A\n\n*Takes long; less on a GPU.*"), nbformat.v4.new_code_cell("")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    tell_time(tmp_path / "a.ipynb")
+    assert "*Takes long;" in read(tmp_path / "a.ipynb").cells[0].source
+    for took in ("82 s on CPU (x86_64, bf16), 2 threads", "9 s on a GPU"):
+        cells[1].outputs = [nbformat.v4.new_output("stream", text=f"this notebook took {took}\n")]
+        cells[0] = read(tmp_path / "a.ipynb").cells[0]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+        tell_time(tmp_path / "a.ipynb")
+        assert read(tmp_path / "a.ipynb").cells[0].source == f"# A\n\n*Took {took}; less on a GPU.*"
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name)
