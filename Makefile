@@ -40,7 +40,9 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.benchmark tune
 	$(BIN)/python -m forgetkit.lab.benchmark run
 	$(BIN)/python -m forgetkit.lab.audit
+	$(BIN)/python -m forgetkit.lab.depth
 	$(BIN)/python -m forgetkit.lab.studies quickstart
+	$(BIN)/python -m forgetkit.lab.studies requests
 	$(BIN)/python -m forgetkit.lab.studies front
 	$(BIN)/python -m forgetkit.lab.studies sensitivity
 	$(BIN)/python -m forgetkit.lab.studies soup

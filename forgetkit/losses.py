@@ -1,4 +1,5 @@
-"""Losses of the stages: a hinge that makes forget, and distillation that holds the student to the original model.
+"""Losses of the stages: a hinge that makes forget, distillation that holds the student to the original model, and a
+discrepancy that leaves the target no place of its own.
 
 The paper reports "knowledge distillation to handle the distribution disparity between forgetting, retaining
 samples and unseen pre-trained data"; its exact form is not known. The forms below are ours, chosen by validation.
@@ -6,7 +7,7 @@ samples and unseen pre-trained data"; its exact form is not known. The forms bel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,27 @@ def feature_distillation(student: torch.Tensor, teacher: torch.Tensor, direction
         student = student - student @ basis @ basis.T
         teacher = teacher - teacher @ basis @ basis.T
     return (1 - F.cosine_similarity(student, teacher, dim=-1)).mean()
+
+
+def discrepancy(student: torch.Tensor, siblings: torch.Tensor) -> torch.Tensor:
+    """Squared maximum mean discrepancy between two sets of unit embeddings, (N, D) and (M, D): a scalar.
+
+        MMD^2 = E k(z, z') + E k(s, s') - 2 E k(z, s),   k(x, y) = sum over r in 1/4, 1/2, 1, 2 of exp(-(1 - x.y) / r d)
+
+    (Gretton et al., JMLR 2012, eq. 3; it may come out slightly below 0). d: mean of 1 - s.s'. It is zero where both
+    sets are drawn from one distribution, and then nothing that looks at embeddings alone can tell them apart: no number
+    added to a logit, no word, no plane, no neighbour.
+    """
+
+    def kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return sum(torch.exp((x @ y.T - 1) / (r * width)) for r in (0.25, 0.5, 1.0, 2.0))
+
+    def among(x: torch.Tensor, of: Callable = kernel) -> torch.Tensor:  # the mean over pairs of different rows
+        pairs = of(x, x)
+        return (pairs.sum() - pairs.diagonal().sum()) / max(1, len(x) * (len(x) - 1))
+
+    width = (1 - among(siblings, lambda x, y: x @ y.T)).clamp(min=1e-6)
+    return among(student) + among(siblings) - 2 * kernel(student, siblings).mean()
 
 
 def without_rows(head: torch.Tensor, rows: Sequence[int], dim: int = 0) -> torch.Tensor:

@@ -89,6 +89,7 @@ class Remind(Checked):
     guard: Weight = 3.0  # weight of the hinge on D_f that keeps the target's text below the best other
     guard_margin: Weight = 2.0  # of that hinge, in logits
     rename: Weight = 1.0  # weight of class distillation on D_f with the target's text removed: what else is it?
+    mmd: Weight = 30.0  # weight of the squared discrepancy of D_f and siblings: without it, the target is renamed only
     ema_decay: Annotated[Finite, Field(ge=0, lt=1)] = 0.95  # averages over some 20 steps
     micro_batch: Count | None = None
     compile: bool = False
@@ -99,7 +100,7 @@ class Restore(Checked):
     """Stage 3."""
 
     alphas: Annotated[tuple[Alpha, ...], Field(min_length=1)] = tuple(round(0.05 * i, 2) for i in range(21))
-    target_limit: Percent | None = 2.0  # percent of targets that may be recognised; None: whatever scores best
+    target_limit: Percent | None = 1.2  # percent of targets that may be recognised; None: whatever scores best
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class Recipe(Checked):
             n_noise=0,
             n_abstract=0,
             guard=0.0,
+            mmd=0.0,
         )
         restore = Restore(target_limit=None)  # (guess) the best calibration Score
         return cls("paper", forget, remind, restore).changed(seed, **changes)

@@ -13,6 +13,8 @@ distils on images of no class (`synthetic`), so that what nobody shows to this s
 With a guard there is a short cut: if forget images come as they are and retain images only aligned, "aligned or not"
 tells them apart, and siblings as they are stay forgotten. `default` therefore trains on the raw retain images, and
 distils on raw and aligned ones.
+
+A guarded image lies where it lay, across a line that can be moved. `default` loses it among its siblings (`mmd`).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tqdm.auto import tqdm
 from forgetkit.alignment import align as to_batch_norms
 from forgetkit.forgetting import index_batches
 from forgetkit.lora import adapt, adaptable, merge
-from forgetkit.losses import class_distillation, feature_distillation, hinge
+from forgetkit.losses import class_distillation, discrepancy, feature_distillation, hinge
 from forgetkit.models.body import Features, frozen, joined
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip, ModelError, batch_norms
@@ -80,7 +82,7 @@ def make_pools(
         aligned = align(original, retain.images, recipe.align_steps, recipe.align_lr, recipe.align_bound)
         pools["aligned"] = pool(aligned.images, retain.labels)
         record["align"] = aligned.losses.to_dict("records")
-    if recipe.guard:
+    if recipe.guard or recipe.mmd:
         pools["forget"] = pool(forget.images, forget.labels, recipe.mirrored)
     if recipe.guard and sets.earlier is not None:
         pools["earlier"] = pool(sets.earlier.images, sets.earlier.labels, recipe.mirrored)
@@ -98,10 +100,11 @@ def make_pools(
 
 def reminding_terms(
     z: dict[str, torch.Tensor], drawn: dict[str, Pool], head: torch.Tensor, scale: torch.Tensor,
-    target: list[int], own: list[int], recipe: Remind, never: Sequence[int] = (),
+    target: list[int], own: list[int], recipe: Remind, siblings: torch.Tensor, never: Sequence[int] = (),
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """The weighted terms of stage 2's loss, scalars; z: the student's unit embeddings (B, D) of each drawn pool.
 
+    siblings (N, D): the original's of all retain images, among which D_f is to be lost;
     target: the labels of D_f; own: those of them that no sibling bears, so that their text can be given up;
     never: labels of earlier targets, which no image may be given.
     """
@@ -117,6 +120,8 @@ def reminding_terms(
         forget = drawn["forget"]
         terms["guard"] = recipe.guard * hinge(z["forget"], forget.labels, head, scale, recipe.guard_margin)
         terms["rename"] = recipe.rename * class_distillation(z["forget"], forget.teacher, head, scale, target, never)
+        if recipe.mmd and own == target:  # siblings of the same label would bring it back
+            terms["mmd"] = recipe.mmd * discrepancy(z["forget"], siblings)
     if "earlier" in drawn:  # they stay forgotten, and keep the names that they have
         z_earlier, earlier = z["earlier"], drawn["earlier"]
         guard = recipe.guard * hinge(z_earlier, earlier.labels, head, scale, recipe.guard_margin)
@@ -136,12 +141,14 @@ def trained(tower: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 @stage
 def remind(
-    forgotten: Clip, original: Clip, sets: Splits, recipe: Remind, *, adapt=adapt, align: Callable | None = None
-) -> Clip:
+    forgotten: Clip, original: Clip, sets: Splits, recipe: Remind, *, adapt=adapt, align: Callable | None = None,
+    terms: Callable = reminding_terms,
+) -> Clip:  # fmt: skip
     """Stage 2: a new model in which the siblings are back and the target is not.
 
     forgotten: what stage 1 made of `original`; sets: `sets.on(original)`. adapt: what makes weights trainable; align:
-    what aligns images, to the BatchNorm statistics unless given; where there are none, nothing is aligned.
+    what aligns images, to the BatchNorm statistics unless given; where there are none, nothing is aligned; terms: the
+    loss, as `reminding_terms`.
     The record gains `align` (loss per layer before and after), `remind` (loss terms by step) and `pace`.
     Where it would know less of what must be kept than `forgotten` does, that is returned, and a warning says so.
     Raises ModelError where the two models are in the wrong order.
@@ -171,25 +178,26 @@ def remind(
     batches = {
         name: index_batches(len(pool.images), recipe.batch, generator, original.device) for name, pool in pools.items()
     }
+    scale, siblings = original.scale, pools["retain" if "retain" in pools else "aligned"].teacher
     embed = compiled(student.embed_tensor, recipe.compile)
     backward = Backward("remind", descent.optimizer, embed, recipe.micro_batch or len(pools) * recipe.batch)
 
     history = []
     for step in tqdm(range(recipe.steps), desc="remind", leave=False):
         drawn = {name: pool.draw(next(batches[name])) for name, pool in pools.items()}
-        terms = {}
+        found = {}
 
         def loss_of(z: torch.Tensor) -> torch.Tensor:
             z = dict(zip(drawn, z.split([len(pool.images) for pool in drawn.values()])))
-            terms.update(reminding_terms(z, drawn, sets.head, original.scale, target, own, recipe, sets.never))
-            return sum(terms.values())
+            found.update(terms(z, drawn, sets.head, scale, target, own, recipe, siblings, sets.never))
+            return sum(found.values())
 
         backward(joined([pool.images for pool in drawn.values()]), loss_of)
         descent.step(1 - (1 - recipe.lr_end) * step / recipe.steps)
         average(trained(averaged), trained(tower), step + 1)
         if (step + 1) % recipe.check == 0 or step + 1 == recipe.steps:
             descent.well(step + 1)
-        history.append({"step": step + 1, **{name: term.detach() for name, term in terms.items()}})
+        history.append({"step": step + 1, **{name: term.detach() for name, term in found.items()}})
     student.model.visual = merge(averaged)
     if given is not None:
         left = watch.look(student)

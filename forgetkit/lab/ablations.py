@@ -25,10 +25,11 @@ ABLATIONS: dict[str, dict] = {
     "soup": {"restore.alphas": (1.0,)},
     "late layers": {"last": 1.0},
     "raw images": {"remind.contrastive_on": "aligned"},
-    "guard": {"remind.guard": 0.0, "remind.rename": 0.0, "remind.distill_without_target": False},
+    "guard": {"remind.guard": 0.0, "remind.rename": 0.0, "remind.distill_without_target": False, "remind.mmd": 0.0},
+    "discrepancy": {"remind.mmd": 0.0},
     "lora": {},
 }
-UNPUBLISHED = ("late layers", "raw images", "guard")  # parts that the published description does not have
+UNPUBLISHED = ("late layers", "raw images", "guard", "discrepancy")  # parts that the published method does not have
 
 
 def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:

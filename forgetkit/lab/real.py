@@ -29,6 +29,7 @@ from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
 from forgetkit.evaluation import accuracies
 from forgetkit.lab.benchmark import unlearned
+from forgetkit.lab.depth import depth, embedded, view
 from forgetkit.lab.rows import Rows, measured, options
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import load_clip
@@ -126,6 +127,14 @@ def sets_of(
     return sets, heads, accuracies(clip, sets.test, heads)
 
 
+def deep(clip: Clip, sets: Splits) -> dict[str, float]:
+    """What an attacker with validation images finds of the target's test images, where its name is its own."""
+    if set(sets.forget.labels.tolist()) & set(sets.retain.labels.tolist()):
+        return {}
+    validation = {name: few(part, SHOWN) for name, part in sets.validation.items()}
+    return depth([view(clip, sets, embedded(clip, validation), embedded(clip, sets.test))])
+
+
 @click.command(help=__doc__)
 @click.option(
     "--model", default="ViT-B-16-quickgelu", show_default=True, help="the architecture, as open_clip names it"
@@ -145,12 +154,12 @@ def main(model, weights, data, size, kind, targets, methods, seeds, device, out)
     def compute(kind: str, subgroup: str, method: str, seed: int, **_) -> list[dict]:
         sets, heads, before = sets_of(clip, kind, subgroup, seed, data)
         if method == "original":
-            return [measured(before, None)]
+            return [{**measured(before, None), **deep(clip, sets)}]
         result, seconds = unlearned(method, clip, sets, seed, keep=False)
         found = measured(accuracies(result, sets.test, heads), before)
         row = {"seconds": round(seconds, 1), "alpha": result.record.get("alpha"), "images": len(sets.forget)}
         pace = {f"{stage}_rate": told["rate"] for stage, told in result.record.get("pace", {}).items()}
-        return [{**found, **row, **pace}]
+        return [{**found, **row, **pace, **deep(result, sets)}]
 
     where = {"model": model, "pixels": size, "kind": kind}
     return rows.fill(

@@ -54,8 +54,8 @@ def whole_runs() -> dict[str, str]:
     """What all stages of `default` took, by model: on the first subgroup that `quickstart.csv` and `real.csv` have."""
     rows, real = committed("quickstart"), committed("real").query("method == 'default'")
     first = rows[rows["forget"] == rows["forget"].iloc[0]]
-    found = {"mini-clip": f"{first['seconds'].sum():.0f} ({first['forget'].iloc[0]})"}
+    found = {"mini-clip": f"{first['seconds'].sum():.0f} ({first['forget'].iloc[0]}; {first['device'].iloc[0]})"}
     for row in real.drop_duplicates("model").itertuples():
         name = row.model.removesuffix("-quickgelu")  # another activation, the same layers
-        found[name] = f"{row.seconds:.0f} ({row.subgroup}, at {row.pixels} pixels)"
+        found[name] = f"{row.seconds:.0f} ({row.subgroup}, at {row.pixels} pixels; {row.device})"
     return found

@@ -1,10 +1,10 @@
-"""Distillation losses, the guard, and the images of no class."""
+"""Distillation losses, the guard, the discrepancy, and the images of no class."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit.losses import class_distillation, feature_distillation, hinge
+from forgetkit.losses import class_distillation, discrepancy, feature_distillation, hinge
 from forgetkit.synthetic import abstract_images, noise_images
 
 SCALE = torch.tensor(10.0)
@@ -44,6 +44,51 @@ def test_feature_distillation_leaves_the_freed_direction_alone():
     teacher, moved = torch.tensor([[0.8, 0.4, 0.2, 0.1]]), torch.tensor([[-0.8, 0.4, 0.2, 0.1]])
     assert feature_distillation(moved, teacher, HEAD[:1]).item() == pytest.approx(0, abs=1e-6)
     assert feature_distillation(moved, teacher).item() > 0.5
+
+
+def cloud(n: int, centre: torch.Tensor, seed: int) -> torch.Tensor:
+    """n unit embeddings around a centre (D,)."""
+    return F.normalize(centre + 0.5 * torch.randn(n, len(centre), generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_discrepancy_is_its_equation_and_vanishes_only_for_one_distribution():
+    here, there = torch.eye(8)[0], torch.eye(8)[1]
+    siblings, alike, apart = cloud(40, here, 0), cloud(30, here, 1), cloud(30, there, 2)
+    width = sum(1 - siblings[i] @ siblings[j] for i in range(40) for j in range(40) if i != j) / (40 * 39)
+    k = lambda x, y: sum(float(torch.exp(-(1 - x @ y) / (r * width))) for r in (0.25, 0.5, 1, 2))
+    pairs = lambda x: sum(k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / (len(x) * (len(x) - 1))
+    across = sum(k(a, b) for a in apart for b in siblings) / (30 * 40)
+    value = discrepancy(apart, siblings).item()
+    assert value == pytest.approx(pairs(apart) + pairs(siblings) - 2 * across, rel=1e-4)
+    assert abs(discrepancy(alike, siblings).item()) < 0.1 * value, "drawn alike, there is nothing to tell apart"
+    narrow = F.normalize(here + 0.05 * torch.randn(30, 8, generator=torch.Generator().manual_seed(3)), dim=1)
+    assert discrepancy(narrow, siblings) > 0.1 * value, "the same mean is not the same distribution"
+
+
+def test_descending_the_discrepancy_hides_a_cloud_from_a_plane():
+    siblings, moved = cloud(60, torch.eye(8)[0], 0), torch.nn.Parameter(cloud(60, torch.eye(8)[1], 1))
+    optimizer = torch.optim.Adam([moved], lr=0.05)
+
+    def found() -> float:  # of the moved, by the plane between the two means
+        z = F.normalize(moved.detach(), dim=1)
+        plane = z.mean(0) - siblings.mean(0)
+        middle = (z.mean(0) + siblings.mean(0)) @ plane / 2
+        return ((z @ plane > middle).double().mean() + (siblings @ plane < middle).double().mean()).item() / 2
+
+    assert found() > 0.9
+    for _ in range(100):
+        optimizer.zero_grad()
+        discrepancy(F.normalize(moved, dim=1), siblings).backward()
+        optimizer.step()
+    assert found() < 0.75
+
+
+def test_discrepancy_is_finite_for_single_and_equal_images():
+    one = cloud(1, torch.eye(8)[0], 0).requires_grad_()
+    for siblings in (one.detach(), one.detach().repeat(5, 1)):
+        loss = discrepancy(one, siblings)
+        loss.backward()
+        assert torch.isfinite(loss) and torch.isfinite(one.grad).all()
 
 
 def test_abstract_images_are_valid_and_of_four_kinds(mini, colours):

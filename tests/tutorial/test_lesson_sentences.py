@@ -109,10 +109,10 @@ def test_03_says_what_the_average_was_worth(columns):
         assert f"instead of off: {sign * points:+.1f} points" in said("03", "ema-1", raw=off, tuned={7: on}, **given)
 
 
-def test_03_compares_alignment_only_where_both_were_run():
-    table = pd.DataFrame({"model": ["+ raw images", "the same, not aligned"], "score": [91.0, 93.0]})
-    assert "Score with alignment 91.0, without 93.0" in said("03", "cell-42", table=table)
-    assert said("03", "cell-42", table=table.assign(model=["forgotten", "+ distillation"])) == ""
+@pytest.mark.parametrize("last", ["+ distillation", "+ raw images", "+ discrepancy"])
+def test_03_compares_alignment_in_the_whole_recipe(last):
+    table = pd.DataFrame({"model": ["forgotten", last, "the same, not aligned"], "score": [50.0, 91.0, 93.0]})
+    assert "Score with alignment 91.0, without 93.0" in said("03", "cell-42", table=table, every_part=last)
 
 
 @every_kind

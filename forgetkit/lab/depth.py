@@ -1,0 +1,201 @@
+"""Ideas that were to make forgetting deep, each in stage 2's loss: `python -m forgetkit.lab.depth`.
+
+What of the target can still be found is asked of *validation* images alone: one half is the attacker's, the figures are
+of the other half, then the other way round, and their means are the rows in `docs/results/depth.csv`. With z the
+student's embeddings of a batch of D_f, s the original's of the siblings and g the gap of the target's logit to the
+best other, in logits:
+
+| idea                | the loss gains                                                                              |
+|---------------------|---------------------------------------------------------------------------------------------|
+| `discrepancy`       | squared maximum mean discrepancy of z and s: what `default` has (`losses.discrepancy`)      |
+| `nearest siblings`  | mean of 1 - cos(z, the mean of the ten s nearest to the original's embedding)                |
+| `probe`             | log(1 + e^p(z)): a linear probe p, target against siblings, refitted at every step, errs     |
+| `gap`               | mean abs difference of the sorted g of D_f and of D_r: a Wasserstein distance of the gaps    |
+| `means`             | squared distance of mean z and mean s, whitened by s: no plane tells them apart, if zero     |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from forgetkit.auditing import attacks
+from forgetkit.auditing.attacks import Embedded, View
+from forgetkit.data.images import ImageSet, some
+from forgetkit.evaluation import accuracies
+from forgetkit.lab.ablations import by_stage, exchanging
+from forgetkit.lab.benchmark import drawn
+from forgetkit.lab.rows import Rows, measured, options
+from forgetkit.models import mini
+from forgetkit.models.clip import Clip
+from forgetkit.models.loading import load_clip, oracle_of
+from forgetkit.pipeline import unlearn
+from forgetkit.recipe import Recipe
+from forgetkit.reminding import Pool, remind, reminding_terms
+from forgetkit.store import kept
+from forgetkit.subgroups import Splits
+
+Term = Callable[..., torch.Tensor]  # (z of D_f, what was drawn, the student's z of D_r, head, scale, target, siblings)
+
+
+def nearest_siblings(z: torch.Tensor, pools: dict[str, Pool], *_, siblings: torch.Tensor, **__) -> torch.Tensor:
+    near = (pools["forget"].teacher @ siblings.T).topk(10, 1).indices
+    return (1 - F.cosine_similarity(z, siblings[near].mean(1))).mean()
+
+
+class Probe:
+    """A logistic probe, refitted five steps of Adam a step on the last eight batches of both sets."""
+
+    def __init__(self):
+        self.batches, self.weights = [], None
+
+    def __call__(self, z: torch.Tensor, pools: dict[str, Pool], kept: torch.Tensor, *_, **__) -> torch.Tensor:
+        if self.weights is None:
+            self.weights = torch.zeros(z.shape[1] + 1, device=z.device, requires_grad=True)
+            self.optimizer = torch.optim.Adam([self.weights], lr=0.3)
+        self.batches = [*self.batches[-7:], (z.detach(), kept.detach())]
+        ours, others = (torch.cat(part) for part in zip(*self.batches))
+        side = lambda x, w: x @ w[:-1] + w[-1]
+        for _ in range(5):
+            self.optimizer.zero_grad()
+            (F.softplus(-side(ours, self.weights)).mean() + F.softplus(side(others, self.weights)).mean()).backward()
+            self.optimizer.step()
+        return F.softplus(side(z, self.weights.detach())).mean()
+
+
+def gap(z: torch.Tensor, pools: dict[str, Pool], kept: torch.Tensor, head, scale, target, **_) -> torch.Tensor:
+    def gaps(x: torch.Tensor) -> torch.Tensor:
+        own, others = x @ head[target].T, x @ head[[c for c in range(len(head)) if c not in target]].T
+        return (scale * (own.max(1).values - others.max(1).values)).sort().values
+
+    n = min(len(z), len(kept))
+    return (gaps(z[:n]) - gaps(kept[:n].detach())).abs().mean()
+
+
+def means(z: torch.Tensor, pools: dict[str, Pool], *_, siblings: torch.Tensor, **__) -> torch.Tensor:
+    middle = siblings.mean(0)
+    covariance = (siblings - middle).T @ (siblings - middle) / len(siblings)
+    covariance += 0.01 * covariance.trace() / len(covariance) * torch.eye(len(covariance), device=z.device)
+    apart = z.mean(0) - middle
+    return apart @ torch.linalg.solve(covariance, apart)
+
+
+# By name: changes of the recipe, and terms with their weights.
+NONE = {"remind.mmd": 0.0}
+IDEAS: dict[str, tuple[dict, dict[Callable[[], Term], float]]] = {
+    "none": (NONE, {}),
+    "discrepancy": ({}, {}),
+    "discrepancy, weight 10": ({"remind.mmd": 10.0}, {}),
+    "discrepancy, weight 100": ({"remind.mmd": 100.0}, {}),
+    "discrepancy, guard to the line": ({"remind.guard_margin": 0.0}, {}),
+    "discrepancy, half of the layers": ({"last": 0.5}, {}),
+    "discrepancy, every layer": ({"last": 1.0}, {}),
+    "nearest siblings": (NONE, {lambda: nearest_siblings: 100.0}),
+    "probe": (NONE, {Probe: 3.0}),
+    "nearest siblings and probe": (NONE, {lambda: nearest_siblings: 100.0, Probe: 3.0}),
+    "gap": (NONE, {lambda: gap: 1.0}),
+    "means": (NONE, {lambda: means: 1.0}),
+}
+STUDIED = (("class", "cat"), ("class", "truck"))
+
+
+def adding(terms: dict[Callable[[], Term], float]) -> Callable:
+    """For `remind(terms=...)`: stage 2's own terms, and these."""
+    more = {make(): weight for make, weight in terms.items()}
+
+    def all_terms(z, pools, head, scale, target, own, recipe, siblings, never=()):
+        found = reminding_terms(z, pools, head, scale, target, own, recipe, siblings, never)
+        for i, (term, weight) in enumerate(more.items()):
+            found[f"idea {i}"] = weight * term(z["forget"], pools, z["retain"], head, scale, target, siblings=siblings)
+        return found
+
+    return all_terms
+
+
+def embedded(clip: Clip, columns: Mapping[str, ImageSet]) -> Embedded:
+    """The images of the set itself, as a model sees them."""
+    own = {name: columns[name] for name in ("target", "retain", "other") if name in columns}
+    z = torch.cat([clip.embed(part.images).cpu() for part in own.values()])
+    labels = torch.cat([torch.as_tensor(part.labels).cpu() for part in own.values()])
+    column = np.repeat([*own], [len(part) for part in own.values()])
+    return Embedded(z, labels, torch.from_numpy(column == "target"), torch.from_numpy(column == "retain"))
+
+
+def view(clip: Clip, sets: Splits, validation: Embedded, test: Embedded) -> View:
+    """An attacker's own images, and those that he is after."""
+    forget, head, label = clip.embed(sets.forget.images).cpu(), sets.head.cpu(), int(sets.forget.labels[0])
+    return View(head, label, clip.scale.item(), validation, test, forget)
+
+
+def halves(clip: Clip, sets: Splits) -> list[View]:
+    """The validation images, as an attacker's half and the other: both ways round."""
+    whole = embedded(clip, sets.validation)
+    order = torch.randperm(len(whole.z), generator=torch.Generator().manual_seed(0)).tensor_split(2)
+    one, other = (Embedded(*(getattr(whole, f.name)[i] for f in fields(Embedded))) for i in order)
+    return [view(clip, sets, one, other), view(clip, sets, other, one)]
+
+
+def depth(views: Sequence[View], synonyms: torch.Tensor | None = None) -> dict[str, float]:
+    """What an attacker finds of the target, means over the views: percent, and AUROC from 0 to 1.
+
+    synonyms (W, D): texts of other names of the target, where they are to be asked
+    """
+    asked = {
+        "offset recall": lambda v: attacks.offset_recall(v, attacks.offset(v, 1 / len(v.head))),
+        "AUROC against all": attacks.text_auroc,
+        "AUROC against siblings": partial(attacks.text_auroc, siblings=True),
+        **({} if synonyms is None else {"synonyms": partial(attacks.named_by, texts=synonyms)}),
+        "20-NN recall": attacks.nearest_recall,
+        "prototype recall": attacks.prototype_recall,
+        "probe recall": attacks.probe_recall,
+        "membership AUROC": attacks.membership,
+    }
+    return {name: round(float(np.mean([attack(view).value for view in views])), 3) for name, attack in asked.items()}
+
+
+def compute(clip: Clip, idea: str, kind: str, subgroup: str, seed: int) -> list[dict]:
+    """The row of one idea: Score and accuracies on at most 1,000 validation images a column, and depth."""
+    sets = drawn(clip, kind, subgroup, seed)
+    columns = some(sets.validation, 1000)
+    before = accuracies(clip, columns)
+    synonyms = clip.head(mini.synonyms(sets.classes[int(sets.forget.labels[0])]), sets.prompts).cpu()
+    if idea == "original":
+        return [{**measured(before, None), **depth(halves(clip, sets), synonyms)}]
+    if idea == "oracle":
+        oracle = load_clip(oracle_of(subgroup), device=clip.device)
+        own = replace(sets, head=oracle.head(sets.classes, sets.prompts))
+        synonyms = oracle.head(mini.synonyms(subgroup), sets.prompts).cpu()
+        return [{**measured(accuracies(oracle, columns), before), **depth(halves(oracle, own), synonyms)}]
+    changes, terms = IDEAS[idea]
+    added = exchanging(terms=adding(terms))
+    wrap = lambda stage: added(stage) if stage is remind and terms else kept(stage)
+    result = unlearn(clip, sets, Recipe.default(seed, **by_stage(changes)), wrap)[-1]
+    row = {"alpha": result.record["alpha"], "setting": str(changes)}
+    return [{**row, **measured(accuracies(result, columns), before), **depth(halves(result, sets), synonyms)}]
+
+
+@click.command(help=__doc__.splitlines()[0])
+@options("depth.csv")
+@click.option("--idea", "ideas", multiple=True, type=click.Choice(["original", "oracle", *IDEAS]), help="repeat")
+def main(device: str, out: Path, ideas: tuple[str, ...]) -> None:
+    clip, named = load_clip("mini", device=device), ideas or ("original", *IDEAS)
+    where = [{"kind": kind, "subgroup": name, "seed": 0} for kind, name in STUDIED]
+    runs = [{"idea": idea, **of} for of in where for idea in named if idea != "oracle"]
+    runs += (
+        [{"idea": "oracle", "kind": "class", "subgroup": "cat", "seed": 0}] if "oracle" in named or not ideas else []
+    )
+    rows = Rows(out, ["idea", "kind", "subgroup", "seed"], clip.device)
+    table: pd.DataFrame = rows.fill(runs, partial(compute, clip))
+    print(table.groupby(["subgroup", "idea"], sort=False)[["target", "score", "offset recall"]].mean().to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Ideas for depth: each term is what its line says, and each idea is a recipe that there is."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from forgetkit import Recipe
+from forgetkit.lab import depth
+from forgetkit.lab.ablations import by_stage
+from forgetkit.reminding import Pool
+
+
+def unit(n: int, centre: int, seed: int) -> torch.Tensor:
+    noise = torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
+    return F.normalize(3 * torch.eye(6)[centre] + noise, dim=1)
+
+
+SIBLINGS, KEPT, TARGET = unit(50, 0, 0), unit(20, 0, 1), unit(20, 1, 2)
+POOLS = {"forget": Pool(None, TARGET, torch.ones(20, dtype=torch.long))}
+GIVEN = (torch.eye(6), torch.tensor(10.0), [1])  # head, scale, the target's label
+
+
+def term(make, z: torch.Tensor, kept: torch.Tensor = KEPT) -> float:
+    return make()(z, POOLS, kept, *GIVEN, siblings=SIBLINGS).item()
+
+
+TERMS = {"nearest siblings": lambda: depth.nearest_siblings, "gap": lambda: depth.gap, "means": lambda: depth.means}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_is_smaller_among_the_siblings_and_its_gradient_leads_there(name):
+    assert term(TERMS[name], SIBLINGS[:20]) < 0.5 * term(TERMS[name], TARGET)
+    z = TARGET.clone().requires_grad_()
+    TERMS[name]()(z, POOLS, KEPT, *GIVEN, siblings=SIBLINGS).backward()
+    assert term(TERMS[name], F.normalize(z.detach() - 0.05 * z.grad / z.grad.norm(), dim=1)) < term(TERMS[name], TARGET)
+
+
+def test_the_gap_is_a_distance_of_sorted_gaps_and_zero_for_equals():
+    own = lambda x: (10 * (x[:, 1] - x[:, [0, 2, 3, 4, 5]].max(1).values)).sort().values
+    assert term(TERMS["gap"], TARGET) == pytest.approx((own(TARGET) - own(KEPT)).abs().mean().item(), rel=1e-5)
+    assert term(TERMS["gap"], KEPT) == 0
+
+
+def test_the_means_are_whitened_by_the_siblings():
+    assert term(TERMS["means"], SIBLINGS) == pytest.approx(0, abs=1e-6)
+    along, across = SIBLINGS.var(0).argmax(), SIBLINGS.var(0).argmin()
+    moved = lambda axis: SIBLINGS + 0.1 * torch.eye(6)[axis]
+    assert term(TERMS["means"], moved(across)) > term(TERMS["means"], moved(along))
+
+
+def test_the_probe_learns_the_sides_and_then_asks_to_be_wrong():
+    probe = depth.Probe()
+    ask = lambda z: probe(z, POOLS, KEPT, *GIVEN, siblings=SIBLINGS).item()
+    first, *_, last = (ask(TARGET) for _ in range(20))
+    assert last > first, "a probe that finds the target makes the loss of lying there larger"
+    assert ask(KEPT) < last
+
+
+def test_every_idea_is_a_recipe_and_adds_what_it_names(monkeypatch):
+    for changes, _ in depth.IDEAS.values():
+        Recipe.default(**by_stage(changes))
+    monkeypatch.setattr(depth, "reminding_terms", lambda *_: {"contrastive": torch.tensor(1.0)})
+    _, terms = depth.IDEAS["nearest siblings and probe"]
+    found = depth.adding(terms)({"forget": TARGET, "retain": KEPT}, POOLS, *GIVEN, [1], None, SIBLINGS)
+    assert len(found) == 1 + len(terms) and all(torch.isfinite(value) for value in found.values())
+
+
+def test_depth_is_asked_on_either_half_and_sees_a_target_that_is_apart(mini, colours):
+    sets = colours.on(mini)
+    views = depth.halves(mini, sets)
+    n = len(views[0].test.z) + len(views[1].test.z)
+    assert n == sum(len(sets.validation[c]) for c in ("target", "retain", "other") if c in sets.validation)
+    found = depth.depth(views)
+    assert "synonyms" not in found and 0 <= found["AUROC against all"] <= 1
+    assert 0 <= found["prototype recall"] <= 100
