@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLACK = 5.0  # percentage points, or percent of the original's figure, above the oracle
-ORACLE, SMALL, GUESS = "this oracle", "a small oracle of cats", "a guess"  # what a limit rests on
+ORACLE, CATS, GUESS = "this oracle", "the oracle of cats", "a guess"  # what a limit rests on
 Rule = Callable[[float, float, float | None], tuple[str, bool]]  # (original, unlearned, oracle) -> limit, alarm
 
 
@@ -25,8 +25,8 @@ def none(original: float, unlearned: float, oracle: float | None) -> tuple[str, 
 class Line:
     """unit: of the figures; means: what the line asks; rule and reason: its limit, and why.
 
-    rests_on: what a limit without an oracle was taken from. Of the small oracle of cats, only the last third of the
-    image tower was trained anew, without them.
+    rests_on: what a limit without an oracle was taken from. The oracle of cats is mini-CLIP's: docs/results/audit.csv has
+    its figures, and such limits lie a twentieth of the original's figure above them.
     """
 
     unit: str
@@ -107,8 +107,8 @@ def lines(classes: int, prevalence: float, budgets: tuple[int, ...]) -> dict[str
         "target accuracy": Line("%", "How many of the target's images get its name?", at_most(), "not forgotten"),
         "offset": Line("logits", "What was added to the target's logit, set without labels."),
         "offset recall": Line(
-            "%", "How many get the name once that is added?", share_of_original(0.75),
-            "the name was lowered below a threshold, not forgotten", SMALL,
+            "%", "How many get the name once that is added?", share_of_original(0.29),
+            "the name was lowered below a threshold, not forgotten", CATS,
         ),
         "offset, other images": Line("%", "Accuracy on all other images under this offset: what the attack costs."),
         "AUROC, target against all": Line(
@@ -129,35 +129,36 @@ def lines(classes: int, prevalence: float, budgets: tuple[int, ...]) -> dict[str
             "forgotten under the prompts of the sets alone",
         ),
         "20-NN recall": Line(
-            "%", "Are most of their nearest neighbours the target's?", share_of_original(0.7), "they lie together",
-            SMALL,
+            "%", "Are most of their nearest neighbours the target's?", share_of_original(0.67), "they lie together",
+            CATS,
         ),
         "prototype recall": Line(
-            "%", "Is the target's mean embedding the nearest mean?", share_of_original(0.85),
-            "they lie around a point", SMALL,
+            "%", "Is the target's mean embedding the nearest mean?", share_of_original(0.56),
+            "they lie around a point", CATS,
         ),
         "probe recall": Line(
-            "%", "Does a linear probe find them?", share_of_original(0.9), "a plane separates them", SMALL
+            "%", "Does a linear probe find them?", share_of_original(0.7), "a plane separates them", CATS
         ),
         "text to image, recall at R": Line(
             "%", "Which share of the R images most similar to the target's text is the target's, R being their number?",
-            share_of_original(0.75), "the text still retrieves them",
+            share_of_original(0.12), "the text still retrieves them", CATS,
         ),
         "text to image, AP": Line(
-            "%", "The same at every rank: average precision.", share_of_original(0.75), "the text still retrieves them"
+            "%", "The same at every rank: average precision.", share_of_original(0.16), "the text still retrieves them",
+            CATS,
         ),
         "least similar first, AP": Line(
             "%", "Does sorting by *least* similar find them?", below(2 * prevalence),
             f"chance is {prevalence:.1f}: the text finds them from the wrong end",
         ),
         "image to image, R@1": Line(
-            "%", "Is the image most similar to one of the target also the target's?", share_of_original(0.85),
-            "an image still retrieves them",
+            "%", "Is the image most similar to one of the target also the target's?", share_of_original(0.63),
+            "an image still retrieves them", CATS,
         ),
         "image to image, R@10": Line("%", "Is one of the ten most similar? Chance is high where the target is common."),
         "image to image, mAP": Line(
-            "%", "Does an image of the target find all others?", share_of_original(0.75),
-            "an image still retrieves them",
+            "%", "Does an image of the target find all others?", share_of_original(0.52),
+            "an image still retrieves them", CATS,
         ),
         "membership AUROC": Line(
             "", "Does D_f stand out from unseen images of the target, by a higher loss (below .5) or a lower (above)?",

@@ -188,7 +188,7 @@ def test_limits_follow_the_oracle():
     def alarm(name: str, *values: float | None) -> bool:
         return lines[name].rule(*values)[1]
 
-    assert alarm("offset recall", 60.0, 50.0, None) and not alarm("offset recall", 60.0, 44.0, None)
+    assert alarm("offset recall", 60.0, 19.0, None) and not alarm("offset recall", 60.0, 17.0, None)
     assert alarm("offset recall", 60.0, 44.0, 40.0) and not alarm("offset recall", 60.0, 42.0, 40.0)
     auroc = "AUROC, target against all"
     assert alarm(auroc, 0.95, 0.16, None) and alarm(auroc, 0.95, 0.16, 0.8) and alarm(auroc, 0.95, 0.9, None)
@@ -274,13 +274,13 @@ def test_a_flipped_target_raises_the_alarm_of_the_sign(found):
 
 def test_a_limit_says_what_it_rests_on(found):
     alone, beside = found["turned"], found["oracle"]
-    assert line(alone, "offset recall")["limited_by"] == limits.SMALL, "its shares were those of cats"
+    assert line(alone, "offset recall")["limited_by"] == limits.CATS, "its shares were those of cats"
     assert line(alone, "synonyms")["limited_by"] == limits.GUESS
     assert line(beside, "offset recall")["limited_by"] == limits.ORACLE
     rank = limits.lines(10, 10.0, ())["rank of the target's text"]
     assert [rank.limited_by(2.0, 8.0, oracle) for oracle in (None, 3.0, 9.0)] == [limits.GUESS] * 2 + [limits.ORACLE]
     assert ((alone.table["limit"] == "") == (alone.table["limited_by"] == "")).all()
-    assert all(f"({limits.GUESS})" in alarm or f"({limits.SMALL})" in alarm for alarm in alone.alarms)
+    assert all(f"({limits.GUESS})" in alarm or f"({limits.CATS})" in alarm for alarm in alone.alarms)
 
 
 def test_a_saved_card_carries_the_audit(mini, found, tmp_path):

@@ -1,0 +1,85 @@
+"""Tables of audits, of requests one after another, and of a real CLIP; `lab.tables` renders them with the others."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from forgetkit.lab.shown import before_and_after, table
+from forgetkit.models.loading import ORACLE
+
+# Of the audit's lines, those that the pages show.
+SHOWN = [
+    "target accuracy", "offset recall", "offset, other images", "AUROC, target against all", "synonyms", "20-NN recall",
+    "prototype recall", "probe recall",
+]  # fmt: skip
+
+
+@table("audit")
+def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a subgroup and attack, a column a method, oracles in one: mean over seeds."""
+    rows["method"] = rows["method"].where(~rows["method"].str.startswith(ORACLE.format("")), "oracle")
+    found = rows[rows["measure"].isin(SHOWN)].assign(measure=lambda t: pd.Categorical(t["measure"], SHOWN))
+    wide = found.pivot_table(index=["subgroup", "measure"], columns="method", values="value", sort=False, observed=True)
+    wide = wide.sort_index(level="measure", sort_remaining=False).sort_index(level="subgroup", kind="stable")
+    unit = found.drop_duplicates("measure").set_index("measure")["unit"]
+    percent = wide.index.get_level_values("measure").map(unit) == "%"
+    text = wide.apply(lambda c: [f"{v:.1f}" if p else f"{v:.2f}" for v, p in zip(c, percent)])
+    return text.replace("nan", "").reset_index()
+
+
+@table("requests")
+def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a request: accuracies then, the worst of all targets so far, the least that another column keeps."""
+    columns, lines = [*rows.loc[:, "subgroup":"seconds"].columns[1:-1]], []
+    original = rows[rows["method"] == "original"].iloc[0]
+    for _, found in rows.groupby("method", sort=False):
+        for i, (_, row) in enumerate(found.iterrows()):
+            gone = [] if row["request"] == 0 else [*found["subgroup"].iloc[: i + 1]]
+            kept = [100 * row[name] / original[name] for name in columns if name not in gone and original[name]]
+            line = {"method": row["method"], "forgotten last": gone[-1] if gone else "", **row[columns].astype(float)}
+            worst = max((row[name] for name in gone), default=float("nan"))
+            lines.append(line | {"worst target so far": worst, "least kept (% of the original's)": min(kept)})
+    return pd.DataFrame(lines)
+
+
+@table("real")
+def real_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a class and method, and a subgroup of one label by default, on a real CLIP: before → after."""
+    lines, where = [], ["pixels", "kind", "subgroup"]
+    rows = rows[(rows["kind"] == "class") | rows["method"].isin(["original", "default"])]
+    original = rows[rows["method"] == "original"].set_index(where)
+    for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
+        line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))
+        line |= before_and_after(original.loc[[tuple(of)]], found)
+        lines.append(
+            {**line, "Score": f"{found['score'].mean():.1f}", "seeds": len(found), "s": found["seconds"].mean()}
+        )
+    return pd.DataFrame(lines)
+
+
+@table("real-coarse", "real")
+def real_methods_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a method: means over the subgroups of one label that it has, in percent of the original's."""
+    rows, columns = rows[rows["kind"] == "coarse"], ["target", "retain", "other", "fashion", "quickdraw"]
+    original = rows[rows["method"] == "original"].set_index("subgroup")[columns]
+    lines = []
+    for method, found in rows[rows["method"] != "original"].groupby("method", sort=False):
+        found = found.set_index("subgroup")
+        share = 100 * found[columns] / original.loc[found.index]
+        lines.append({"method": method, "subgroups": len(found), **share.mean(), "Score": found["score"].mean()})
+    return pd.DataFrame(lines)
+
+
+@table("real-depth", "real")
+def real_depth_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a method: what an attacker with validation images finds of a class that a real CLIP forgot."""
+    rows = rows[(rows["kind"] == "class") & (rows["pixels"] == rows["pixels"].min())]
+    asked = ["offset recall", "AUROC against siblings", "20-NN recall", "prototype recall", "probe recall"]
+    return rows.groupby("method", sort=False)[asked].mean().round(2).reset_index()
+
+
+@table("depth")
+def depth_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a subgroup and idea: target, siblings, Score, and what an attacker finds, on validation images."""
+    asked = ["offset recall", "AUROC against siblings", "synonyms", "20-NN recall", "probe recall", "membership AUROC"]
+    return rows[["subgroup", "idea", "target", "retain", "score", *asked]].rename(columns={"score": "Score"})
