@@ -25,8 +25,8 @@ def none(original: float, unlearned: float, oracle: float | None) -> tuple[str, 
 class Line:
     """unit: of the figures; means: what the line asks; rule and reason: its limit, and why.
 
-    rests_on: what a limit without an oracle was taken from. The oracle of cats is mini-CLIP's: docs/results/audit.csv has
-    its figures, and such limits lie a twentieth of the original's figure above them.
+    rests_on: what a limit without an oracle was taken from. The oracle of cats is mini-CLIP's: docs/results/audit.csv
+    has its figures, and such limits lie a twentieth of the original's figure above them.
     """
 
     unit: str

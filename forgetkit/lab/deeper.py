@@ -75,11 +75,18 @@ def real_depth_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a method: what an attacker with validation images finds of a class that a real CLIP forgot."""
     rows = rows[(rows["kind"] == "class") & (rows["pixels"] == rows["pixels"].min())]
     asked = ["offset recall", "AUROC against siblings", "20-NN recall", "prototype recall", "probe recall"]
-    return rows.groupby("method", sort=False)[asked].mean().round(2).reset_index()
+    return two_digits(rows.groupby("method", sort=False)[asked].mean()).reset_index()
 
 
 @table("depth")
 def depth_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a subgroup and idea: target, siblings, Score, and what an attacker finds, on validation images."""
     asked = ["offset recall", "AUROC against siblings", "synonyms", "20-NN recall", "probe recall", "membership AUROC"]
-    return rows[["subgroup", "idea", "target", "retain", "score", *asked]].rename(columns={"score": "Score"})
+    return two_digits(
+        rows[["subgroup", "idea", "target", "retain", "score", *asked]].rename(columns={"score": "Score"})
+    )
+
+
+def two_digits(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with every AUROC, which lies between 0 and 1, as text of two digits."""
+    return rows.assign(**{name: rows[name].map("{:.2f}".format) for name in rows if "AUROC" in name})
