@@ -186,12 +186,9 @@ def compute(clip: Clip, idea: str, kind: str, subgroup: str, seed: int) -> list[
 @options("depth.csv")
 @click.option("--idea", "ideas", multiple=True, type=click.Choice(["original", "oracle", *IDEAS]), help="repeat")
 def main(device: str, out: Path, ideas: tuple[str, ...]) -> None:
-    clip, named = load_clip("mini", device=device), ideas or ("original", *IDEAS)
+    clip, named = load_clip("mini", device=device), ideas or ("original", "oracle", *IDEAS)
     where = [{"kind": kind, "subgroup": name, "seed": 0} for kind, name in STUDIED]
-    runs = [{"idea": idea, **of} for of in where for idea in named if idea != "oracle"]
-    runs += (
-        [{"idea": "oracle", "kind": "class", "subgroup": "cat", "seed": 0}] if "oracle" in named or not ideas else []
-    )
+    runs = [{"idea": idea, **of} for of in where for idea in named if idea != "oracle" or oracle_of(of["subgroup"])]
     rows = Rows(out, ["idea", "kind", "subgroup", "seed"], clip.device)
     table: pd.DataFrame = rows.fill(runs, partial(compute, clip))
     print(table.groupby(["subgroup", "idea"], sort=False)[["target", "score", "offset recall"]].mean().to_string())

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from forgetkit import Recipe
 from forgetkit.lab import depth
-from forgetkit.lab.ablations import by_stage
-from forgetkit.reminding import Pool
+from forgetkit.lab.ablations import by_stage, exchanging
+from forgetkit.reminding import Pool, remind
 
 
 def unit(n: int, centre: int, seed: int) -> torch.Tensor:
@@ -63,6 +63,13 @@ def test_every_idea_is_a_recipe_and_adds_what_it_names(monkeypatch):
     _, terms = depth.IDEAS["nearest siblings and probe"]
     found = depth.adding(terms)({"forget": TARGET, "retain": KEPT}, POOLS, *GIVEN, [1], None, SIBLINGS)
     assert len(found) == 1 + len(terms) and all(torch.isfinite(value) for value in found.values())
+
+
+def test_stage_2_takes_an_idea_beside_its_own_terms(mini, ready):
+    _, terms = depth.IDEAS["gap"]
+    recipe = Recipe.default(remind={"mmd": 0.0, "steps": 2, "align_steps": 0, "n_noise": 4, "n_abstract": 4}).remind
+    result = exchanging(terms=depth.adding(terms))(remind)(mini.copy("forget"), mini, ready, recipe)
+    assert all(row["idea 0"] >= 0 and row["guard"] >= 0 for row in result.record["remind"])
 
 
 def test_depth_is_asked_on_either_half_and_sees_a_target_that_is_apart(mini, colours):
