@@ -76,7 +76,7 @@ def test_the_house_is_slim():
     # exercises that are experiments (450), second requests and the audit's card (240), an installed package's lessons
     # (190), the way back (130), a real CLIP's rows (150), the bridge to it (80), seven more
     # baselines (320), the discrepancy and the other ideas for depth (230).
-    assert lines(*FILES) <= 13_985, "the aim was 6,500 for what the first version did"
+    assert lines(*FILES) <= 13_990, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 345, "a file fits in the head"
 

@@ -86,9 +86,9 @@ def test_few_images_to_calibrate_are_told(folder, mini, caplog):
     sets, _ = own.prepare(folder, "oma", mini, head="images")
     recipe = Recipe.default(restore={"alphas": (0.0, 1.0)}).restore
     n = len(sets.calibration["target"])
-    assert n < 150
+    assert n < 250
     done = restore(mini.copy("other"), mini, sets, recipe)
-    assert f"{n} images of the target calibrate" in caplog.text and "Give 150 or more" in caplog.text
+    assert f"{n} images of the target calibrate" in caplog.text and "Give 250 or more" in caplog.text
     assert done.record["alpha"] in (0.0, 1.0)
     caplog.clear()
     restore(
