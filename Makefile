@@ -10,7 +10,7 @@ BIN := .venv/bin
 # Bytecode is kept, whatever the environment says: the tests start dozens of processes that import torch.
 PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache" $(BIN)/python -m pytest tests
 # In two processes, each with half of the cores (tests/conftest.py); one that has nothing left takes from the other.
-TWO = -n 2 --dist worksteal
+TWO = -n 2 --dist worksteal --durations 12
 
 .PHONY: run test quick coverage book results notebooks lock clean
 
@@ -46,11 +46,11 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.studies front
 	$(BIN)/python -m forgetkit.lab.studies sensitivity
 	$(BIN)/python -m forgetkit.lab.studies soup
-	$(BIN)/python -m forgetkit.lab.studies probe
 	$(BIN)/python -m forgetkit.lab.studies cost
 	$(BIN)/python -m forgetkit.lab.pretrain --model mini-vit --images 1200000 --out runs/pretrain-vit
 	$(BIN)/python -m forgetkit.lab.studies vit
 	$(BIN)/python -m forgetkit.lab.studies gpu
+	$(BIN)/python -m forgetkit.lab.frozen
 	$(BIN)/python -m forgetkit.lab.studies memory
 	$(BIN)/python -m forgetkit.lab.overhead papermill workers many kill
 	$(BIN)/python -m forgetkit.lab.tables

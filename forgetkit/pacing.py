@@ -20,7 +20,7 @@ import torch
 
 from forgetkit.evaluation import TARGET, percent
 from forgetkit.models.body import Features, joined
-from forgetkit.models.clip import Clip
+from forgetkit.models.clip import Clip, ModelError
 from forgetkit.subgroups import Splits
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def rate_for(move: float, student: Clip, weights: Sequence[torch.nn.Parameter], 
     """The learning rate at which weights that all go that far, to either side, move embeddings by `move` on average.
 
     The distance is proportional to the rate, so it is measured where rounding to bfloat16 does not count, at `CLEAR`,
-    as the mean over some directions. The weights are left as they were.
+    as the mean over some directions. The weights are left as they were. Raises ModelError where none moves at all.
     """
     generator, rate, slopes = torch.Generator().manual_seed(0), 1e-4, []
     before, start = student.embed(images), [w.detach().clone() for w in weights]
@@ -133,4 +133,6 @@ def rate_for(move: float, student: Clip, weights: Sequence[torch.nn.Parameter], 
             rate *= 2
         else:
             slopes.append(moved / rate)
+    if not sum(slopes):
+        raise ModelError("No step moves the embeddings: the weights that may change do not reach the tower's output.")
     return move * DIRECTIONS / sum(slopes)

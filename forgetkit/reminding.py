@@ -160,8 +160,7 @@ def remind(
     elif align is None and recipe.align_steps:
         log.warning("This image tower has no BatchNorm to align to: stage 2 takes the retain images as they are.")
     generator = torch.Generator().manual_seed(recipe.seed + 1)
-    target = sorted(set(sets.forget.labels.tolist()))
-    own = sorted(set(target) - set(sets.retain.labels.tolist()))
+    target, own = sets.labels, sets.own_labels
 
     student = forgotten.copy("remind")
     tower = student.model.visual

@@ -56,6 +56,16 @@ class Splits:
     def prompts(self) -> tuple[str, ...]:
         return self.forget.prompts
 
+    @property
+    def labels(self) -> list[int]:
+        """The labels of D_f."""
+        return sorted({*self.forget.labels.tolist()})
+
+    @property
+    def own_labels(self) -> list[int]:
+        """Those of them that no image of D_r bears: names that can be given up."""
+        return sorted({*self.labels} - {*self.retain.labels.tolist()})
+
     def on(self, clip: Clip, head: torch.Tensor | None = None) -> Splits:
         """These sets for `clip`: D_f, D_r and D_m preprocessed once, on its device, and the head.
 

@@ -13,6 +13,8 @@ import pytest
 import forgetkit
 from forgetkit import __main__ as cli
 from forgetkit.batch.notebook import known_parameters
+from forgetkit.data.sets import SETS, cache_folder, load_parts
+from forgetkit.lab.baselines import BASELINES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -175,3 +177,24 @@ def test_the_readme_is_short_and_shows_all_on_its_first_screen():
     assert len(shell.splitlines()) == 2 and len([line for line in code.splitlines() if line]) == 6
     rows = [line for line in screen.splitlines() if line.startswith("|")][2:]
     assert 1 <= len(rows) <= 5
+
+
+# --------------------------------------------------------------------------------------------------
+# Numbers outside of tables
+
+
+def number(pattern: str) -> str:
+    return re.search(pattern, (ROOT / "README.md").read_text(encoding="utf-8"))[1]
+
+
+def test_sizes_and_counts_in_the_readme_are_those_of_the_files():
+    weights = [*(ROOT / "forgetkit/models/mini").glob("*.safetensors")]
+    assert number(r"(\w+) small CLIP models \(") == {2: "two", 3: "three"}[len(weights)]
+    assert int(number(r"small CLIP models \((\d+) MB\)")) == round(sum(f.stat().st_size for f in weights) / 1e6)
+    assert number(r"(\w+)\nbaselines, and which") == {16: "sixteen", 17: "seventeen"}[len(BASELINES)]
+
+
+@pytest.mark.slow
+def test_the_readme_says_how_large_the_data_are():
+    size = sum(load_parts(name) and (cache_folder() / f"{name}.npz").stat().st_size for name in SETS) / 1e6
+    assert int(number(r"The data \((\d+) MB on disk\)")) == pytest.approx(size, rel=0.1)

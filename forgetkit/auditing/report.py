@@ -146,24 +146,28 @@ def drawn(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, Im
     return {name: columns[name].take(rng.permutation(len(columns[name]))[:most]) for name in found}
 
 
+def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Embedded]:
+    """The images of the set itself as each model sees them: read and preprocessed once for all."""
+    own = {name: columns[name] for name in COLUMNS if name in columns}
+    seen = {name: embed_each(clips, part.images, progress=f"audit: {name}") for name, part in own.items()}
+    labels = torch.cat([torch.as_tensor(part.labels).cpu() for part in own.values()])
+    of = np.repeat([*own], [len(part) for part in own.values()])
+    target, sibling = (torch.from_numpy(of == name) for name in COLUMNS[:2])
+    return [
+        Embedded(torch.cat([seen[name][i].cpu() for name in own]), labels, target, sibling) for i in range(len(clips))
+    ]
+
+
 def look(models: Mapping[str, Clip], sets: Splits, label: int) -> dict[str, View]:
-    """Every model's view of the sets: each image is read, preprocessed and embedded once a model."""
-    clips, columns = [*models.values()], [(p, c) for p in ("validation", "test") for c in getattr(sets, p)]
-    seen = {(p, c): embed_each(clips, getattr(sets, p)[c].images, progress=f"audit: {c}") for p, c in columns}
-    forget, found = embed_each(clips, sets.forget.images, progress="audit: forget"), {}
+    """Every model's view of the sets, of which it embeds every image once; with its own texts where it has others."""
+    clips, found = [*models.values()], {}
+    validation, test = (embedded(clips, part) for part in (sets.validation, sets.test))
+    forget = embed_each(clips, sets.forget.images, progress="audit: forget")
     for i, (name, clip) in enumerate(models.items()):
-        parts = {}
-        for part in ("validation", "test"):
-            own = getattr(sets, part)
-            of = np.concatenate([[column] * len(images) for column, images in own.items()])
-            parts[part] = Embedded(
-                torch.cat([seen[part, column][i].cpu() for column in own]),
-                torch.cat([torch.as_tensor(images.labels) for images in own.values()]),
-                torch.as_tensor(of == TARGET), torch.as_tensor(of == "retain"),
-            )  # fmt: skip
         given = sets.head is not None and same_texts(clip, models["original"])
         head = sets.head if given else clip.head(sets.classes, sets.prompts)
-        found[name] = View(head.cpu().float(), label, clip.scale.item(), **parts, forget=forget[i].cpu())
+        own = validation[i], test[i], forget[i].cpu()
+        found[name] = View(head.cpu().float(), label, clip.scale.item(), *own)
     return found
 
 
@@ -204,8 +208,8 @@ def on_texts(
     """
     name = sets.classes[views["original"].label]
     names = [*(mini.synonyms(name) if words is None else words)]
-    is_mini = models["original"].record.get("source", {}).get("model") == "mini-clip"
-    others = [w for w in (mini.words() if is_mini else ()) if w not in {*names, *sets.classes, *mini.truths(name)}]
+    true = {*names, *sets.classes, *mini.truths(name)}
+    others = [w for w in mini.words() if w not in true] if models["original"].is_mini else []
     heads = {model: [clip.head(sets.classes, [t]).cpu() for t in templates] for model, clip in models.items()}
     asked = {"synonyms": names, "other word": others}
     texts = {(m, k): c.head(w, sets.prompts).cpu() for m, c in models.items() for k, w in asked.items() if w}

@@ -1,8 +1,9 @@
 """The benchmark: every method on every subgroup, `python -m forgetkit.lab.benchmark tune | run` (see `--help`).
 
 Rows are added to `docs/results`; what is there already is not computed again. `tune` scores settings on validation
-images of the subgroups in `TUNED_ON`; `run` reads the test images, once a method, subgroup and seed. It is a sweep
-(`forgetkit batch`) of `run_subgroup`, whose rows are put into the table as its runs end.
+images of the subgroups in `TUNED_ON`; `run` reads the test images, once a method, subgroup and seed: accuracies, and
+what an attacker finds. It is a sweep (`forgetkit batch`) of `run_subgroup`, whose rows are put into the table as its
+runs end.
 """
 
 from __future__ import annotations
@@ -22,27 +23,35 @@ import torch
 from forgetkit.batch import record
 from forgetkit.batch import run as batch
 from forgetkit.batch.worker import watched
-from forgetkit.data.tutorial import targets
-from forgetkit.evaluation import accuracies
+from forgetkit.data import styles
+from forgetkit.data.images import ImageSet, some
+from forgetkit.data.tutorial import zero_shot
+from forgetkit.evaluation import TARGET, accuracies
 from forgetkit.lab.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage, exchanging
+from forgetkit.lab.attacked import deep
 from forgetkit.lab.baselines import BASELINES
-from forgetkit.lab.rows import Rows, combinations, measured, options
+from forgetkit.lab.limit import Plane, plane
+from forgetkit.lab.rows import BY_A_PLANE, Rows, combinations, measured, options
 from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
 from forgetkit.store import kept
-from forgetkit.subgroups import Splits, tutorial_sets
+from forgetkit.subgroups import Splits, split, tutorial_sets
 
-# Two targets of the benchmark and a cluster that is none: tuned on whole classes alone, a method fails on parts of one.
-TUNED_ON = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
+# One of the benchmark's targets, and one of one label that is none: tuned on whole classes alone, a method fails there.
+TUNED_ON = (("class", "cat"), ("coarse", "cat"))
+# In such an order that the first few are of every kind already.
 SUBGROUPS = (
-    *(("class", name) for name in targets("class")),
-    *(("style", f"{name} sketches") for name in ("cat", "airplane", "truck")),
-    *(("cluster", f"dog {i}") for i in range(3)),
-)
-ABLATED_ON = tuple(("class", name) for name in ("cat", "dog", "horse", "airplane", "ship", "truck"))
+    ("class", "cat"), ("coarse", "ship"), ("style", "truck sketches"), ("cluster", "dog 1"),
+    ("whole style", "sketches"), ("class", "truck"), ("coarse", "truck"), ("style", "cat sketches"),
+    ("cluster", "dog 2"), ("class", "ship"), ("coarse", "frog"), ("style", "airplane sketches"), ("cluster", "dog 0"),
+    ("class", "frog"), ("coarse", "bird"),
+    *(("class", name) for name in ("airplane", "automobile", "bird", "deer", "dog", "horse")),
+)  # fmt: skip
+ABLATED_ON = SUBGROUPS[:3]
 SEEDS = (0, 1, 2)
+SHOWN = {"test": 2000, "validation": 1000}  # images of a column, at random where there are more
 KEY = ["method", "kind", "subgroup", "seed"]  # of a row of `run`
 # Settings tried for each method: the same effort for all, six each (`projection` has only two).
 GRIDS = {
@@ -84,7 +93,11 @@ def whole(method: str) -> bool:
 
 @lru_cache(maxsize=1)
 def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Splits:
-    """The sets of one of the tutorial's subgroups, on the model; the last ones are remembered."""
+    """The sets of one of the tutorial's subgroups or of a whole style, on the model; the last ones are remembered."""
+    if kind == "whole style":
+        data = styles.embedded()
+        grouped = styles.grouped(data, subgroup, zero_shot(data.parts["train"].classes))  # not of the same sketches
+        return split(**vars(grouped), seed=seed, **sizes).on(clip)
     return tutorial_sets(subgroup, seed, kind, clip, **sizes).on(clip)
 
 
@@ -129,33 +142,63 @@ def peak_memory(device: torch.device, every: float = 0.05):
 
 @lru_cache(maxsize=1)
 def original_accuracies(clip: Clip, part: str, kind: str, subgroup: str, seed: int) -> dict[str, float]:
-    return accuracies(clip, getattr(drawn(clip, kind, subgroup, seed), part))
+    return accuracies(clip, shown(drawn(clip, kind, subgroup, seed), part))
+
+
+def shown(sets: Splits, part: str) -> dict[str, ImageSet]:
+    return some(getattr(sets, part), SHOWN[part])
+
+
+@lru_cache(maxsize=1)
+def original_plane(clip: Clip, part: str, kind: str, subgroup: str, seed: int) -> Plane:
+    sets = drawn(clip, kind, subgroup, seed)
+    return plane(clip, sets, shown(sets, part))
 
 
 def measure(clip: Clip, part: str, method: str, kind: str, subgroup: str, seed: int, setting: str = "{}") -> list[dict]:
-    """The row of one method; part: "test" or "validation", setting: JSON. The original's row has no Score."""
+    """The row of one method; part: "test" or "validation", setting: JSON. The original's row has no Score.
+
+    Of test images, also what an attacker with the validation images finds, and, where siblings bear the target's label,
+    what a plane through the original's embeddings would keep of them for as much of the target.
+    """
     sets, before = drawn(clip, kind, subgroup, seed), original_accuracies(clip, part, kind, subgroup, seed)
     with peak_memory(clip.device) as memory:
         result, seconds = unlearned(method, clip, sets, seed, **json.loads(setting))
-    found = measured(before, None) if result is clip else measured(accuracies(result, getattr(sets, part)), before)
+    found = measured(before, None) if result is clip else measured(accuracies(result, shown(sets, part)), before)
+    if part == "test":
+        found |= deep(result, clip, sets, shown(sets, "validation"), shown(sets, "test"))
+        if sets.own_labels != sets.labels:
+            found[BY_A_PLANE] = round(original_plane(clip, part, kind, subgroup, seed).keeps(found[TARGET]), 3)
     cost = {"seconds": round(seconds, 2), "peak_mb": round(memory["MB"])}
     return [{"setting": setting, **found, **cost, "alpha": result.record.get("alpha")}]
 
 
 def tune(clip: Clip, methods: list[str], out: Path) -> pd.DataFrame:
-    """Score every setting of `GRIDS` on validation images of the subgroups in `TUNED_ON`, seed 0."""
-    settings = [("original", {}), *((method, setting) for method in methods for setting in GRIDS[method])]
-    runs = [
-        {"method": method, "setting": json.dumps(setting, sort_keys=True), "kind": kind, "subgroup": name, "seed": 0}
-        for kind, name in TUNED_ON
-        for method, setting in settings
-    ]
-    return Rows(out, [*runs[0]], clip.device).fill(runs, partial(measure, clip, "validation"))
+    """Score the settings of `GRIDS` on validation images of the subgroups in `TUNED_ON`, seed 0.
+
+    All of them on the first, and the better half of each method's on the next (successive halving: Jamieson and
+    Talwalkar, AISTATS 2016).
+    """
+    rows = Rows(out, ["method", "setting", "kind", "subgroup", "seed"], clip.device)
+    left = {"original": ["{}"]} | {m: [json.dumps(s, sort_keys=True) for s in GRIDS[m]] for m in methods}
+    for kind, name in TUNED_ON:
+        where = {"kind": kind, "subgroup": name, "seed": 0}
+        runs = [{"method": method, "setting": s, **where} for method, settings in left.items() for s in settings]
+        table = rows.fill(runs, partial(measure, clip, "validation"))
+        here = table[(table["kind"] == kind) & (table["subgroup"] == name)]  # of the next there may be rows, too
+        left = {method: [*ranked(here, method).index[: -(-len(settings) // 2)]] for method, settings in left.items()}
+    return table
+
+
+def ranked(table: pd.DataFrame, method: str) -> pd.Series:
+    """The method's settings that were tried on the most subgroups, best mean validation Score first."""
+    found = table[table["method"] == method].groupby("setting", sort=False)["score"].agg(["size", "mean"])
+    return found[found["size"] == found["size"].max()]["mean"].sort_values(ascending=False, kind="stable")
 
 
 def best_setting(table: pd.DataFrame, method: str) -> dict:
     """The setting with the best mean validation Score over the subgroups tuned on."""
-    return json.loads(table[table["method"] == method].groupby("setting")["score"].mean().idxmax())
+    return json.loads(ranked(table, method).index[0])
 
 
 def run_subgroup(kind: str, subgroup: str, seed: int, methods: list[str], device: str, out: Path) -> pd.DataFrame:

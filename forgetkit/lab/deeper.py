@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from forgetkit.lab.shown import before_and_after, table
+from forgetkit.lab.rows import BY_A_PLANE
+from forgetkit.lab.shown import before_and_after, picked, table
 from forgetkit.models.loading import ORACLE
 
 # Of the audit's lines, those that the pages show.
-SHOWN = [
+AUDITED = [
     "target accuracy", "offset recall", "offset, other images", "AUROC, target against all", "synonyms", "20-NN recall",
     "prototype recall", "probe recall",
 ]  # fmt: skip
@@ -18,7 +19,7 @@ SHOWN = [
 def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a subgroup and attack, a column a method, oracles in one: mean over seeds."""
     rows["method"] = rows["method"].where(~rows["method"].str.startswith(ORACLE.format("")), "oracle")
-    found = rows[rows["measure"].isin(SHOWN)].assign(measure=lambda t: pd.Categorical(t["measure"], SHOWN))
+    found = rows[rows["measure"].isin(AUDITED)].assign(measure=lambda t: pd.Categorical(t["measure"], AUDITED))
     wide = found.pivot_table(index=["subgroup", "measure"], columns="method", values="value", sort=False, observed=True)
     wide = wide.sort_index(level="measure", sort_remaining=False).sort_index(level="subgroup", kind="stable")
     unit = found.drop_duplicates("measure").set_index("measure")["unit"]
@@ -51,10 +52,16 @@ def real_table(rows: pd.DataFrame) -> pd.DataFrame:
     for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
         line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))
         line |= before_and_after(original.loc[[tuple(of)]], found)
-        lines.append(
-            {**line, "Score": f"{found['score'].mean():.1f}", "seeds": len(found), "s": found["seconds"].mean()}
-        )
+        line |= {BY_A_PLANE: found[BY_A_PLANE].mean(), "Score": found["score"].mean()}
+        lines.append({**line, "seeds": len(found), "s": found["seconds"].mean()})
     return pd.DataFrame(lines)
+
+
+# Seconds of a stage with what is frozen computed once, and without.
+table("frozen")(picked(
+    model="model", pixels="pixels", stage="stage", seconds="s", whole="s, tower run whole", ratio="ratio",
+    device="device",
+))  # fmt: skip
 
 
 @table("real-coarse", "real")

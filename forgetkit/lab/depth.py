@@ -16,22 +16,22 @@ best other, in logits:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
 import click
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from forgetkit.auditing import attacks
 from forgetkit.auditing.attacks import Embedded, View
-from forgetkit.data.images import ImageSet, some
+from forgetkit.auditing.report import look
+from forgetkit.data.images import some
 from forgetkit.evaluation import accuracies
 from forgetkit.lab.ablations import by_stage, exchanging
+from forgetkit.lab.attacked import attacked
 from forgetkit.lab.benchmark import drawn
 from forgetkit.lab.rows import Rows, measured, options
 from forgetkit.models import mini
@@ -120,45 +120,12 @@ def adding(terms: dict[Callable[[], Term], float]) -> Callable:
     return all_terms
 
 
-def embedded(clip: Clip, columns: Mapping[str, ImageSet]) -> Embedded:
-    """The images of the set itself, as a model sees them."""
-    own = {name: columns[name] for name in ("target", "retain", "other") if name in columns}
-    z = torch.cat([clip.embed(part.images).cpu() for part in own.values()])
-    labels = torch.cat([torch.as_tensor(part.labels).cpu() for part in own.values()])
-    column = np.repeat([*own], [len(part) for part in own.values()])
-    return Embedded(z, labels, torch.from_numpy(column == "target"), torch.from_numpy(column == "retain"))
-
-
-def view(clip: Clip, sets: Splits, validation: Embedded, test: Embedded) -> View:
-    """An attacker's own images, and those that he is after."""
-    forget, head, label = clip.embed(sets.forget.images).cpu(), sets.head.cpu(), int(sets.forget.labels[0])
-    return View(head, label, clip.scale.item(), validation, test, forget)
-
-
 def halves(clip: Clip, sets: Splits) -> list[View]:
     """The validation images, as an attacker's half and the other: both ways round."""
-    whole = embedded(clip, sets.validation)
-    order = torch.randperm(len(whole.z), generator=torch.Generator().manual_seed(0)).tensor_split(2)
-    one, other = (Embedded(*(getattr(whole, f.name)[i] for f in fields(Embedded))) for i in order)
-    return [view(clip, sets, one, other), view(clip, sets, other, one)]
-
-
-def depth(views: Sequence[View], synonyms: torch.Tensor | None = None) -> dict[str, float]:
-    """What an attacker finds of the target, means over the views: percent, and AUROC from 0 to 1.
-
-    synonyms (W, D): texts of other names of the target, where they are to be asked
-    """
-    asked = {
-        "offset recall": lambda v: attacks.offset_recall(v, attacks.offset(v, 1 / len(v.head))),
-        "AUROC against all": attacks.text_auroc,
-        "AUROC against siblings": partial(attacks.text_auroc, siblings=True),
-        **({} if synonyms is None else {"synonyms": partial(attacks.named_by, texts=synonyms)}),
-        "20-NN recall": attacks.nearest_recall,
-        "prototype recall": attacks.prototype_recall,
-        "probe recall": attacks.probe_recall,
-        "membership AUROC": attacks.membership,
-    }
-    return {name: round(float(np.mean([attack(view).value for view in views])), 3) for name, attack in asked.items()}
+    (view,) = look({"original": clip}, replace(sets, test=sets.validation), int(sets.forget.labels[0])).values()
+    order = torch.randperm(len(view.test.z), generator=torch.Generator().manual_seed(0)).tensor_split(2)
+    one, other = (Embedded(*(getattr(view.test, f.name)[i] for f in fields(Embedded))) for i in order)
+    return [replace(view, validation=one, test=other), replace(view, validation=other, test=one)]
 
 
 def compute(clip: Clip, idea: str, kind: str, subgroup: str, seed: int) -> list[dict]:
@@ -168,18 +135,18 @@ def compute(clip: Clip, idea: str, kind: str, subgroup: str, seed: int) -> list[
     before = accuracies(clip, columns)
     synonyms = clip.head(mini.synonyms(sets.classes[int(sets.forget.labels[0])]), sets.prompts).cpu()
     if idea == "original":
-        return [{**measured(before, None), **depth(halves(clip, sets), synonyms)}]
+        return [{**measured(before, None), **attacked(halves(clip, sets), synonyms)}]
     if idea == "oracle":
         oracle = load_clip(oracle_of(subgroup), device=clip.device)
         own = replace(sets, head=oracle.head(sets.classes, sets.prompts))
         synonyms = oracle.head(mini.synonyms(subgroup), sets.prompts).cpu()
-        return [{**measured(accuracies(oracle, columns), before), **depth(halves(oracle, own), synonyms)}]
+        return [{**measured(accuracies(oracle, columns), before), **attacked(halves(oracle, own), synonyms)}]
     changes, terms = IDEAS[idea]
     added = exchanging(terms=adding(terms))
     wrap = lambda stage: added(stage) if stage is remind and terms else kept(stage)
     result = unlearn(clip, sets, Recipe.default(seed, **by_stage(changes)), wrap)[-1]
     row = {"alpha": result.record["alpha"], "setting": str(changes)}
-    return [{**row, **measured(accuracies(result, columns), before), **depth(halves(result, sets), synonyms)}]
+    return [{**row, **measured(accuracies(result, columns), before), **attacked(halves(result, sets), synonyms)}]
 
 
 @click.command(help=__doc__.splitlines()[0])

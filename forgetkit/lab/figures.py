@@ -17,6 +17,9 @@ from forgetkit.lab.rows import trade_off
 COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#D55E00"}
 STYLE = {"figure.dpi": 90, "savefig.dpi": 140, "font.size": 10, "axes.titlesize": 11}
 RECIPES = {"default": COLOURS["restore"], "paper": COLOURS["forget"]}  # drawn larger than the baselines
+RECALLS = {
+    "offset recall": "Found by an offset", "20-NN recall": "Found by neighbours", "probe recall": "Found by a probe",
+}  # fmt: skip
 MARKERS, LINES = "osD^v<>PXh*", ("", (4, 2), (3, 1, 1, 1), (1, 1))  # of curves; lines as seaborn's dashes
 
 
@@ -52,10 +55,31 @@ def score_strips(rows: pd.DataFrame) -> Figure:
         for line, value in enumerate(mean):
             if not np.isnan(value):
                 axis.annotate(f"{value:.1f}", (1.01, line), **beside)
-        axis.set(title=f"{kind} ({found['subgroup'].nunique()} subgroups)", xlabel="Score (%)", ylabel="")
+        axis.set(title=f"{kind}\n(of {found['subgroup'].nunique()})", xlabel="Score (%)", ylabel="")
         axis.grid(axis="y", visible=False)
     axes[0, 0].set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.5, -0.5))
     figure.tight_layout()
+    return figure
+
+
+def score_and_depth(rows: pd.DataFrame) -> Figure:
+    """A point a method: mean Score on whole classes against what an attacker still finds; right and low is best.
+
+    rows: as `percent_of_original` makes them, with `method`, `kind`, `score` and the recalls
+    """
+    mean = rows[rows["kind"] == "class"].groupby("method")[["score", *RECALLS]].mean().sort_values("score")
+    figure, axes = plt.subplots(1, len(RECALLS), figsize=(11, 4), sharex=True)
+    for axis, (column, title) in zip(axes, RECALLS.items()):
+        for i, (method, row) in enumerate(mean.iterrows()):
+            grey = "#CCCCCC" if i < len(MARKERS) else "#666666"  # a marker comes twice, in two shades
+            style = dict(color=RECIPES.get(method, grey), marker=MARKERS[i % len(MARKERS)], edgecolor="black")
+            axis.scatter(
+                row["score"], row[column], s=70 if method in RECIPES else 30, linewidth=0.4, label=method, **style
+            )
+        axis.set(title=title, xlabel="Score (%)", ylabel="% of the original's" if axis is axes[0] else "")
+        axis.set_ylim(-3, max(105, axis.get_ylim()[1]))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="center right", fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0, 0.87, 1))
     return figure
 
 

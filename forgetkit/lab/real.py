@@ -27,17 +27,18 @@ from forgetkit.data.folders import look
 from forgetkit.data.images import PARTS, ImageSet, Subgroup, some
 from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
-from forgetkit.evaluation import accuracies
+from forgetkit.evaluation import TARGET, accuracies
+from forgetkit.lab.attacked import deep
 from forgetkit.lab.benchmark import unlearned
-from forgetkit.lab.depth import depth, embedded, view
-from forgetkit.lab.rows import Rows, measured, options
+from forgetkit.lab.limit import Plane, plane
+from forgetkit.lab.rows import BY_A_PLANE, Rows, measured, options
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import load_clip
 from forgetkit.subgroups import Splits, split
 
 SYNONYMS = {"automobile": "car", "ship": "boat"}  # CIFAR-10's names as the texts have them
 SIZES = dict(n_forget=150, n_retain=150, n_calibration=30, n_calibration_target=150)
-SHOWN = 150  # test images of a class of CIFAR-10, and three times as many of a set of another style
+PER_CLASS = 150  # test images of a class of CIFAR-10, and three times as many of a set of another style
 CLASSES, PROTOTYPES = 40, 8  # of a set without texts: classes at most, and images of which a class embedding is made
 METHODS = ("default", "paper", "projection", "ga", "task_vector")
 
@@ -50,9 +51,15 @@ def texts(data: Path) -> dict[str, torch.Tensor]:
 
 
 @cache
+def scratch() -> tempfile.TemporaryDirectory:
+    """One that goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="real-")
+
+
+@cache
 def listed(data: Path) -> Path:
     """A CSV of all images with label, subgroup and part, as `data.folders.look` takes it."""
-    file, rows = Path(tempfile.mkdtemp()) / "images.csv", []
+    file, rows = Path(scratch().name) / "images.csv", []
     for row in pd.read_csv(data / "subgroups.csv").itertuples():
         for part, folder in (("train", "train"), ("test", "val")):
             images = sorted((data / "images" / folder / row.wnid).resolve().iterdir())
@@ -80,7 +87,7 @@ def cifar(known: Mapping[str, torch.Tensor]) -> dict[str, ImageSet]:
     parts = load_parts("cifar10")
     names = [name for name in parts["train"].classes if SYNONYMS.get(name, name) in known]
     return {part: only(parts[part], names, SYNONYMS) for part in PARTS} | {
-        "test": few(only(parts["test"], names, SYNONYMS), SHOWN)
+        "test": few(only(parts["test"], names, SYNONYMS), PER_CLASS)
     }
 
 
@@ -89,13 +96,13 @@ def by_prototypes(clip: Clip, name: str) -> tuple[ImageSet, torch.Tensor]:
     parts = load_parts(name)
     counts = [np.bincount(parts[p].labels, minlength=len(parts[p].classes)) for p in ("train", "test")]
     names = [parts["train"].classes[c] for c in np.flatnonzero(np.minimum(*counts))][:CLASSES]
-    shown = some({name: only(parts["test"], names)}, 3 * SHOWN)[name]
+    shown = some({name: only(parts["test"], names)}, 3 * PER_CLASS)[name]
     return shown, clip.prototypes(few(only(parts["train"], names), PROTOTYPES))
 
 
 @lru_cache(maxsize=1)
-def real_clip(model: str, weights: Path, size: int, device: str) -> Clip:
-    return load_clip(model, pretrained=str(weights), image_size=size, device=device)
+def real_clip(model: str, weights: Path | None, size: int, device: str) -> Clip:
+    return load_clip(model, pretrained=weights and str(weights), image_size=size, device=device)
 
 
 @lru_cache(maxsize=1)
@@ -108,8 +115,8 @@ def others(clip: Clip) -> tuple[dict[str, ImageSet], dict[str, torch.Tensor]]:
 @lru_cache(maxsize=1)
 def sets_of(
     clip: Clip, kind: str, target: str, seed: int, data: Path
-) -> tuple[Splits, dict[str, torch.Tensor], dict[str, float]]:
-    """The sets of a subgroup on the model, the heads of its test columns, and the original's accuracies there."""
+) -> tuple[Splits, dict[str, torch.Tensor], dict[str, float], Plane]:
+    """The sets of a subgroup on the model, the heads of its test columns, the original's accuracies and plane there."""
     known = texts(data)
     columns, heads = others(clip)
     if kind == "class":
@@ -124,22 +131,17 @@ def sets_of(
     sets = sets.on(clip, torch.stack([known[name] for name in sets.classes]))
     heads = {**dict.fromkeys(sets.test, sets.head), **heads}
     sets = replace(sets, test={**sets.test, **columns})
-    return sets, heads, accuracies(clip, sets.test, heads)
-
-
-def deep(clip: Clip, sets: Splits) -> dict[str, float]:
-    """What an attacker with validation images finds of the target's test images, where its name is its own."""
-    if set(sets.forget.labels.tolist()) & set(sets.retain.labels.tolist()):
-        return {}
-    validation = {name: few(part, SHOWN) for name, part in sets.validation.items()}
-    return depth([view(clip, sets, embedded(clip, validation), embedded(clip, sets.test))])
+    return sets, heads, accuracies(clip, sets.test, heads), plane(clip, sets, sets.test)
 
 
 @click.command(help=__doc__)
 @click.option(
-    "--model", default="ViT-B-16-quickgelu", show_default=True, help="the architecture, as open_clip names it"
+    "--model",
+    default="ViT-B-16-quickgelu",
+    show_default=True,
+    help="the architecture, or local-dir:FOLDER with weights",
 )
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), required=True, help="its checkpoint")
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="its checkpoint")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="texts and images: above")
 @click.option("--size", default=112, show_default=True, help="pixels")
 @click.option("--kind", type=click.Choice(["class", "coarse"]), default="class", show_default=True)
@@ -152,16 +154,19 @@ def main(model, weights, data, size, kind, targets, methods, seeds, device, out)
     rows = Rows(out, ["model", "pixels", "kind", "subgroup", "method", "seed"], clip.device)
 
     def compute(kind: str, subgroup: str, method: str, seed: int, **_) -> list[dict]:
-        sets, heads, before = sets_of(clip, kind, subgroup, seed, data)
+        sets, heads, before, by_plane = sets_of(clip, kind, subgroup, seed, data)
+        attacker = {name: few(part, PER_CLASS) for name, part in sets.validation.items()}
         if method == "original":
-            return [{**measured(before, None), **deep(clip, sets)}]
+            return [{**measured(before, None), **deep(clip, clip, sets, attacker, sets.test)}]
         result, seconds = unlearned(method, clip, sets, seed, keep=False)
         found = measured(accuracies(result, sets.test, heads), before)
+        if sets.own_labels != sets.labels:
+            found[BY_A_PLANE] = round(by_plane.keeps(found[TARGET]), 3)
         row = {"seconds": round(seconds, 1), "alpha": result.record.get("alpha"), "images": len(sets.forget)}
         pace = {f"{stage}_rate": told["rate"] for stage, told in result.record.get("pace", {}).items()}
-        return [{**found, **row, **pace, **deep(result, sets)}]
+        return [{**found, **row, **pace, **deep(result, clip, sets, attacker, sets.test)}]
 
-    where = {"model": model, "pixels": size, "kind": kind}
+    where = {"model": Path(model.removeprefix("local-dir:")).name, "pixels": size, "kind": kind}
     return rows.fill(
         [
             {**where, "subgroup": target, "method": method, "seed": seed}

@@ -22,6 +22,9 @@ from forgetkit.evaluation import TARGET, score
 from forgetkit.models.clip import describe
 
 RESULTS = Path("docs/results")
+KEPT = ["retain", "other", "fashion", "quickdraw", "unseen", "emoji"]
+ACCURACIES = [TARGET, *KEPT]
+BY_A_PLANE = "retain by a plane"  # the siblings' accuracy that a linear probe would keep: `lab.limit`
 
 
 def options(file: str) -> Callable:
@@ -86,11 +89,14 @@ def measured(found: Mapping[str, float], original: Mapping[str, float] | None) -
 
 
 def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `benchmark.csv` without the originals, accuracies in percent of the original's on the same subgroup."""
-    columns, own = rows.loc[:, TARGET:"score"].columns[:-1], rows["method"] == "original"
-    original, rows = rows[own].set_index("subgroup"), rows[~own]
-    accuracy = original.reindex(rows["subgroup"]).set_index(rows.index)
-    return rows.assign(**{name: 100 * rows[name] / accuracy[name] for name in columns})
+    """Rows of `benchmark.csv` without the originals; accuracies, and recalls of an attacker, in percent of theirs."""
+    columns, own = (
+        [name for name in rows if name in ACCURACIES or name.endswith(" recall")],
+        rows["method"] == "original",
+    )
+    original, rows = rows[own].set_index(["kind", "subgroup"]), rows[~own]
+    accuracy = original.reindex(pd.MultiIndex.from_frame(rows[["kind", "subgroup"]])).set_axis(rows.index)
+    return rows.assign(**{name: 100 * rows[name] / accuracy[name].replace(0, np.nan) for name in columns})
 
 
 def on_common_subgroups(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-KEPT = ["retain", "other", "fashion", "quickdraw", "unseen", "emoji"]
-ACCURACIES = ["target", *KEPT]  # rows measured with the first mini-CLIP have no `unseen`
+from forgetkit.lab.rows import ACCURACIES
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., pd.DataFrame]]] = {}  # by name: files of rows, what is shown
 
 

@@ -84,15 +84,18 @@ def plain_steps(clip: Clip, sets: Splits, batch: int) -> Steps:
     return run
 
 
-def noise_sets(clip: Clip, n: int, seed: int = 0) -> Splits:
-    """n noise images to forget and n to retain, of the model's own size: speed does not depend on what they show."""
+def noise_sets(clip: Clip, n: int, seed: int = 0, others: int = 2) -> Splits:
+    """n noise images to forget and n to retain, of the model's own size: speed does not depend on what they show.
+
+    others: images of each group in the sets that no stage is trained on
+    """
     rng, size = np.random.default_rng(seed), clip.image_size
     parts = {}
     for name in PARTS:
-        images = 3 * (n if name == "train" else 2)
+        images = 3 * (n if name == "train" else others)
         pixels = rng.integers(0, 255, (images, size, size, 3), np.uint8)
         parts[name] = ImageSet("noise", pixels, np.arange(images) % 3, ("cat", "dog", "cup"))
-    sizes = dict(n_forget=n, n_retain=n, n_calibration=2, n_calibration_target=2)
+    sizes = dict(n_forget=n, n_retain=n, n_calibration=others, n_calibration_target=others)
     return split(parts, Subgroup("cat", ("dog",)), **sizes).on(clip)
 
 

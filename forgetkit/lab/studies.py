@@ -15,17 +15,16 @@ from pathlib import Path
 import click
 import numpy as np
 import pandas as pd
-import torch
 
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
 from forgetkit.data.images import ImageSet, some
-from forgetkit.evaluation import TARGET, accuracies, evaluate, percent
+from forgetkit.evaluation import TARGET, accuracies, evaluate
 from forgetkit.lab import speed
 from forgetkit.lab.ablations import by_stage, exchanging, layernorm_alignment
 from forgetkit.lab.accuracy import zero_shot
 from forgetkit.lab.baselines import BASELINES
-from forgetkit.lab.benchmark import ABLATED_ON, SEEDS, drawn, peak_memory, unlearned
+from forgetkit.lab.benchmark import SEEDS, drawn, peak_memory, unlearned
 from forgetkit.lab.captions import Pretraining
 from forgetkit.lab.pretrain import Run
 from forgetkit.lab.rows import RESULTS, Rows, combinations, options
@@ -41,21 +40,16 @@ from forgetkit.subgroups import Splits
 METHODS = ("default", "paper", *BASELINES)
 # Validation images of targets that the methods were tuned on: nothing here spends a test image.
 STUDIED = (("class", "cat"), ("class", "truck"), ("cluster", "cat 1"))
-SHOWN = (
-    *ABLATED_ON,
-    ("coarse", "cat"),
-    ("coarse", "ship"),
-    ("style", "cat sketches"),
-    ("style", "truck sketches"),
-    ("cluster", "dog 1"),
-    ("cluster", "dog 2"),
+QUICKSTART = (
+    *(("class", name) for name in ("cat", "dog", "horse", "airplane", "ship", "truck")),
+    *(("coarse", name) for name in ("cat", "ship")),
+    *(("style", f"{name} sketches") for name in ("cat", "truck")),
+    *(("cluster", f"dog {i}") for i in (1, 2)),
 )
 BLENDS = tuple(round(0.125 * i, 3) for i in range(9))
 # A class that was hard, besides; and a style, where three calibration images prove nothing.
 SOUPED = (*STUDIED[:2], ("class", "airplane"), ("style", "bird sketches"), STUDIED[2])
 SOUPS = (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
-# Clusters of the benchmark, and those that recipes were tuned on.
-PROBED = ("dog 0", "dog 1", "dog 2", "cat 1", "frog 0", "horse 0")
 # One value at a time, the default's own among them; "n_" are sizes of the sets, the others the recipe's.
 KNOBS = {
     "last": (0.2, 0.35, 0.7, 1.0),
@@ -122,7 +116,7 @@ def stage_rows(models: list[Clip], columns: Mapping[str, ImageSet]) -> list[dict
     return table.to_dict("records")
 
 
-@study(lambda: [{"kind": kind, "forget": subgroup} for kind, subgroup in SHOWN])
+@study(lambda: [{"kind": kind, "forget": subgroup} for kind, subgroup in QUICKSTART])
 def quickstart(clip: Clip, kind: str, forget: str) -> list[dict]:
     """The default recipe on six classes and two of each other kind, seed 0: every stage on test images."""
     sets = drawn(clip, kind, forget, 0)
@@ -156,31 +150,6 @@ def soup(clip: Clip, kind: str, subgroup: str, seed: int) -> list[dict]:
     *_, reminded, restored = unlearn(clip, sets, Recipe.default(seed), kept)
     chosen = {"chosen": restored.record["alpha"], "calibration_target": len(sets.calibration[TARGET])}
     return path(reminded, clip, sets.validation, SOUPS, None).round(3).assign(**chosen).to_dict("records")
-
-
-@study(lambda: grid([("cluster", name) for name in PROBED]))
-def probe(clip: Clip, kind: str, subgroup: str, seed: int) -> list[dict]:
-    """How far the original's own embedding tells a cluster from its siblings: what forgetting one can hope for."""
-    sets = drawn(clip, kind, subgroup, seed)
-    found = {name: round(value, 3) for name, value in separation(clip, sets).items()}
-    return [{**found, "images": sum(len(sets.validation[name]) for name in (TARGET, "retain"))}]
-
-
-def separation(clip: Clip, sets: Splits, ridge: float = 0.1, limit: float = 2.0) -> dict[str, float]:
-    """Percent of validation images of target and siblings on the wrong side of a plane between D_f and D_r.
-
-    The plane is the ridge regression of +1 (D_f) and -1 (D_r) on the original's embeddings. It knows only what the
-    stages know, so subgroups that it confuses cannot be told apart much better by any of them. `siblings_lost`: how
-    many of them go with the target where the plane is moved until at most `limit` percent of the target are left.
-    """
-    z = torch.cat([clip.embed(part.images) for part in (sets.forget, sets.retain)])
-    side = torch.ones(len(z), device=z.device)
-    side[len(sets.forget) :] = -1
-    plane = torch.linalg.solve(z.T @ z + ridge * torch.eye(z.shape[1], device=z.device), z.T @ side)
-    target, siblings = (clip.embed(sets.validation[name].images) @ plane for name in (TARGET, "retain"))
-    moved = target.sort().values[int(limit / 100 * len(target))]  # what lies below it stays
-    wrong = {"target_wrong": target <= 0, "siblings_wrong": siblings > 0, "siblings_lost": siblings >= moved}
-    return {name: percent(mask) for name, mask in wrong.items()}
 
 
 @study(

@@ -115,6 +115,11 @@ class Clip:
         """The learnt inverse temperature, exp(logit_scale): a scalar."""
         return self.model.logit_scale.detach().exp()
 
+    @property
+    def is_mini(self) -> bool:
+        """Is this mini-CLIP, or made of it?"""
+        return self.record.get("source", {}).get("model") == "mini-clip"
+
     def copy(self, name: str | None = None, **record) -> Clip:
         """A deep copy of the model under a new name, with `record` added to what was noted so far."""
         return replace(self, model=copy.deepcopy(self.model), name=name or self.name, record={**self.record, **record})

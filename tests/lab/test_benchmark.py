@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from dataclasses import replace
 
 import pandas as pd
@@ -9,10 +10,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from forgetkit import Recipe
+from forgetkit import Recipe, load_clip
 from forgetkit.alignment import align, lean_moments, statistics
 from forgetkit.batch import record
-from forgetkit.data.tutorial import targets
+from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lab import benchmark
 from forgetkit.lab.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage, layernorm_alignment, whole_weights
 from forgetkit.lab.baselines import BASELINES
@@ -40,9 +41,11 @@ QUICK = {
 
 
 def test_subgroups_exist_and_ablations_name_real_parts():
-    assert all(target in targets(kind) for kind, target in (*SUBGROUPS, *TUNED_ON, *ABLATED_ON))
-    assert set(ABLATED_ON) <= set(SUBGROUPS) and len(set(TUNED_ON) & set(SUBGROUPS)) <= 3
-    assert len([k for k, _ in SUBGROUPS if k == "class"]) == 10 and len(SUBGROUPS) == 16
+    tutorials = [of for of in SUBGROUPS if of[0] != "whole style"]
+    assert all(target in targets(kind) for kind, target in (*tutorials, *TUNED_ON, *ABLATED_ON))
+    assert set(ABLATED_ON) <= set(SUBGROUPS) and set(TUNED_ON) & set(SUBGROUPS) == {("class", "cat")}
+    assert Counter(kind for kind, _ in SUBGROUPS) == dict(zip(KINDS, (10, 4, 3, 3))) | {"whole style": 1}
+    assert {kind for kind, _ in SUBGROUPS[:5]} == {kind for kind, _ in SUBGROUPS}, "a part of a run has every kind"
     for part, changes in ABLATIONS.items():
         assert Recipe.default(**by_stage(changes)) != Recipe.default() or part in PIECES
     assert set(GRIDS) == {*BASELINES, "paper", "default"} and set(UNPUBLISHED) <= set(ABLATIONS)
@@ -117,17 +120,23 @@ def test_rows_are_whole_and_not_computed_twice(nudging, tmp_path):
     stored = pd.read_csv(tmp_path / "one/rows.csv")
     assert stored["method"].tolist() == ["original", "ga", "default", "lip"]
     assert {"target", "retain", "other", "score", "seconds", "peak_mb", "torch", "device"} <= set(stored)
+    assert {"offset recall", "AUROC against siblings", "20-NN recall", "probe recall"} <= set(stored)
     assert stored["seconds"].tolist() == [0.0, 1.5, 1.5, 1.5]
     assert not list(tmp_path.glob("*/*.part"))
 
 
-def test_settings_are_scored_on_validation_images(nudging, mini, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "TUNED_ON", (("class", "red"),))
+def test_settings_are_scored_on_validation_images_and_the_better_half_goes_on(nudging, mini, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "TUNED_ON", (("class", "red"), ("class", "blue")))
     table = tune(mini, ["projection", "paper"], tmp_path / "settings.csv")
-    assert len(table) == 1 + len(GRIDS["projection"]) + len(GRIDS["paper"]) == len(nudging) + 1
-    assert json.loads(table["setting"].iloc[-1]) == GRIDS["paper"][-1]
-    tune(mini, ["projection"], tmp_path / "settings.csv")
-    assert len(nudging) == len(table) - 1
+    first, second = (table[table["subgroup"] == name] for name in ("red", "blue"))
+    assert first["method"].value_counts().to_dict() == {"original": 1, "projection": 2, "paper": 6}
+    assert second["method"].value_counts().to_dict() == {"original": 1, "projection": 1, "paper": 3}
+    assert {json.loads(s)["forget.k"] for s in first.query("method == 'paper'")["setting"]} == {8, 16}
+    called = len(nudging)
+    table.drop(table.index[-1]).to_csv(tmp_path / "settings.csv", index=False)  # as if interrupted
+    again = tune(mini, ["projection", "paper"], tmp_path / "settings.csv")
+    assert again["setting"].tolist() == table["setting"].tolist()
+    assert len(nudging) == called + 1 == 13, "what is there is not computed again"
 
 
 def finished(folder, rows):
@@ -213,3 +222,12 @@ def test_settings_are_those_a_method_takes():
         recipes = {str(Recipe.named(method, 0, **by_stage(setting))) for setting in GRIDS[method]}
         assert len(recipes) == len(GRIDS[method]) == 6
     assert KEY == ["method", "kind", "subgroup", "seed"]
+
+
+@pytest.mark.slow
+def test_a_whole_style_has_images_of_every_class_and_no_label_of_its_own():
+    benchmark.drawn.cache_clear()
+    sets = benchmark.drawn(load_clip("mini"), "whole style", "sketches", 0)
+    assert set(sets.subgroup.siblings) == {"photos", "icons"} and "other" not in sets.test
+    assert len(sets.forget) == 140 and len(sets.labels) == 7 and sets.own_labels == []
+    assert not {*sets.classes} & {*sets.test["quickdraw"].names}, "the target is no column of its own success"

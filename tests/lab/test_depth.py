@@ -1,5 +1,7 @@
 """Ideas for depth: each term is what its line says, and each idea is a recipe that there is."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ import torch.nn.functional as F
 from forgetkit import Recipe
 from forgetkit.lab import depth
 from forgetkit.lab.ablations import by_stage, exchanging
+from forgetkit.lab.attacked import attacked, deep
 from forgetkit.reminding import Pool, remind
 
 
@@ -77,6 +80,17 @@ def test_depth_is_asked_on_either_half_and_sees_a_target_that_is_apart(mini, col
     views = depth.halves(mini, sets)
     n = len(views[0].test.z) + len(views[1].test.z)
     assert n == sum(len(sets.validation[c]) for c in ("target", "retain", "other") if c in sets.validation)
-    found = depth.depth(views)
+    found = attacked(views)
     assert "synonyms" not in found and 0 <= found["AUROC against all"] <= 1
     assert 0 <= found["prototype recall"] <= 100
+
+
+def test_where_siblings_bear_the_name_only_the_embedding_is_asked(mini, colours):
+    sets = colours.on(mini)
+    named = deep(mini, mini, sets, sets.validation, sets.test)
+    assert {"offset recall", "AUROC against siblings", "membership AUROC", "probe recall"} <= set(named)
+    one = replace(sets, retain=replace(sets.retain, labels=torch.zeros_like(sets.retain.labels) + sets.labels[0]))
+    assert one.own_labels == [] and sets.own_labels == sets.labels
+    found = deep(mini, mini, one, sets.validation, sets.test)
+    assert set(found) == {"20-NN recall", "prototype recall", "probe recall"}
+    assert all(found[name] == named[name] for name in found)

@@ -79,7 +79,8 @@ def test_classes_without_a_text_are_left_out_and_other_sets_have_prototypes(meas
 def test_subgroups_of_one_label_are_siblings(measured, vit, data):
     rows = measured("--kind", "coarse", "--target", "Tabby")
     assert set(rows["kind"]) == {"coarse"} and len(rows) == 2
-    sets, heads, _ = real.sets_of(vit, "coarse", "tabby", 0, data)
+    assert rows["retain by a plane"].notna().tolist() == [False, True] and "probe recall" in rows
+    sets, heads, *_ = real.sets_of(vit, "coarse", "tabby", 0, data)
     assert sets.subgroup.siblings == ("persian cat",) and set(sets.classes) == {"bird", "car", "cat"}
     assert set(sets.forget.labels.tolist()) == set(sets.retain.labels.tolist())
     assert {name: len(part) for name, part in sets.test.items() if name in ("target", "retain", "other")} == {

@@ -1,11 +1,13 @@
 """The speed study on small models: every stage measured, counted, and not measured twice."""
 
+import pandas as pd
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from forgetkit.lab import speed, tables
+from forgetkit.lab import frozen, speed, tables
 from forgetkit.lab.speed import Roofline, noise_sets, stage_steps, step_memory, work
+from forgetkit.models import body
 from forgetkit.models.loading import load_clip
 
 STAGES = ["plain", "Fisher", "forget", "align", "remind", "restore"]
@@ -130,3 +132,18 @@ def test_plain_steps_train_both_towers_and_leave_the_model_alone(mini, ready):
     changed = [n for (n, p), q in zip(start.items(), moved[0]) if not torch.equal(p, q)]
     assert any(n.startswith("visual.") for n in changed) and any(not n.startswith("visual.") for n in changed)
     assert all(torch.equal(v, before[k]) for k, v in mini.model.state_dict().items())
+
+
+def test_what_is_frozen_is_timed_both_ways_and_the_body_comes_back(vit, monkeypatch):
+    blocks = body.blocks
+    monkeypatch.setattr(frozen, "load_clip", lambda *_, **__: vit)
+    few = {"forget": {**frozen.FEW["forget"], "k": 2}, "remind": {**frozen.FEW["remind"], "steps": 2}}
+    monkeypatch.setattr(frozen, "FEW", few)
+    rows = pd.DataFrame(frozen.compute("cpu", "vit", 32)).set_index("stage")
+    assert [*rows.index] == ["forget", "remind", "restore", "table", "all"]
+    assert (rows[["seconds", "whole"]] >= 0).all(axis=None) and rows.loc["all", "seconds"] > 0
+    assert rows.loc["all", "seconds"] == pytest.approx(rows["seconds"].iloc[:-1].sum(), abs=0.05)
+    assert 0 <= rows["drift"].iloc[0] < 2 and body.blocks is blocks
+    with frozen.whole():
+        assert body.frozen(vit.model.visual, ["proj"]) == 0
+    assert body.frozen(vit.model.visual, ["proj"]) > 0

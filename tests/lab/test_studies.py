@@ -1,7 +1,5 @@
 """Each study on synthetic images: the rows it makes, and that what is there is not computed again."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,7 +61,7 @@ def test_front_runs_from_the_original_to_the_result_and_is_resumed(monkeypatch, 
 
 def test_the_quickstart_has_a_row_a_stage(staged, mini, tmp_path):
     table = studies.quickstart(mini, tmp_path / "quickstart.csv")
-    assert table["forget"].tolist() == [s for _, s in studies.SHOWN for _ in range(4)]
+    assert table["forget"].tolist() == [s for _, s in studies.QUICKSTART for _ in range(4)]
     assert table["model"].tolist()[:4] == ["original", "forget", "remind", "restore"]
     wanted = ["kind", "forget", "model", *COLUMNS, "score", "seconds", "alpha", "torch", "open_clip", "device"]
     assert list(table) == wanted and set(staged) == {Recipe.default()}
@@ -83,18 +81,6 @@ def test_requests_follow_each_other_and_are_told_of_those_before(staged, sizes, 
     assert shown["least kept (% of the original's)"].tolist() == pytest.approx([100.0] * 5)
     studies.requests(mini, tmp_path / "requests.csv")
     assert len(staged) == 6, "what is there is not computed again"
-
-
-def test_a_probe_tells_colours_apart_and_not_a_set_from_itself(mini, colours, ready, tmp_path, monkeypatch):
-    apart = studies.separation(mini, ready)
-    assert max(apart.values()) < 10, "red squares are told from others by their embedding"
-    same = {**colours.validation, "retain": colours.validation["target"]}
-    same = studies.separation(mini, replace(ready, retain=ready.forget, validation=same))
-    assert same["target_wrong"] + same["siblings_wrong"] == pytest.approx(100), "what is on one side for one is for all"
-    assert same["siblings_lost"] >= 98, "and what moves the plane for one moves it for the other"
-    monkeypatch.setattr(studies, "PROBED", ("red",))
-    table = studies.probe(mini, tmp_path / "probe.csv")
-    assert table["target_wrong"].tolist() == [pytest.approx(apart["target_wrong"], abs=0.001)] and len(table) == 1
 
 
 @pytest.mark.slow
@@ -177,7 +163,7 @@ def test_a_vit_is_studied_with_and_without_alignment(vit, tmp_path, monkeypatch)
 
 
 def test_commands_are_the_studies_and_a_vit_without_weights_is_told(tmp_path):
-    wanted = {"quickstart", "pretraining", "front", "sensitivity", "soup", "probe", "cost", "vit", "gpu", "memory"}
+    wanted = {"quickstart", "pretraining", "front", "sensitivity", "soup", "cost", "vit", "gpu", "memory"}
     assert set(studies.main.commands) == {*wanted, "requests"}
     told = CliRunner().invoke(studies.main, ["vit", "--weights", str(tmp_path / "none.safetensors")])
     assert told.exit_code == 2 and "train it with the command" in told.output

@@ -11,8 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forgetkit.lab import figures, shown, tables
-from forgetkit.lab.rows import committed, kept_at_target, measured, on_common_subgroups, percent_of_original, trade_off
+from forgetkit.lab import figures, tables
+from forgetkit.lab.benchmark import ranked
+from forgetkit.lab.rows import (
+    ACCURACIES,
+    committed,
+    kept_at_target,
+    measured,
+    on_common_subgroups,
+    percent_of_original,
+    trade_off,
+)
 
 
 @pytest.fixture
@@ -63,26 +72,22 @@ def test_a_path_trades_the_target_for_the_rest():
     assert kept_at_target(curve, 100) == 100 and np.isnan(kept_at_target(curve.iloc[:2], 25))
 
 
-def test_the_first_table_has_a_line_a_kind_and_depth_where_it_was_audited(tmp_path):
-    runs = [("style", "red ink", 50, 5), ("class", "red", 80, 2), ("class", "blue", 70, 9), ("another", "x", 1, 1)]
-    rows = [
-        {"kind": kind, "forget": name, "model": model, "target": target, "retain": retain, "other": 40.0}
-        for kind, name, *targets in runs
-        for model, target, retain in zip(("original", "restore"), targets, (60, 50))
-    ]
-    probe = {"kind": "class", "subgroup": "red", "measure": "probe recall"}
-    seen = [("original", 0, 77.0), ("default", 0, 76.0), ("default", 1, 5.0)]
-    audited = [{**probe, "method": method, "seed": seed, "value": value} for method, seed, value in seen]
-    pd.DataFrame(rows).to_csv(tmp_path / "quickstart.csv", index=False)
-    pd.DataFrame(audited).to_csv(tmp_path / "audit.csv", index=False)
-    where = {"model": "ViT", "pixels": 112, "kind": "class", "seed": 0}
-    of = [("original", "cat", 46.0, 80.0), ("projection", "cat", 0.0, 70.0), ("default", "cat", 1.0, 78.0)]
-    real = [{**where, "method": m, "subgroup": s, "target": target, "retain": kept} for m, s, target, kept in of]
-    pd.DataFrame([{**real[0], "subgroup": "bird", "target": 9.0}, *real]).to_csv(tmp_path / "real.csv", index=False)
+def test_the_first_table_has_a_line_a_kind_and_one_of_a_real_clip(tmp_path):
+    def rows(kind, subgroup, *runs, **more):
+        where = {"kind": kind, "subgroup": subgroup, "other": 40.0, **more}
+        names = ("method", "seed", "target", "retain", "probe recall")
+        return [{**where, **dict(zip(names, run))} for run in runs]
+
+    red = [("original", 0, 80, 60, 77.0), ("ga", 0, 0, 0, 0), ("default", 0, 2, 50, 76.0), ("default", 1, 9, 9, 9)]
+    ink = [("original", 0, 50, 60, 70.0), ("default", 0, 5, 50, 60.0)]
+    bench = [*rows("class", "red", *red), *rows("class", "blue", *red), *rows("style", "red ink", *ink)]
+    pd.DataFrame(bench).to_csv(tmp_path / "benchmark.csv", index=False)
+    vit = rows("class", "cat", ("original", 0, 46, 80, 90.0), ("default", 0, 1, 78, 85.0), model="ViT")
+    pd.DataFrame(vit).to_csv(tmp_path / "real.csv", index=False)
     assert tables.made("first", tmp_path).splitlines()[2:] == [
         "| class: red | 80.0 → 2.0 | 50.0 → 45.0 | 77.0 → 76.0 |",
-        "| style: red ink | 50.0 → 5.0 | 50.0 → 45.0 | not audited |",
-        "| ViT: cat | 46.0 → 1.0 | 80.0 → 78.0 | not audited |",
+        "| style: red ink | 50.0 → 5.0 | 50.0 → 45.0 | 70.0 → 60.0 |",
+        "| ViT: cat | 46.0 → 1.0 | 60.0 → 59.0 | 90.0 → 85.0 |",
     ]
 
 
@@ -97,7 +102,7 @@ def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
 
 
 def test_a_vit_is_shown_before_and_after_over_seeds(tmp_path):
-    accuracies = dict.fromkeys(shown.ACCURACIES, 80.0)
+    accuracies = dict.fromkeys(ACCURACIES, 80.0)
     names = {"alignment": "none", "kind": "class", "subgroup": "cat"}
     rows = []
     for seed in (0, 1):
@@ -158,3 +163,29 @@ def test_sensitivity_marks_the_default():
     marks = [line.get_xdata()[0] for axis in figure.axes[:2] for line in axis.lines if line.get_color() == "black"]
     assert marks == [8, 2]
     plt.close(figure)
+
+
+def test_a_job_gets_the_best_method_and_the_best_quick_one(tmp_path):
+    names = ("method", "target", "retain", "probe recall", "score", "seconds")
+    runs = [("original", 80, 50, 80, None, 0), ("default", 0, 50, 20, 99, 50), ("ga", 8, 50, 40, 95, 30)]
+    rows = [dict(zip(names, run)) for run in [*runs, ("projection", 16, 50, 80, 90, 3), ("lip", 80, 50, 80, 50, 2)]]
+    of = {"kind": "class", "subgroup": "red", "seed": 0}
+    pd.DataFrame([{**of, **row} for row in rows]).to_csv(tmp_path / "benchmark.csv", index=False)
+    (line,) = tables.made("choice", tmp_path).splitlines()[2:]
+    assert line == "| class | 1 | 99.0 (0 / 25; 50 s) | `ga` 95.0 (10 / 50; 30 s) | `projection` 90.0 (20 / 100; 3 s) |"
+
+
+def test_one_label_stands_beside_the_plane(tmp_path):
+    rows = pd.DataFrame(
+        [("original", 0, 90.0, 80.0, None), ("default", 0, 2.0, 70.0, 60.0), ("default", 1, 4.0, 72.0, 64.0)],
+        columns=["method", "seed", "target", "retain", "retain by a plane"],
+    ).assign(kind="coarse", subgroup="ship")
+    rows.to_csv(tmp_path / "benchmark.csv", index=False)
+    (line,) = tables.made("limit", tmp_path).splitlines()[2:]
+    assert line == "| coarse | ship | 90.0 → 3.0 | 80.0 → 71.0 | 62.0 |"
+
+
+def test_settings_are_halved_and_the_best_of_those_left_is_used():
+    rows = [(s, sub, v) for s, of in {"a": (90, 60), "b": (80, 80), "c": (95,)}.items() for sub, v in zip("xy", of)]
+    table = pd.DataFrame(rows, columns=["setting", "subgroup", "score"]).assign(method="ga")
+    assert ranked(table, "ga").to_dict() == {"b": 80, "a": 75}, "c was not tried on the second"

@@ -7,6 +7,7 @@ import torch
 
 from forgetkit import Recipe, forget, pacing, remind
 from forgetkit.lora import adapt, adaptable
+from forgetkit.models import ModelError
 
 FORGET = {"k": 2, "fisher_samples": 8, "batch": 16, "steps": 24}
 REMIND = {"align_steps": 0, "steps": 20, "batch": 16, "n_noise": 0, "n_abstract": 16}
@@ -94,3 +95,10 @@ def test_weights_that_are_not_finite_are_taken_back(mini, ready, monkeypatch, ca
     assert "drifted by nan" in caplog.text
     state = mini.model.state_dict()
     assert all(torch.equal(weight, state[name]) for name, weight in forgotten.model.state_dict().items())
+
+
+def test_weights_that_reach_no_embedding_are_told(mini, ready):
+    student = mini.copy()
+    idle = [torch.nn.Parameter(torch.zeros(3))]
+    with pytest.raises(ModelError, match="do not reach the tower's output"):
+        pacing.rate_for(0.01, student, idle, ready.retain.images[:4])

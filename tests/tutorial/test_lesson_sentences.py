@@ -195,9 +195,7 @@ def test_05_ends_with_what_the_table_says(columns):
 
 @every_kind
 def test_07_names_the_columns_that_lost_a_quarter(columns):
-    labels = SimpleNamespace(
-        forget=SimpleNamespace(labels=torch.tensor([0])), retain=SimpleNamespace(labels=torch.tensor([0, 1]))
-    )
+    labels = SimpleNamespace(labels=[0], own_labels=[])
     first = accuracies(columns, target=80.0)
     for last, lost, falls in ((accuracies(columns), "none", True), ({**first, columns[-1]: 59.0}, columns[-1], False)):
         text = said("07", "t024", table=pd.DataFrame([first, last]), columns=columns, sets=labels)

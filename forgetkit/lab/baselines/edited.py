@@ -19,7 +19,7 @@ STRENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 @baseline
 def task_vector(
-    clip: Clip, sets: Splits, *, lr=1e-5, steps=20, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64, seed=0
+    clip: Clip, sets: Splits, *, lr=1e-5, steps=60, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64, seed=0
 ) -> Clip:
     """theta_0 - strength (theta_f - theta_0), with theta_f fine-tuned on D_f; the strength is chosen on D_m."""
     tuned = train(clip, classifying(sets, batch, seed, forget=1.0), steps, lr)
@@ -37,7 +37,7 @@ def consensus(vectors: Sequence[Weights]) -> Weights:
 
 @baseline
 def negmerge(
-    clip: Clip, sets: Splits, *, lr=1e-5, spread=3.0, steps=20, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64,
+    clip: Clip, sets: Splits, *, lr=1e-4, spread=5.0, steps=20, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64,
     seed=0,
 ) -> Clip:  # fmt: skip
     """theta_0 - strength tau, with tau the consensus of six task vectors theta_i - theta_0.
@@ -138,8 +138,8 @@ def projection(clip: Clip, sets: Splits, *, strengths=STRENGTHS, orthogonal=True
 
 @baseline
 def null_space(
-    clip: Clip, sets: Splits, *, words: Sequence[str] | None = None, templates: Sequence[str] = ANY_STYLE, rank=2,
-    strengths=STRENGTHS, orthogonal=True, seed=0,
+    clip: Clip, sets: Splits, *, words: Sequence[str] | None = None, templates: Sequence[str] = ANY_STYLE, rank=1,
+    strengths=STRENGTHS, orthogonal=False, seed=0,
 ) -> Clip:  # fmt: skip
     """`projection` for all words of the target at once: z - strength V V^T z, V (D, R) a basis of its texts.
 
@@ -170,7 +170,7 @@ def separating(forget: torch.Tensor, retain: torch.Tensor, ridge: float, bias: b
 
 
 @baseline
-def erasure(clip: Clip, sets: Splits, *, along="text", ridge=1.0, strengths=STRENGTHS, seed=0) -> Clip:
+def erasure(clip: Clip, sets: Splits, *, along="text", ridge=0.1, strengths=STRENGTHS, seed=0) -> Clip:
     """Remove u only so far as an image is of D_f's domain: z - strength u a^T (z - m_r), a by `separating`.
 
     D_r's mean m_r stays. along="difference": u = m_f - m_r, which is LEACE, and makes the two means one at strength 1;

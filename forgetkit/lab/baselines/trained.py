@@ -53,7 +53,7 @@ def random_labels(clip: Clip, sets: Splits, *, lr=3e-6, steps=200, batch=64, see
 
 
 @baseline
-def ga_retain(clip: Clip, sets: Splits, *, lr=1e-5, retain_weight=3.0, steps=200, batch=64, seed=0) -> Clip:
+def ga_retain(clip: Clip, sets: Splits, *, lr=1e-5, retain_weight=1.0, steps=200, batch=64, seed=0) -> Clip:
     """Gradient ascent on D_f with descent on D_r beside it, until D_f is no longer recognised."""
     return train(
         clip, classifying(sets, batch, seed, retain=retain_weight, forget=-1.0), steps, lr, stopping_rule(sets)
@@ -64,7 +64,8 @@ def ga_retain(clip: Clip, sets: Splits, *, lr=1e-5, retain_weight=3.0, steps=200
 def emmn(clip: Clip, sets: Splits, *, lr=3e-6, steps=10, noise_steps=20, noise_lr=0.1, batch=64, seed=0) -> Clip:
     """Error-maximising noise for the target's class, error-minimising for the others, learnt from the model alone.
 
-    Training on the first, labelled as the target, breaks what the class was recognised by; the second repairs.
+    Training on the first, labelled as the target, breaks what the class was recognised by; the second repairs. Where a
+    whole style is the target there are no others, and nothing is repaired.
     """
     generator, n = torch.Generator().manual_seed(seed), 4 * batch
 
@@ -79,13 +80,14 @@ def emmn(clip: Clip, sets: Splits, *, lr=3e-6, steps=10, noise_steps=20, noise_l
         return replace(sets.forget, images=clip.clamp(x).detach(), labels=labels)
 
     target = sets.forget.labels.unique().tolist()
-    bad, good = noise(target, -1), noise([c for c in range(len(sets.head)) if c not in target], 1)
+    others = [c for c in range(len(sets.head)) if c not in target]
+    parts = [noise(target, -1), *([noise(others, 1)] if others else [])]
     batches = index_batches(n, batch, generator, clip.device)
 
     def loss(student: Clip) -> torch.Tensor:
         index = next(batches)
-        both = (part.take(index) for part in (bad, good))
-        return sum(cross_entropy(student, part.images, part.labels, sets.head) for part in both)
+        drawn = (part.take(index) for part in parts)
+        return sum(cross_entropy(student, part.images, part.labels, sets.head) for part in drawn)
 
     return train(clip, loss, steps, lr)
 
@@ -120,7 +122,7 @@ def gradients(clip: Clip, losses: Iterable[Loss]) -> Weights:
 
 
 @baseline
-def salun(clip: Clip, sets: Splits, *, lr=1e-5, share=0.3, steps=200, batch=64, seed=0) -> Clip:
+def salun(clip: Clip, sets: Splits, *, lr=1e-4, share=0.3, steps=200, batch=64, seed=0) -> Clip:
     """Random labels, moving only the `share` of weights with the largest gradient of the loss on D_f."""
     parts = zip(sets.forget.images.split(100), sets.forget.labels.split(100))
     found = gradients(clip, (lambda probe, part=part: -cross_entropy(probe, *part, sets.head) for part in parts))
@@ -132,7 +134,7 @@ def salun(clip: Clip, sets: Splits, *, lr=1e-5, share=0.3, steps=200, batch=64, 
 
 
 @baseline
-def scrub(clip: Clip, sets: Splits, *, lr=1e-5, retain_weight=1.0, steps=200, batch=64, seed=0) -> Clip:
+def scrub(clip: Clip, sets: Splits, *, lr=3e-6, retain_weight=10.0, steps=200, batch=64, seed=0) -> Clip:
     """SCRUB: a student leaves its teacher, the original, on D_f and follows it on D_r, in turns.
 
     odd steps raise   KL(p_teacher || p_student)                                    on D_f
@@ -166,7 +168,7 @@ def bargain(forget: torch.Tensor, retain: torch.Tensor) -> torch.Tensor:
 
 
 @baseline
-def munba(clip: Clip, sets: Splits, *, lr=1e-5, steps=200, batch=64, seed=0) -> Clip:
+def munba(clip: Clip, sets: Splits, *, lr=3e-6, steps=200, batch=64, seed=0) -> Clip:
     """MUNBa: steps along a_f g_f + a_r g_r, with the weights of a Nash bargain between the two gradients, made anew.
 
     g_f is the gradient of cross-entropy with wrong labels on D_f, as in the authors' code for CLIP; g_r with right ones
@@ -187,7 +189,7 @@ def munba(clip: Clip, sets: Splits, *, lr=1e-5, steps=200, batch=64, seed=0) -> 
 
 
 @baseline
-def text_lora(clip: Clip, sets: Splits, *, lr=1e-3, keep=10.0, rank=8, steps=200, seed=0) -> Clip:
+def text_lora(clip: Clip, sets: Splits, *, lr=1e-4, keep=1.0, rank=8, steps=200, seed=0) -> Clip:
     """LoRA on the text tower: the target's text t_T leaves D_f, the other class texts stay; image weights do not move.
 
         mean over D_f of cos(z, t_T)  +  keep * mean over c other than T of || t_c - t_c of the original ||^2

@@ -1,0 +1,52 @@
+"""What a linear probe makes of a subgroup that shares its label: how well can it be told from its siblings at all?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from forgetkit.data.images import ImageSet
+from forgetkit.evaluation import TARGET, percent
+from forgetkit.models.clip import Clip
+from forgetkit.subgroups import Splits
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Test images as a plane between D_f and D_r sees them, and whether the original calls them by their class.
+
+    target, siblings (N,): scores, high on the target's side; -inf where it does not recognise them anyway
+    """
+
+    target: torch.Tensor
+    siblings: torch.Tensor
+
+    def keeps(self, left: float) -> float:
+        """Percent of the siblings' images that are recognised and lie on their side of the plane.
+
+        The plane is moved until at most `left` percent of the target's images are recognised and lie there, too.
+        """
+        beyond = int(round(left * len(self.target) / 100, 6))  # how many of the target's may lie on the siblings' side
+        known = self.target[self.target.isfinite()].sort().values
+        edge = known[beyond] if beyond < len(known) else float("inf")
+        return percent(self.siblings.isfinite() & (self.siblings < edge))
+
+
+def plane(clip: Clip, sets: Splits, test: Mapping[str, ImageSet], ridge: float = 0.1) -> Plane:
+    """The ridge regression of +1 (D_f) and -1 (D_r) on the original's embeddings; sets: `sets.on(clip)`.
+
+    It knows what the stages know. Sets that it confuses cannot be told apart much better by any of them.
+    """
+    z = torch.cat([clip.embed(part.images) for part in (sets.forget, sets.retain)])
+    side = torch.ones(len(z), device=z.device)
+    side[len(sets.forget) :] = -1
+    direction = torch.linalg.solve(z.T @ z + ridge * torch.eye(z.shape[1], device=z.device), z.T @ side)
+
+    def scores(part: ImageSet) -> torch.Tensor:
+        found = clip.embed(part.images)
+        known = (found @ sets.head.T).argmax(1).cpu() == torch.as_tensor(part.labels).cpu()
+        return torch.where(known, (found @ direction).cpu(), float("-inf"))
+
+    return Plane(scores(test[TARGET]), scores(test["retain"]))

@@ -1,0 +1,28 @@
+"""The limit beside subgroups of one label: a plane through the original's embeddings."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from forgetkit.evaluation import recognised
+from forgetkit.lab.limit import Plane, plane
+
+
+def test_the_plane_moves_until_so_many_of_the_target_are_left():
+    scores = Plane(target=torch.tensor([3.0, 1.0, 2.0, -float("inf")]), siblings=torch.tensor([-1.0, 0.5, 1.5, 2.5]))
+    assert scores.keeps(0) == 50, "below 1.0, the target's lowest"
+    assert scores.keeps(25) == 75 and scores.keeps(50) == 100, "below 2.0, and below 3.0"
+    assert scores.keeps(75) == scores.keeps(100) == 100, "none of the target need go"
+    unknown = Plane(scores.target, torch.tensor([-float("inf"), 0.0]))
+    assert unknown.keeps(100) == 50, "what the original does not recognise is not kept"
+
+
+def test_colours_are_told_apart_and_a_set_from_itself_is_not(mini, colours, ready):
+    found = plane(mini, ready, colours.test)
+    known = recognised(mini, colours.test["retain"], ready.head)
+    assert found.keeps(0) >= known - 10 and found.keeps(100) == pytest.approx(known, abs=1)
+    same = {**colours.test, "retain": colours.test["target"]}
+    found = plane(mini, replace(ready, retain=ready.forget), same)
+    left = recognised(mini, colours.test["target"], ready.head) / 2
+    assert found.keeps(left) == pytest.approx(left, abs=5), "what moves the plane for one moves it for the other"
