@@ -191,9 +191,9 @@ def test_text_lora_keeps_other_texts_and_needs_the_text_tower(mini, ready, said)
         BASELINES["text_lora"](mini, ready, steps=1)
 
 
-@pytest.mark.parametrize("name", sorted({*BASELINES} - {"text_lora"}))
+@pytest.mark.parametrize("name", ["emmn", "erasure", "null_space", "projection", "random_labels"])
 def test_a_target_may_bear_every_label(name, mini, ready):
-    """As a whole style does: there is no other class."""
+    """As a whole style does: there is no other class for these to turn to."""
     n, classes = len(ready.forget), len(ready.head)
     every = replace(ready, forget=replace(ready.forget, labels=torch.arange(n) % classes))
     settings = {} if name in CLOSED else {"steps": 2, "batch": 8}
