@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 
 from forgetkit.auditing.attacks import Embedded, View
-from forgetkit.auditing.report import look
+from forgetkit.auditing.report import embedded
 from forgetkit.data.images import some
 from forgetkit.evaluation import accuracies
 from forgetkit.lab.ablations import by_stage, exchanging
@@ -122,10 +122,11 @@ def adding(terms: dict[Callable[[], Term], float]) -> Callable:
 
 def halves(clip: Clip, sets: Splits) -> list[View]:
     """The validation images, as an attacker's half and the other: both ways round."""
-    (view,) = look({"original": clip}, replace(sets, test=sets.validation), int(sets.forget.labels[0])).values()
-    order = torch.randperm(len(view.test.z), generator=torch.Generator().manual_seed(0)).tensor_split(2)
-    one, other = (Embedded(*(getattr(view.test, f.name)[i] for f in fields(Embedded))) for i in order)
-    return [replace(view, validation=one, test=other), replace(view, validation=other, test=one)]
+    (whole,), forget = embedded([clip], sets.validation), clip.embed(sets.forget.images).cpu()
+    order = torch.randperm(len(whole.z), generator=torch.Generator().manual_seed(0)).tensor_split(2)
+    one, other = (Embedded(*(getattr(whole, f.name)[i] for f in fields(Embedded))) for i in order)
+    known = sets.head.cpu().float(), int(sets.forget.labels[0]), clip.scale.item()
+    return [View(*known, *parts, forget) for parts in ((one, other), (other, one))]
 
 
 def compute(clip: Clip, idea: str, kind: str, subgroup: str, seed: int) -> list[dict]:

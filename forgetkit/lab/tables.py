@@ -215,16 +215,16 @@ def front_table(rows: pd.DataFrame, level: float = 10.0) -> pd.DataFrame:
 @table("settings")
 def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The setting each method was given, its validation Score on each subgroup tuned on, and the worst on the first."""
-    rows, lines = rows.query("method != 'original'"), []
+    rows, lines = rows[rows["method"] != "original"], []
+    rows = rows.assign(of=rows["kind"] + " " + rows["subgroup"])
+    tuned_on = [*rows["of"].unique()]
     for method, found in rows.groupby("method", sort=False):
-        best = best_setting(rows, method)
+        best, scores = best_setting(rows, method), found.pivot(index="setting", columns="of", values="score")[tuned_on]
         text = ", ".join(f"{n}={v if isinstance(v, str) else format(v, 'g')}" for n, v in best.items())
-        own = found[found["setting"] == json.dumps(best, sort_keys=True)]
-        line = {"method": method, "setting": text, **dict(zip(own["kind"] + " " + own["subgroup"], own["score"]))}
-        first = found[(found["kind"] == own["kind"].iloc[0]) & (found["subgroup"] == own["subgroup"].iloc[0])]
-        lines.append({**line, f"worst on {own['kind'].iloc[0]} {own['subgroup'].iloc[0]}": first["score"].min()})
+        line = {"method": method, "setting": text, **scores.loc[json.dumps(best, sort_keys=True)]}
+        lines.append({**line, f"worst on {tuned_on[0]}": scores[tuned_on[0]].min()})
     shown = pd.DataFrame(lines)
-    return shown.iloc[shown.iloc[:, 2:4].mean(axis=1).argsort()[::-1]]
+    return shown.loc[shown[tuned_on].mean(axis=1).sort_values(ascending=False).index]
 
 
 @table("cost")
@@ -295,15 +295,15 @@ def usual_values(rows: pd.DataFrame) -> dict[str, float]:
 def pictures(results: Path) -> dict[str, Figure]:
     """The figures of the docs, by name: those whose rows are there."""
     figures.use_style()
-    drawn = {
-        "benchmark": lambda rows: figures.score_strips(whole_methods(rows)),
-        "depth": lambda rows: figures.score_and_depth(whole_methods(rows)),
-        "front": figures.fronts,
-        "sensitivity": lambda rows: figures.sensitivity(rows, usual_values(rows)),
+    drawn = {  # by name: the file of rows, and what is drawn of them
+        "benchmark": ("benchmark", lambda rows: figures.score_strips(whole_methods(rows))),
+        "depth": ("benchmark", lambda rows: figures.score_and_depth(whole_methods(rows))),
+        "front": ("front", figures.fronts),
+        "sensitivity": ("sensitivity", lambda rows: figures.sensitivity(rows, usual_values(rows))),
     }
-    files = {name: results / f"{'benchmark' if name == 'depth' else name}.csv" for name in drawn}
     records = {file.stem: json.loads(file.with_suffix(".training.json").read_text()) for file in EMBEDDED.values()}
-    found = {name: draw(pd.read_csv(files[name])) for name, draw in drawn.items() if files[name].exists()}
+    there = {name: (results / f"{file}.csv", draw) for name, (file, draw) in drawn.items()}
+    found = {name: draw(pd.read_csv(file)) for name, (file, draw) in there.items() if file.exists()}
     return {**found, "pretraining": figures.pretraining(records)}
 
 
