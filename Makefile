@@ -20,7 +20,7 @@ run: .venv/installed
 test: .venv/installed
 	$(BIN)/forgetkit fetch
 	$(PYTEST) $(TWO) -m "not lesson"
-	$(PYTEST) -m lesson
+	$(PYTEST) $(TWO) -m lesson
 
 quick: .venv/installed
 	$(PYTEST) $(TWO) -m "not slow"
@@ -45,6 +45,7 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.studies requests
 	$(BIN)/python -m forgetkit.lab.studies front
 	$(BIN)/python -m forgetkit.lab.studies sensitivity
+	$(BIN)/python -m forgetkit.lab.studies margin
 	$(BIN)/python -m forgetkit.lab.studies soup
 	$(BIN)/python -m forgetkit.lab.studies cost
 	$(BIN)/python -m forgetkit.lab.pretrain --model mini-vit --images 1200000 --out runs/pretrain-vit

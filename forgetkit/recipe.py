@@ -48,7 +48,7 @@ class Forget(Checked):
     rank: Count = 8  # of the adapters
     alpha: Weight = 16.0  # the adapters' scale is alpha / rank
     loss: Literal["hinge", "similarity"] = "hinge"  # ends where its work is done; the paper's similarity has no floor
-    margin: Weight = 2.0  # of the hinge, in logits
+    margin: Weight = 4.0  # of the hinge, in logits: images not seen scatter around the line
     steps: Count = 200  # at most; the stopping rule ends it long before
     move: Share = 0.0007  # how far a random step moves the embeddings of kept images: the rate follows (`pacing`)
     batch: Count = 64
@@ -87,7 +87,7 @@ class Remind(Checked):
     n_noise: Whole = 200  # noise images aligned to the BatchNorm statistics
     n_abstract: Whole = 400  # abstractions of retain images: inverted, edges, grey, blended
     guard: Weight = 3.0  # weight of the hinge on D_f that keeps the target's text below the best other
-    guard_margin: Weight = 2.0  # of that hinge, in logits
+    margin: Weight = 4.0  # of that hinge, in logits: less leaves more of the target, more costs siblings
     rename: Weight = 1.0  # weight of class distillation on D_f with the target's text removed: what else is it?
     mmd: Weight = 30.0  # weight of the squared discrepancy of D_f and siblings: without it, the target is renamed only
     ema_decay: Annotated[Finite, Field(ge=0, lt=1)] = 0.95  # averages over some 20 steps
@@ -101,6 +101,7 @@ class Restore(Checked):
 
     alphas: Annotated[tuple[Alpha, ...], Field(min_length=1)] = tuple(round(0.05 * i, 2) for i in range(21))
     target_limit: Percent | None = 1.2  # percent of targets that may be recognised; None: whatever scores best
+    least: Alpha = 0.9  # smallest alpha under that limit: names stay away further back, neighbours and probes do not
 
 
 @dataclass(frozen=True)

@@ -118,13 +118,13 @@ def reminding_terms(
     }
     if "forget" in drawn:
         forget = drawn["forget"]
-        terms["guard"] = recipe.guard * hinge(z["forget"], forget.labels, head, scale, recipe.guard_margin)
+        terms["guard"] = recipe.guard * hinge(z["forget"], forget.labels, head, scale, recipe.margin)
         terms["rename"] = recipe.rename * class_distillation(z["forget"], forget.teacher, head, scale, target, never)
         if recipe.mmd and own == target:  # siblings of the same label would bring it back
             terms["mmd"] = recipe.mmd * discrepancy(z["forget"], siblings)
     if "earlier" in drawn:  # they stay forgotten, and keep the names that they have
         z_earlier, earlier = z["earlier"], drawn["earlier"]
-        guard = recipe.guard * hinge(z_earlier, earlier.labels, head, scale, recipe.guard_margin)
+        guard = recipe.guard * hinge(z_earlier, earlier.labels, head, scale, recipe.margin)
         gone = {*own, *never}
         terms["stay"] = guard + recipe.rename * class_distillation(z_earlier, earlier.teacher, head, scale, (), gone)
     if recipe.feature:

@@ -66,8 +66,10 @@ def path(
     return pd.DataFrame(rows)
 
 
-def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int) -> float:
+def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int, least: float = 0.0) -> float:
     """The alpha that restores most while the target surely stays within the limit (percent): the smallest such.
+
+    None below `least` is taken: D_m asks for names, and cannot see that neighbours or a probe find more of the target.
 
     Past it, every larger alpha is within the limit, too. The calibration set has no image of the sets that nobody
     shows, so its Score cannot tell how much of them a smaller alpha brings back. Of n_target calibration images of the
@@ -79,7 +81,7 @@ def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int)
     if target_limit is None:
         rated = table["score"].fillna(0)  # NaN where the original knew nothing of the target
         return float(table["alpha"][rated.idxmax()])
-    within = (table["target"] + 300 / n_target <= target_limit).cummin()
+    within = (table["target"] + 300 / n_target <= target_limit).cummin() & (table["alpha"] >= least)
     if not within.any():
         return float(table["alpha"][table["target"].idxmin()])
     return float(table.loc[within, "alpha"].min())
@@ -92,7 +94,7 @@ def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Restore) -> C
     sets: `sets.on(original)`. The record gains `soup` (one row an alpha), `alpha`. A warning says what too few prove.
     """
     table = path(unlearned, original, sets.calibration, recipe.alphas, sets.head)
-    alpha = choose_alpha(table, recipe.target_limit, n := len(sets.calibration[TARGET]))
+    alpha = choose_alpha(table, recipe.target_limit, n := len(sets.calibration[TARGET]), recipe.least)
     if recipe.target_limit and n < (needed := 300 / recipe.target_limit) and len(recipe.alphas) > 1:
         log.warning(
             f"Stage 3 restores little (alpha = {alpha:g}): {n} images of the target calibrate. If none is recognised,"

@@ -148,7 +148,7 @@ def execute(
     try:
         done = papermill.execute_notebook(
             plain(path), plain(target), parameters or {}, kernel_name="python3", cwd=cwd or path.parent,
-            execution_timeout=timeout, stderr_file=log, **settings,
+            execution_timeout=timeout, stderr_file=log, coalesce_streams=True, **settings,
         )  # fmt: skip
         for i, cell in enumerate(done.cells):
             if any(o.get("ename") == "SystemExit" for o in cell.get("outputs", [])):

@@ -27,9 +27,11 @@ ABLATIONS: dict[str, dict] = {
     "raw images": {"remind.contrastive_on": "aligned"},
     "guard": {"remind.guard": 0.0, "remind.rename": 0.0, "remind.distill_without_target": False, "remind.mmd": 0.0},
     "discrepancy": {"remind.mmd": 0.0},
+    "wide margin": {"margin": 2.0, "restore.least": 0.0},  # and the soup's end, which came with it
     "lora": {},
 }
-UNPUBLISHED = ("late layers", "raw images", "guard", "discrepancy")  # parts that the published method does not have
+# Parts that the published method does not have.
+UNPUBLISHED = ("late layers", "raw images", "guard", "discrepancy", "wide margin")
 
 
 def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:

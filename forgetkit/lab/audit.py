@@ -23,7 +23,7 @@ from forgetkit.models.loading import load_clip, oracle_of
 METHODS = ("default", "paper", "projection", "ga")
 SUBGROUPS = (
     *(("class", name) for name in ("cat", "truck", "ship", "frog")),
-    ("style", "cat sketches"), ("cluster", "cat 1"),
+    ("style", "cat sketches"), ("cluster", "cat 1"), ("coarse", "ship"),
 )  # fmt: skip
 SEEDS = (0, 1, 2)
 KEY = ["method", "kind", "subgroup", "seed"]

@@ -72,10 +72,7 @@ GRIDS = {
     "null_space": combinations(rank=(1, 2, 4), orthogonal=(True, False)),
     "erasure": combinations(along=("text", "difference"), ridge=(0.1, 1.0, 10.0)),
     "paper": combinations(**{"forget.k": (8, 16), "remind.move": (0.0007, 0.0025, 0.006)}),
-    "default": [
-        {**setting, "remind.guard_margin": setting["forget.margin"]}
-        for setting in combinations(**{"remind.move": (0.007, 0.01, 0.015), "forget.margin": (2.0, 3.0)})
-    ],
+    "default": combinations(**{"remind.move": (0.007, 0.01), "margin": (2.0, 4.0, 6.0)}),
 }
 
 
@@ -104,8 +101,8 @@ def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Spli
 def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = True, **settings) -> tuple[Clip, float]:
     """The model a method makes, and the seconds it took: a baseline, a recipe, or a recipe without a part.
 
-    method: "original", a name in `BASELINES`, "default", "paper", or such as "default without soup", "default after
-            forget"
+    method: "original", a name in `BASELINES`, "default", "paper", or such as "default without soup and discrepancy",
+            "default after forget"
     keep:   a recipe's stages are read where they were computed before: ablations share some
     """
     if method == "original":
@@ -115,7 +112,8 @@ def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = Tru
         return result, result.record["seconds"]
     name, _, stage = method.partition(" after ")
     name, _, part = name.partition(" without ")
-    recipe = Recipe.named(name, seed, **by_stage({**ABLATIONS.get(part, {}), **settings}))
+    left_out = [change for one in part.split(" and ") for change in ABLATIONS.get(one, {}).items()]
+    recipe = Recipe.named(name, seed, **by_stage({**dict(left_out), **settings}))
     plain = kept if keep else lambda stage: stage
     models = unlearn(clip, sets, recipe, exchanging(**PIECES[part]) if part in PIECES else plain)
     done = models[1:2] if stage else models[1:]

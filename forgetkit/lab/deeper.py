@@ -45,9 +45,10 @@ def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 @table("real")
 def real_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a class and method, and a subgroup of one label by default, on a real CLIP: before → after."""
+    """One line a class and method, and a subgroup of one label by `default`, on a real CLIP: before → after."""
     lines, where = [], ["pixels", "kind", "subgroup"]
-    rows = rows[(rows["kind"] == "class") | rows["method"].isin(["original", "default"])]
+    shown = ["original", "default", "default without wide margin"]
+    rows = rows[(rows["kind"] == "class") | rows["method"].isin(shown)]
     original = rows[rows["method"] == "original"].set_index(where)
     for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
         line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))
@@ -83,6 +84,15 @@ def real_depth_table(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows[(rows["kind"] == "class") & (rows["pixels"] == rows["pixels"].min())]
     asked = ["offset recall", "AUROC against siblings", "20-NN recall", "prototype recall", "probe recall"]
     return two_digits(rows.groupby("method", sort=False)[asked].mean()).reset_index()
+
+
+@table("margin")
+def margin_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a subgroup of one label, one column a margin: target / siblings / Score on validation images."""
+    columns = ["target", "retain", "score"]
+    text = rows[columns].map("{:.1f}".format).agg(" / ".join, axis=1)
+    rows = rows.assign(text=text, margin=rows["margin"].map("margin {:g}".format))
+    return rows.pivot_table("text", ["kind", "subgroup"], "margin", "first", sort=False).reset_index()
 
 
 @table("depth")

@@ -27,7 +27,7 @@ from forgetkit.lab.baselines import BASELINES
 from forgetkit.lab.benchmark import SEEDS, drawn, peak_memory, unlearned
 from forgetkit.lab.captions import Pretraining
 from forgetkit.lab.pretrain import Run
-from forgetkit.lab.rows import RESULTS, Rows, combinations, options
+from forgetkit.lab.rows import RESULTS, Rows, combinations, measured, options
 from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
@@ -50,6 +50,11 @@ BLENDS = tuple(round(0.125 * i, 3) for i in range(9))
 # A class that was hard, besides; and a style, where three calibration images prove nothing.
 SOUPED = (*STUDIED[:2], ("class", "airplane"), ("style", "bird sketches"), STUDIED[2])
 SOUPS = (0.0, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
+# Of one label, none of them a target of the benchmark's first rows.
+SHARED = (
+    ("coarse", "cat"), ("coarse", "truck"), *(("cluster", name) for name in ("cat 1", "frog 0", "bird 1")),
+    ("style", "dog sketches"),
+)  # fmt: skip
 # One value at a time, the default's own among them; "n_" are sizes of the sets, the others the recipe's.
 KNOBS = {
     "last": (0.2, 0.35, 0.7, 1.0),
@@ -141,6 +146,15 @@ def sensitivity(clip: Clip, knob: str, value: float, kind: str, subgroup: str, s
     changes = {} if sizes else {knob: (value,) if knob == "restore.alphas" else value}
     sets = drawn(clip, kind, subgroup, seed, **sizes)
     return stage_rows(unlearn(clip, sets, Recipe.default(**by_stage(changes)), kept), some(sets.validation))[1:]
+
+
+@study(lambda: grid(SHARED, margin=(2.0, 4.0, 6.0)))
+def margin(clip: Clip, margin: float, kind: str, subgroup: str, seed: int) -> list[dict]:
+    """The default recipe with both stages' margin changed, where siblings bear the target's label."""
+    sets = drawn(clip, kind, subgroup, seed)
+    recipe, columns = Recipe.default(seed, **by_stage({"margin": margin})), some(sets.validation, 1000)
+    restored = unlearn(clip, sets, recipe, kept)[-1]
+    return [{**measured(accuracies(restored, columns), accuracies(clip, columns)), "alpha": restored.record["alpha"]}]
 
 
 @study(lambda: grid(SOUPED))

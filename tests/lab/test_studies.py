@@ -87,11 +87,11 @@ def test_requests_follow_each_other_and_are_told_of_those_before(staged, sizes, 
 def test_each_method_is_timed_in_a_process_of_its_own(mini, tmp_path, monkeypatch):
     pace = {"forget": 90.0, "plain, batch 64": 100.0}
     monkeypatch.setattr(studies, "step_speeds", lambda *_: pace)
-    monkeypatch.setattr(studies, "METHODS", ("projection", "task_vector"))
+    monkeypatch.setattr(studies, "METHODS", ("projection", "text_lora"))
     table = studies.cost(mini, tmp_path / "cost.csv")
     found = table.pivot(index="what", columns="unit", values="value")
     assert found.loc[list(pace), "images/s"].tolist() == list(pace.values())
-    methods = found.loc[["projection", "task_vector"]]
+    methods = found.loc[["projection", "text_lora"]]
     assert (methods["s"] > 0).all() and (methods["MB"] > 200).all()  # torch, the model and the images
     assert "projection" in tables.made("cost", tmp_path) and "0.90" in tables.made("speed", tmp_path)
     monkeypatch.setattr(studies.batch, "run", lambda *_, **__: pytest.fail("measured again"))

@@ -56,6 +56,12 @@ def test_alpha_restores_as_much_as_the_target_allows():
     assert choose_alpha(TABLE.sample(frac=1, random_state=0), target_limit=1.5, n_target=1000) == 0.8
 
 
+def test_no_alpha_below_the_least_is_taken_where_the_target_allows_it():
+    assert choose_alpha(TABLE, target_limit=7, n_target=1000, least=0.6) == 0.8
+    assert choose_alpha(TABLE, target_limit=7, n_target=1000, least=0.9) == 1.0
+    assert choose_alpha(TABLE, None, 1000, least=0.9) == 0.5, "a rule of its own"
+
+
 def test_without_a_limit_the_score_decides():
     assert choose_alpha(TABLE, target_limit=None, n_target=1000) == 0.5
 

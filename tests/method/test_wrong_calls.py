@@ -130,7 +130,7 @@ VALUES = {
                    steps=(-1, 0), last=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf), loss=("cosine",), seed=(-1,)),
     "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,), layers=("some",),
                    lr_end=(0,), contrastive_on=("both",), mirrored=("perhaps",), align_bound=(-0.5,)),
-    "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), target_limit=(-1, 200, "2")),
+    "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), target_limit=(-1, 200, "2"), least=(-0.1, 2)),
 }  # fmt: skip
 
 
