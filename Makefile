@@ -20,7 +20,7 @@ run: .venv/installed
 test: .venv/installed
 	$(BIN)/forgetkit fetch
 	$(PYTEST) $(TWO) -m "not lesson"
-	$(PYTEST) $(TWO) -m lesson
+	$(PYTEST) --durations 12 -m lesson
 
 quick: .venv/installed
 	$(PYTEST) $(TWO) -m "not slow"
