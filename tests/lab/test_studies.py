@@ -126,6 +126,15 @@ def test_soups_are_measured_on_validation_images_and_chosen_on_calibration(
     assert len(measured) == 1, "what is there is not computed again"
 
 
+def test_the_margin_is_changed_in_both_stages(monkeypatch, staged, mini, tmp_path):
+    monkeypatch.setattr(studies, "SHARED", (("class", "red"),))
+    table = studies.margin(mini, tmp_path / "margin.csv")
+    assert [(r.forget.margin, r.remind.margin) for r in staged] == [(m, m) for m in table["margin"]]
+    assert set(table["alpha"]) == {0.85} and table["target"].notna().all()
+    lines = tables.made("margin", tmp_path).splitlines()
+    assert len(lines) == 3 and all(f"margin {m:g}" in lines[0] for m in table["margin"])
+
+
 def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, staged, sizes, mini, tmp_path):
     monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
     monkeypatch.setattr(studies, "KNOBS", {"forget.k": (4, 8), "n_forget": (10,), "restore.alphas": (0.5,)})
@@ -164,7 +173,7 @@ def test_a_vit_is_studied_with_and_without_alignment(vit, tmp_path, monkeypatch)
 
 def test_commands_are_the_studies_and_a_vit_without_weights_is_told(tmp_path):
     wanted = {"quickstart", "pretraining", "front", "sensitivity", "soup", "cost", "vit", "gpu", "memory"}
-    assert set(studies.main.commands) == {*wanted, "requests"}
+    assert set(studies.main.commands) == {*wanted, "requests", "margin"}
     told = CliRunner().invoke(studies.main, ["vit", "--weights", str(tmp_path / "none.safetensors")])
     assert told.exit_code == 2 and "train it with the command" in told.output
 
