@@ -112,10 +112,12 @@ def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = Tru
         return result, result.record["seconds"]
     name, _, stage = method.partition(" after ")
     name, _, part = name.partition(" without ")
-    left_out = [change for one in part.split(" and ") for change in ABLATIONS.get(one, {}).items()]
-    recipe = Recipe.named(name, seed, **by_stage({**dict(left_out), **settings}))
+    parts = part.split(" and ") if part else []
+    left_out = dict(change for one in parts for change in ABLATIONS[one].items())
+    pieces = dict(piece for one in parts for piece in PIECES.get(one, {}).items())
+    recipe = Recipe.named(name, seed, **by_stage({**left_out, **settings}))
     plain = kept if keep else lambda stage: stage
-    models = unlearn(clip, sets, recipe, exchanging(**PIECES[part]) if part in PIECES else plain)
+    models = unlearn(clip, sets, recipe, exchanging(**pieces) if pieces else plain)
     done = models[1:2] if stage else models[1:]
     return done[-1], sum(model.record["seconds"] for model in done)
 
