@@ -19,8 +19,7 @@ run: .venv/installed
 
 test: .venv/installed
 	$(BIN)/forgetkit fetch
-	$(PYTEST) $(TWO) -m "not lesson"
-	$(PYTEST) --durations 12 -m lesson
+	$(PYTEST) $(TWO)
 
 quick: .venv/installed
 	$(PYTEST) $(TWO) -m "not slow"

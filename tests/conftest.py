@@ -14,6 +14,17 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # a worker, 
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits leaves its core to the other worker
 
 
+def pytest_collection_modifyitems(items):
+    """Long tests first, in each half of the list: a worker begins with a half, and short tests even out the end."""
+    lessons = [item for item in items if item.get_closest_marker("lesson")]
+    slow = [item for item in items if item.get_closest_marker("slow") and item not in lessons]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    first = [*lessons[::2], *slow[: len(slow) // 2]]
+    rest = len(items) // 2 - len(first)
+    if rest >= 0:  # else there are hardly any quick ones: the order stays
+        items[:] = [*first, *quick[:rest], *lessons[1::2], *slow[len(slow) // 2 :], *quick[rest:]]
+
+
 @pytest.fixture
 def resnet():
     from synthetic_data import random_clip

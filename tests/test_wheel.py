@@ -65,7 +65,7 @@ def test_every_module_is_imported_and_the_command_has_help(reader):
 
 
 def test_a_cat_is_forgotten_in_small_without_a_clone(reader, tmp_path):
-    small = ["-p", "n_forget", "40", "-p", "n_retain", "60", "-p", "changes", SMALL]
+    small = ["-p", "n_forget", "40", "-p", "n_retain", "60", "-p", "n_test", "200", "-p", "changes", SMALL]
     reader("forgetkit", "run", "--target", "cat", "--out", tmp_path, *small)
     assert list(pd.read_csv(tmp_path / "table.csv")["model"]) == ["original", "forget", "remind", "restore"]
     assert (tmp_path / "00_quickstart.ipynb").exists() and (tmp_path / "predictions.png").exists()

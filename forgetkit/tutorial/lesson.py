@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -12,7 +13,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
-from forgetkit.data.images import some as few  # noqa: F401 - in reach of every lesson
+from forgetkit.data.images import some as few
 from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lab.figures import use_style
 from forgetkit.models.clip import Clip, describe, pick_device
@@ -67,13 +68,14 @@ def check_parameters(**values) -> None:
 def start(
     kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
     recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto",
-    own: tuple = ("", [], "", "", "text"), as_images: bool = False,
+    own: tuple = ("", [], "", "", "text"), as_images: bool = False, n_test: int | None = None,
 ) -> tuple[Clip, Splits, Recipe]:  # fmt: skip
     """The original model, the sets of a subgroup on it, and the recipe.
 
     own: data_dir, siblings, labels, pretrained, head, as the lessons have them; all but `pretrained` are for
         kind="folder", a subgroup of your own pictures, of which a look is printed (`own.check`)
     as_images: leave the sets as they are, to be looked at: stages take them only on the model
+    n_test: keep so many test images of each column, drawn by the seed; None: all
     Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
     """
     given = locals()
@@ -89,6 +91,8 @@ def start(
         print(report, end="\n\n")
     else:
         sets = tutorial_sets(target, seed, kind, clip, **sizes)
+    if n_test is not None:
+        sets = replace(sets, test=few(sets.test, n_test, seed))
     print(f"forget {sets.subgroup.target!r}, keep {', '.join(sets.subgroup.siblings)}")
     return clip, sets if as_images else sets.on(clip), Recipe.named(recipe, seed, **changes)
 

@@ -74,8 +74,9 @@ def test_a_lesson_starts_on_the_sets_as_the_model_takes_them_or_as_images(capsys
     assert sets.forget.images.shape[1:] == (3, *clip.image_shape) and sets.head.shape[0] == len(sets.classes)
     assert len(sets.forget) < 400 and len(sets.retain) == 20, "all there are, and as many as asked for"
     assert settings.name == "paper" and settings.forget.k == 2
-    _, images, _ = lesson.start(**asked, as_images=True)
+    _, images, _ = lesson.start(**asked, as_images=True, n_test=5)
     assert images.forget.images.dtype == np.uint8 and images.head is None
+    assert max(map(len, images.test.values())) == 5 < max(map(len, images.validation.values()))
 
 
 def test_few_images_of_each_column_are_the_same_in_every_call(colours):

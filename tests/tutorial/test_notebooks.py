@@ -212,7 +212,7 @@ def test_it_runs_from_anywhere_in_any_locale(how, tmp_path):
 def test_nbval_reproduces_it(path):
     """Runs as committed; cells that begin with NBVAL_CHECK_OUTPUT must print the same.
 
-    With as many threads as it was executed with, since sums round by their number.
+    With as many threads as it was executed with, since sums round by their number: here, and beside another worker.
     """
     nbval = ["--nbval-lax", "--nbval-cell-timeout=900", "-p", "no:cacheprovider", path]
     environment = {name: value for name, value in os.environ.items() if name not in (*THREADS, "PYTEST_ADDOPTS")}
@@ -222,7 +222,7 @@ def test_nbval_reproduces_it(path):
 
 
 SMALL = {
-    "forget": {"steps": 20, "fisher_samples": 20},
+    "forget": {"steps": 20, "check": 10, "fisher_samples": 20},
     "remind": {"steps": 6, "align_steps": 2, "n_noise": 20, "n_abstract": 20},
     "restore": {"alphas": [0.0, 0.5, 1.0]},
 }
@@ -270,7 +270,7 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path):
 
 @pytest.mark.slow
 def test_papermill_runs_the_quickstart_on_another_subgroup(tmp_path):
-    parameters = dict(target="truck", seed=3, n_forget=200, n_retain=200, out=str(tmp_path))
+    parameters = dict(target="truck", seed=3, n_forget=200, n_retain=200, n_test=500, out=str(tmp_path))
     execute(NOTEBOOKS[0], tmp_path / "out.ipynb", parameters)
     table = pd.read_csv(tmp_path / "table.csv")
     assert list(table.columns) == STAGES
