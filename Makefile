@@ -1,7 +1,9 @@
 # Two commands do all the set-up: `make run` (the main job) and `make test` (what CI calls).
-#   make run TARGET=dog SEED=1      forget another subgroup
-#   make quick                      the tests that need neither data nor minutes
+#   make run TARGET=dog SEED=1                  forget another subgroup
+#   make run KIND=style TARGET="cat sketches"   of another kind (notebook 01)
+#   make quick                                  the tests that need neither data nor minutes
 PYTHON ?= python3
+KIND ?= class
 TARGET ?= cat
 SEED ?= 0
 RECIPE ?= default
@@ -15,7 +17,7 @@ TWO = -n 2 --dist worksteal --durations 12
 .PHONY: run test quick coverage book results notebooks lock clean
 
 run: .venv/installed
-	$(BIN)/forgetkit run --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
+	$(BIN)/forgetkit run --kind "$(KIND)" --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
 
 test: .venv/installed
 	$(BIN)/forgetkit fetch

@@ -89,7 +89,8 @@ def check(folder: Path, target: str | None, **settings) -> None:
 
 
 @forgetkit.command()
-@click.option("--target", default="cat", show_default=True, help="What to forget: a class of CIFAR-10, or your own.")
+@click.option("--target", default="cat", show_default=True, help="What to forget, of this kind, or of your own.")
+@click.option("--kind", help="Of target: class, coarse, style or cluster (notebook 01).  [default: class]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Your own pictures, a folder a class, or a CSV.")
 @own_pictures
 @click.option("--seed", default=0, show_default=True, help="Which images are drawn, and in which order.")
@@ -99,37 +100,33 @@ def check(folder: Path, target: str | None, **settings) -> None:
 @click.option("-p", "more", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of the notebook: n_forget 9.")
 @click.pass_context
 def run(
-    context: click.Context, target: str, data_dir: Path | None, seed: int, recipe: str, device: str, out: Path | None,
-    more: tuple[tuple[str, str], ...], **settings,
+    context: click.Context, target: str, kind: str | None, data_dir: Path | None, seed: int, recipe: str, device: str,
+    out: Path | None, more: tuple[tuple[str, str], ...], **settings,
 ) -> None:  # fmt: skip
     """Forget one class of images, in two minutes.
 
     Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out. With --data-dir:
     forgets --target among your own pictures, and leaves table, pictures and the saved model there.
     """
-    if data_dir and more:
-        raise ValueError("-p is for the notebook, which does not run with --data-dir.")
+    if data_dir and (more or kind):
+        raise ValueError("-p and --kind are for the notebook, which does not run with --data-dir.")
     if data_dir:
         return own_run(data_dir, target, out or Path("runs/own"), seed=seed, recipe=recipe, device=device, **settings)
     usual = {"siblings": None, "forgotten": None, "labels": None, "pretrained": None, "model": "mini", "head": "text"}
     if given := [name for name in usual if settings[name] != usual[name]]:
         raise ValueError(f"--{'label' if given[0] == 'labels' else given[0]} goes with --data-dir.")
-    from forgetkit.data.images import DataError, Subgroup
-    from forgetkit.recipe import Recipe
-
-    Recipe.named(recipe)  # a wrong name is told before anything starts
-    try:
-        Subgroup.within(target)
-    except DataError as error:
-        raise ValueError(str(error)) from None
     notebook, out = NOTEBOOKS / "00_quickstart.ipynb", (out or Path("runs/quickstart")).resolve()
     if out == NOTEBOOKS:
         raise ValueError(f"{out} holds the notebooks themselves: name another folder with --out.")
     from forgetkit.batch.notebook import check_names, execute, value_of
 
-    parameters = {name: value_of(text) for name, text in more}
-    parameters |= {"target": target, "seed": seed, "recipe": recipe, "device": device, "out": str(out)}
+    parameters = {"kind": kind or "class", "target": target, "seed": seed, "recipe": recipe, "device": device}
+    if twice := [name for name, _ in more if name in (*parameters, "out")]:
+        raise ValueError(f"There is an option for {', '.join(twice)}: --{twice[0]} instead of -p {twice[0]}.")
+    parameters |= {"out": str(out)} | {name: value_of(text) for name, text in more}
     check_names(notebook, parameters)
+    for name, value in parameters.items():  # a wrong one is told before anything starts
+        check_lesson(name, value, parameters)
     context.invoke(fetch)
     import pandas as pd
     import papermill

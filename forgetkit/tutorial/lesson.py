@@ -91,8 +91,7 @@ def start(
         print(report, end="\n\n")
     else:
         sets = tutorial_sets(target, seed, kind, clip, **sizes)
-    if n_test is not None:
-        sets = replace(sets, test=few(sets.test, n_test, seed))
+    sets = replace(sets, test=few(sets.test, n_test, seed)) if n_test else sets
     print(f"forget {sets.subgroup.target!r}, keep {', '.join(sets.subgroup.siblings)}")
     return clip, sets if as_images else sets.on(clip), Recipe.named(recipe, seed, **changes)
 
