@@ -20,7 +20,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 def forgetkit() -> None:
     """Make a CLIP model forget one subgroup of images, and keep the rest.
 
-    Begin with `forgetkit run`: two minutes on two CPU cores. `forgetkit COMMAND --help` says more of each command.
+    Begin with `forgetkit run`: a few minutes on two CPU cores. `forgetkit COMMAND --help` says more of each command.
     """
 
 
@@ -103,7 +103,7 @@ def run(
     context: click.Context, target: str, kind: str | None, data_dir: Path | None, seed: int, recipe: str, device: str,
     out: Path | None, more: tuple[tuple[str, str], ...], **settings,
 ) -> None:  # fmt: skip
-    """Forget one class of images, in two minutes.
+    """Forget one subgroup of images, and keep the rest.
 
     Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out. With --data-dir:
     forgets --target among your own pictures, and leaves table, pictures and the saved model there.

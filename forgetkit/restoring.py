@@ -67,15 +67,14 @@ def path(
 
 
 def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int, least: float = 0.0) -> float:
-    """The alpha that restores most while the target surely stays within the limit (percent): the smallest such.
+    """The alpha that restores most while the target surely stays within the limit (percent).
 
-    None below `least` is taken: D_m asks for names, and cannot see that neighbours or a probe find more of the target.
-
-    Past it, every larger alpha is within the limit, too. The calibration set has no image of the sets that nobody
-    shows, so its Score cannot tell how much of them a smaller alpha brings back. Of n_target calibration images of the
-    target, hits recognised mean an accuracy of at most about (hits + 3) / n_target (the rule of three, 95 %): that is
-    what must be within the limit, so that few images prove nothing. Where no alpha meets it, the lowest target accuracy
-    decides. Without a limit it is the best calibration Score. Ties go to the larger alpha.
+    That is the smallest, from `least` on, at which and above which the target is within the limit. D_m has no image of
+    the sets that nobody shows, so its Score cannot tell what a smaller alpha brings back of them, and it asks for
+    names, so it cannot see that neighbours or a probe find more of the target: hence `least`. Of n_target calibration
+    images of the target, hits recognised mean an accuracy of at most about (hits + 3) / n_target (the rule of three,
+    95 %): that is what must be within the limit, so that few images prove nothing. Where no alpha meets it, the lowest
+    target accuracy decides. Without a limit it is the best calibration Score. Ties go to the larger alpha.
     """
     table = table.sort_values("alpha", ascending=False)
     if target_limit is None:

@@ -17,7 +17,8 @@ AUDITED = [
 
 @table("audit")
 def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a subgroup and attack, a column a method, oracles in one: mean over seeds."""
+    """One line a class (cat, truck) and attack, a column a method, oracles in one: mean over seeds."""
+    rows = rows[(rows["kind"] == "class") & rows["subgroup"].isin(["cat", "truck"])].copy()
     rows["method"] = rows["method"].where(~rows["method"].str.startswith(ORACLE.format("")), "oracle")
     found = rows[rows["measure"].isin(AUDITED)].assign(measure=lambda t: pd.Categorical(t["measure"], AUDITED))
     wide = found.pivot_table(index=["subgroup", "measure"], columns="method", values="value", sort=False, observed=True)
@@ -26,6 +27,19 @@ def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
     percent = wide.index.get_level_values("measure").map(unit) == "%"
     text = wide.apply(lambda c: [f"{v:.1f}" if p else f"{v:.2f}" for v, p in zip(c, percent)])
     return text.replace("nan", "").reset_index()
+
+
+@table("audit-kinds", "audit")
+def audit_kinds_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a subgroup, a column an attack: what it finds of the original → of `default`, mean over its seeds."""
+    rows, lines = rows[rows["measure"].isin(AUDITED)], []
+    for (kind, subgroup), found in rows.groupby(["kind", "subgroup"], sort=False):
+        mean = found.groupby(["method", "measure"])["value"].mean()
+        seeds = found[found["method"] == "default"]["seed"].nunique()
+        digits = found.drop_duplicates("measure").set_index("measure")["unit"].map(lambda unit: 2 * (unit != "%"))
+        shown = {m: f"{mean['original', m]:.{n}f} → {mean['default', m]:.{n}f}" for m, n in digits.items()}
+        lines.append({"kind": kind, "forget": subgroup, "seeds": seeds, **shown})
+    return pd.DataFrame(lines).fillna("")
 
 
 @table("requests")
@@ -57,6 +71,9 @@ def real_table(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append({**line, "seeds": len(found), "s": found["seconds"].mean()})
     return pd.DataFrame(lines)
 
+
+# How long a user of this repository waits.
+table("minutes")(picked(command="command", when="when", minutes="minutes", device="device"))
 
 # Seconds of a stage with what is frozen computed once, and without.
 table("frozen")(picked(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from forgetkit.lab.rows import trade_off
 
 # Okabe and Ito's colours; light to dark also in grey.
-COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#D55E00"}
+COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#CC3311"}
 STYLE = {"figure.dpi": 90, "savefig.dpi": 140, "font.size": 10, "axes.titlesize": 11}
 RECIPES = {"default": COLOURS["restore"], "paper": COLOURS["forget"]}  # drawn larger than the baselines
 RECALLS = {

@@ -28,7 +28,7 @@ def percents(tables: Mapping[str, pd.DataFrame], size: tuple[float, float], labe
         sns.heatmap(table, annot=True, fmt=".0f", ax=axis, cbar_kws={"label": label, "shrink": 0.8}, **look)
         axis.set(**{"title": name, "xlabel": "", "ylabel": "", "facecolor": "#dddddd", **settings})  # grey: no images
         axis.grid(visible=False)
-        axis.tick_params(axis="x", rotation=30)
+        plt.setp(axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
         axis.tick_params(axis="y", rotation=0)
     figure.tight_layout()
     return figure
