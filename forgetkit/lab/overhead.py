@@ -121,13 +121,13 @@ def many(folder: Path, runs: int = 1000) -> Figures:
     }
 
 
-def kill(folder: Path, runs: int = 60, kills: int = 10) -> Figures:
+def kill(folder: Path, runs: int = 100, kills: int = 10) -> Figures:
     """Kill the sweep again and again, then let it finish: what was finished must be there, unchanged, and only once."""
     notebook, rng, known, again, killed = trivial(folder), random.Random(0), {}, 0, 0
     for attempt in range(kills + 1):
         process = start(folder, *sweep(folder, notebook, runs))
         try:
-            process.wait(rng.uniform(1, 2 * runs / kills) if attempt < kills else None)
+            process.wait(rng.uniform(1, runs / kills) if attempt < kills else None)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -163,6 +163,7 @@ def _create(
             needed = weights is not None or name.startswith((HUB, FOLDER))
             model = open_clip.create_model(*source, require_pretrained=needed, **settings)
             model = model.float().eval().to(device).to(memory_format=torch.channels_last)
+            model.register_state_dict_post_hook(_contiguous)
             tokenizer, config = open_clip.get_tokenizer(name), open_clip.get_model_config(name)
         except Exception as error:
             message = f"{what} cannot be loaded ({reason_of(error)})." if reachable else _offline(name, what)
@@ -172,6 +173,11 @@ def _create(
     named = {"model": Path(name).name if name.startswith(FOLDER) else name, "weights": weights and Path(weights).name}
     origin = {**named, "sha256": found.sha256 if found else None, "model_cfg": config}
     return Clip(model=model, tokenizer=tokenizer, name="original", record={"source": origin})
+
+
+def _contiguous(model: torch.nn.Module, state: dict[str, torch.Tensor], *_) -> None:
+    """A state dict as safetensors, and open_clip's own writers, take it: they refuse the layout that is fast."""
+    state.update({name: tensor.contiguous() for name, tensor in state.items()})
 
 
 def _rewritten(name: str, weights: str | None, found: Checkpoint, folder: Path) -> tuple[str, str | None]:

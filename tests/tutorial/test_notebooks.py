@@ -264,6 +264,7 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.lesson
 def test_papermill_runs_the_quickstart_on_another_subgroup(tmp_path):
     parameters = dict(target="truck", seed=3, n_forget=200, n_retain=200, n_test=500, out=str(tmp_path))
     execute(NOTEBOOKS[0], tmp_path / "out.ipynb", parameters)
