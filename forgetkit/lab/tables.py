@@ -158,7 +158,8 @@ def benchmark_depth_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataF
         line |= {name: classes[column].mean() for name, column in shown.items()} | classes[alone].mean().to_dict()
         lines.append(line | {f"one label: {name}": others[shown[name]].mean() for name in ("20-NN", "probe")})
     lines.sort(key=lambda line: line["probe"])
-    wide = audited[audited["seed"] == 0].pivot(index=["subgroup", "method"], columns="measure", values="value")
+    audited = audited[(audited["seed"] == 0) & (audited["kind"] == "class")]  # as oracles are
+    wide = audited.pivot(index=["subgroup", "method"], columns="measure", values="value")
     wide = wide.rename(columns={"AUROC, target against siblings": alone[0]})
     for (subgroup, method), found in wide[wide.index.get_level_values(1).str.contains("-without-")].iterrows():
         share = 100 * found / wide.loc[subgroup, "original"]

@@ -192,3 +192,17 @@ def test_fixed_limits_of_the_audit_are_the_oracles_share_and_a_twentieth():
         limit, _ = line.rule(100.0, 0.0, None)
         share = 100 * found.loc["mini-clip-without-cat", name] / found.loc["original", name] + limits.SLACK
         assert float(limit.removeprefix("<= ")) == pytest.approx(share, abs=1), name
+
+
+def test_depth_that_was_chosen_on_cat_and_truck_is_there_on_ship_and_frog_and_not_within_one_label():
+    """What docs/audit.md says of the kinds of subgroup."""
+    rows = committed("audit")
+    value = rows.groupby(["kind", "subgroup", "method", "measure"])["value"].mean()
+    share = lambda kind, name, measure: value[kind, name, "default", measure] / value[kind, name, "original", measure]
+    for name in ("ship", "frog"):
+        assert share("class", name, "offset recall") <= 0.75 and share("class", name, "20-NN recall") <= 0.67
+        assert share("class", name, "probe recall") <= 0.70 and value["class", name, "default", "synonyms"] <= 0.1
+        assert 0.5 <= value["class", name, "default", "AUROC, target against all"] <= 0.85
+    assert min(share("coarse", "ship", f"{measure} recall") for measure in ("20-NN", "prototype", "probe")) > 0.95
+    member = value.xs(("default", "membership AUROC"), level=["method", "measure"])
+    assert member[["style", "cluster"]].max() < 0.3 and 0.4 < member["class"].min() and member["class"].max() < 0.5
