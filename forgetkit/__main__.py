@@ -125,8 +125,9 @@ def run(
         raise ValueError(f"There is an option for {', '.join(twice)}: --{twice[0]} instead of -p {twice[0]}.")
     parameters |= {"out": str(out)} | {name: value_of(text) for name, text in more}
     check_names(notebook, parameters)
-    for name, value in parameters.items():  # a wrong one is told before anything starts
-        check_lesson(name, value, parameters)
+    from forgetkit.tutorial.lesson import check_parameters, checked
+
+    check_parameters(**{name: value for name, value in parameters.items() if checked(name)})  # before anything starts
     context.invoke(fetch)
     import pandas as pd
     import papermill
@@ -191,12 +192,12 @@ def check_lesson(name: str, value, parameters: dict) -> None:
 
     What a notebook with a `data_dir` can forget is known once it has read that folder, and only to the notebook.
     """
-    from forgetkit.tutorial.lesson import CHECKED, check_parameters
+    from forgetkit.tutorial.lesson import check_parameters, checked
 
     if name in ("kind", "target") and "data_dir" in parameters and "siblings" not in parameters:
         return
     beside = {"target": "kind", "changes": "recipe", "pretrained": "model"}.get(name)  # it depends on that
-    if name in CHECKED or name.startswith("n_"):
+    if checked(name):
         check_parameters(**({beside: parameters[beside]} if beside in parameters else {}), **{name: value})
 
 

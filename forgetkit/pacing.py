@@ -28,7 +28,8 @@ WATCHED = 128  # images
 CLEAR = 0.05  # a mean distance of unit embeddings: well above rounding, well below a radius
 DIRECTIONS = 4  # in which it is measured
 SLOWER = 4.0  # what the rate is divided by at each way back
-HARM = 3.0  # percent of kept images that stage 2 may know less than stage 1: few can come by chance
+HARM = 3.0  # percent of kept images that stage 2 may know less than stage 1: few can come by chance,
+WORTH = 0.1  # and so many more for each percent of D_f that it forgot: the target is one column of several
 RETURNS = 3  # ways back after which stage 1 ends: its rate is 64 times lower by then
 
 

@@ -26,15 +26,18 @@ rules = cache(lambda part: {n: TypeAdapter(hint) for n, hint in get_type_hints(p
 
 
 class Checked:
-    """A dataclass whose values are what they are said to be; raises ValueError for the first that is not."""
+    """A dataclass whose values are what they are said to be; raises ValueError, naming all that are not."""
 
     def __post_init__(self):
+        wrong = []
         for name, rule in rules(type(self)).items():
             try:
                 object.__setattr__(self, name, rule.validate_python(getattr(self, name)))
             except ValidationError as error:
                 why = error.errors()[0]["msg"].replace("Input should", "must").replace("Tuple should", "must")
-                raise ValueError(f"Recipe: {name} {why}, got {getattr(self, name)!r}.") from None
+                wrong.append(f"{name} {why}, got {getattr(self, name)!r}")
+        if wrong:
+            raise ValueError(f"Recipe: {'; '.join(wrong)}.")
 
 
 @dataclass(frozen=True)

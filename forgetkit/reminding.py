@@ -30,6 +30,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from forgetkit.alignment import align as to_batch_norms
+from forgetkit.evaluation import recognised
 from forgetkit.forgetting import index_batches
 from forgetkit.lora import adapt, adaptable, merge
 from forgetkit.losses import class_distillation, discrepancy, feature_distillation, hinge
@@ -37,7 +38,7 @@ from forgetkit.models.body import Features, frozen, joined
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip, ModelError, batch_norms
 from forgetkit.models.memory import Backward, compiled
-from forgetkit.pacing import HARM, Descent, Watch
+from forgetkit.pacing import HARM, WORTH, Descent, Look, Watch
 from forgetkit.recipe import Remind
 from forgetkit.subgroups import Splits
 from forgetkit.synthetic import abstract_images, noise_images
@@ -150,7 +151,7 @@ def remind(
     what aligns images, to the BatchNorm statistics unless given; where there are none, nothing is aligned; terms: the
     loss, as `reminding_terms`.
     The record gains `align` (loss per layer before and after), `remind` (loss terms by step) and `pace`.
-    Where it would know less of what must be kept than `forgotten` does, that is returned, and a warning says so.
+    Where it would know less of what must be kept than `forgotten`, and forgot too little for that, that is returned.
     Raises ModelError where the two models are in the wrong order.
     """
     if recipe.layers == "same" and "layers" not in forgotten.record:
@@ -198,15 +199,21 @@ def remind(
             descent.well(step + 1)
         history.append({"step": step + 1, **{name: term.detach() for name, term in found.items()}})
     student.model.visual = merge(averaged)
-    if given is not None:
-        left = watch.look(student)
-        if left.drift > given.drift and left.known < given.known - HARM:
-            known = f"{left.known:.0f} % of what must be kept instead of {given.known:.0f}"
-            log.warning(
-                f"Stage 2 returns stage 1's model: its own would know less ({known}). Lower remind.move, or give more"
-                " retain images."
-            )
-            student.model.visual = copy.deepcopy(forgotten.model.visual)
+    if given is not None and harmed(given, watch.look(student), forgotten, student, sets):
+        student.model.visual = copy.deepcopy(forgotten.model.visual)
     student.record["pace"] = {**student.record.get("pace", {}), "remind": descent.told()}
     student.record["remind"] = [{name: float(value) for name, value in row.items()} for row in history]
     return student
+
+
+def harmed(given: Look, left: Look, forgotten: Clip, student: Clip, sets: Splits) -> bool:
+    """Does stage 2 know too little of what must be kept, for what it forgot? A warning says so."""
+    if left.drift <= given.drift or (lost := given.known - left.known) <= HARM:
+        return False
+    before, after = (recognised(clip, sets.forget, sets.head) for clip in (forgotten, student))
+    if too_much := lost > HARM + WORTH * max(0.0, before - after):
+        kept, of = f"{left.known:.0f} % of what must be kept instead of {given.known:.0f}", f"{after:.0f} % of D_f"
+        log.warning(
+            f"Stage 2 returns stage 1's model: its own knows {kept}, and {of}. Lower remind.move, or show more."
+        )
+    return too_much

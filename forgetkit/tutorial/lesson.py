@@ -26,43 +26,58 @@ CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "pretrained",
 _started = time.perf_counter()
 
 
+def checked(name: str) -> bool:
+    """Is this a parameter of which `check_parameters` knows what is right?"""
+    return name in CHECKED or name.startswith("n_")
+
+
 def check_parameters(**values) -> None:
-    """Raise ValueError, naming what there is to choose from, for a wrong parameter; call it first.
+    """Raise ValueError, a line for each wrong parameter, naming what there is to choose from; call it first.
 
     Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, pretrained (of that model),
-    device, and sizes (n_...), where None is as many as usual.
+    device, head, and sizes (n_...), where None is as many as usual.
     """
-    kind = values.get("kind", "class")
-    if kind not in (*KINDS, "folder"):
-        raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}, folder.")
-    for name, value in values.items():
-        if name == "target" and kind != "folder" and value not in targets(kind):
-            raise ValueError(f"target={value!r} is no {kind} here: choose one of {', '.join(targets(kind))}.")
-        elif name in ("recipe", "changes"):
-            Recipe.named(values.get("recipe", "default"), **values.get("changes", {}))
-        elif name == "model":
-            register_mini()
-            if value not in (*EMBEDDED, *open_clip.list_models()):
-                embedded = ", ".join(map(repr, EMBEDDED))
-                raise ValueError(f"model={value!r}: choose {embedded}, or one of open_clip.list_models(), as 'RN50'.")
-        elif name == "pretrained" and not value and (model := values.get("model", "mini")) not in EMBEDDED:
-            raise ValueError(
-                f"model={model!r} without weights is a random one, which knows nothing that it could forget: give"
-                " `pretrained`, a tag of open_clip such as 'openai', or a file."
-            )
-        elif name == "head" and value not in HEADS:
-            raise ValueError(f"head={value!r}: choose 'text' (class names) or 'images' (prototypes).")
-        elif name == "device":
-            try:
-                torch.empty(1, device=pick_device(value))
-            except (RuntimeError, AssertionError) as error:
-                raise ValueError(f"device={value!r} cannot be used here: choose 'auto' or 'cpu'.") from error
-        elif name == "seed" or (name.startswith("n_") and value is not None):
-            least = 0 if name == "seed" else 1
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}={value!r}: a whole number, at least {least}.")
-        elif name not in CHECKED and not name.startswith("n_"):
-            raise ValueError(f"There is no parameter {name!r}.")
+    if wrong := [said for name in values if (said := mistake(name, values))]:
+        raise ValueError("\n".join(dict.fromkeys(wrong)))
+
+
+def mistake(name: str, values: Mapping) -> str | None:
+    """What is wrong with the value of that name, beside the others; None where nothing is."""
+    value, kind = values[name], values.get("kind", "class")
+    if name == "kind" and kind not in (*KINDS, "folder"):
+        return f"kind={kind!r}: choose one of {', '.join(KINDS)}, folder."
+    if name == "target" and kind in KINDS and value not in targets(kind):
+        return f"target={value!r} is no {kind} here: choose one of {', '.join(targets(kind))}."
+    if name == "changes" and not isinstance(value, Mapping):
+        return f'changes={value!r}: values of the recipe by stage, such as {{"remind": {{"batch": 32}}}}.'
+    if name in ("recipe", "changes"):
+        changes = values.get("changes")
+        try:
+            Recipe.named(values.get("recipe", "default"), **(changes if isinstance(changes, Mapping) else {}))
+        except ValueError as error:
+            return str(error)
+    if name == "model":
+        register_mini()
+        if value not in (*EMBEDDED, *open_clip.list_models()):
+            embedded = ", ".join(map(repr, EMBEDDED))
+            return f"model={value!r}: choose {embedded}, or one of open_clip.list_models(), as 'RN50'."
+    if name == "pretrained" and not value and (model := values.get("model", "mini")) not in EMBEDDED:
+        return (
+            f"model={model!r} without weights is a random one, which knows nothing that it could forget: give"
+            " `pretrained`, a tag of open_clip such as 'openai', or a file."
+        )
+    if name == "head" and value not in HEADS:
+        return f"head={value!r}: choose 'text' (class names) or 'images' (prototypes)."
+    if name == "device":
+        try:
+            torch.empty(1, device=pick_device(value))
+        except (RuntimeError, AssertionError):
+            return f"device={value!r} cannot be used here: choose 'auto' or 'cpu'."
+    if name == "seed" or (name.startswith("n_") and value is not None):
+        least = 0 if name == "seed" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            return f"{name}={value!r}: a whole number, at least {least}."
+    return None if checked(name) else f"There is no parameter {name!r}."
 
 
 def start(

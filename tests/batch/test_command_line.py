@@ -29,6 +29,8 @@ def no_data(monkeypatch):
         (["run", "--kind", "style"], "target='cat' is no style here: choose one of "),
         (["run", "-p", "target", "dog", "-p", "kind", "x"], "target, kind: --target instead of -p target"),
         (["run", "-p", "n_test", "0"], "n_test=0: a whole number, at least 1"),
+        (["run", "--target", "unicorn", "-p", "n_test", "0"], "\nn_test=0: a whole number, at least 1"),
+        (["run", "-p", "changes", "3"], "changes"),
         (["run", "--kind", "class", "--data-dir", "x"], "-p and --kind are for the notebook"),
         (["run", "--recipe", "papre"], "'papre'"),
         (["run", "--seed", "x"], "'x' is not a valid integer"),

@@ -153,6 +153,7 @@ def test_images_are_summed_up(swept):
 
 
 def test_the_fuzz_ends_without_a_traceback(tmp_path):
-    command = [sys.executable, "-m", "forgetkit.lab.fuzz", "--specs", "40", "--folders", "40", "--seed", "1"]
+    fuzz = Path(__file__).with_name("fuzz.py")
+    command = [sys.executable, fuzz, "--specs", "40", "--folders", "40", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and "40 specs" in done.stdout, done.stdout + done.stderr

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from forgetkit import Recipe, forget, pacing, remind
+from forgetkit import Recipe, forget, pacing, remind, reminding
 from forgetkit.lora import adapt, adaptable
 from forgetkit.models import ModelError
 
@@ -87,6 +87,17 @@ def test_stage_two_returns_its_input_where_it_made_it_worse(mini, ready, thirty_
     state = forgotten.model.state_dict()
     assert all(torch.equal(weight, state[name]) for name, weight in reminded.model.state_dict().items())
     assert reminded.record["stage"] == "remind" and len(reminded.record["remind"]) == blind.steps
+
+
+@pytest.mark.parametrize("known, forgot, harm", [(88, 0, False), (85, 0, True), (85, 94, False), (70, 94, True)])
+def test_what_was_forgotten_weighs_against_what_was_lost(mini, ready, monkeypatch, caplog, known, forgot, harm):
+    """Stage 1 ends early where siblings bear the target's name: a stage 2 that then forgets is no harm."""
+    left = {"forget": 94.0, "remind": 94.0 - forgot}
+    monkeypatch.setattr(reminding, "recognised", lambda clip, *_: left[clip.name])
+    models = mini.copy("forget"), mini.copy("remind")
+    looks = pacing.Look(0.1, 90.0), pacing.Look(0.2, float(known))
+    assert reminding.harmed(*looks, *models, ready) == harm == bool(caplog.text)
+    assert not reminding.harmed(looks[1], pacing.Look(0.1, 0.0), *models, ready), "nearer to the original: no harm"
 
 
 def test_weights_that_are_not_finite_are_taken_back(mini, ready, monkeypatch, caplog):

@@ -37,6 +37,11 @@ from forgetkit.tutorial.widgets import png
         (dict(n_retain=True), "at least 1"),
         (dict(head="tail"), "choose 'text'"),
         (dict(colour="red"), "no parameter 'colour'"),
+        (dict(recipe="paper", changes=3), "^changes=3: values of the recipe by stage"),
+        (
+            dict(kind="class", target="unicorn", seed=-1, n_test=0),
+            r"(?s)^target='unicorn' is .*\nseed=-1: .*\nn_test=0: ",
+        ),
     ],
 )
 def test_a_wrong_parameter_is_told_with_the_choices(values, message):

@@ -1,4 +1,4 @@
-"""Random sweeps and damaged folders, none of which may end in a traceback: `python -m forgetkit.lab.fuzz`.
+"""Random sweeps and damaged folders, none of which may end in a traceback: `python tests/batch/fuzz.py`.
 
 specs:   YAML files of right and wrong parts, some with bytes changed: each is understood, or refused in a sentence
 folders: sweeps' folders with bytes of their runs changed, or files put for others: each has a table, a run a row
