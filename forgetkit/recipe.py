@@ -29,13 +29,14 @@ class Checked:
     """A dataclass whose values are what they are said to be; raises ValueError, naming all that are not."""
 
     def __post_init__(self):
-        wrong = []
+        wrong, part = [], type(self).__name__.lower()
+        where = "" if part == "recipe" else f"{part}."
         for name, rule in rules(type(self)).items():
             try:
                 object.__setattr__(self, name, rule.validate_python(getattr(self, name)))
             except ValidationError as error:
                 why = error.errors()[0]["msg"].replace("Input should", "must").replace("Tuple should", "must")
-                wrong.append(f"{name} {why}, got {getattr(self, name)!r}")
+                wrong.append(f"{where}{name} {why}, got {getattr(self, name)!r}")
         if wrong:
             raise ValueError(f"Recipe: {'; '.join(wrong)}.")
 
@@ -161,7 +162,7 @@ class Recipe(Checked):
     def changed(self, seed: int | None = None, **changes: Mapping) -> Recipe:
         """The recipe with values changed by stage, and both trained stages on `seed` where it is given.
 
-        Raises ValueError, with all of them at once, for stages and values that there are not.
+        Raises ValueError, with all of them at once, for stages and values that there are not, or that are wrong.
         """
         stages = ("forget", "remind", "restore")
         if wrong := [stage for stage, values in changes.items() if not isinstance(values, Mapping)]:
@@ -171,6 +172,12 @@ class Recipe(Checked):
         if unknown:
             raise ValueError(f"Recipe: there is no {', '.join(unknown)}; see forgetkit/recipe.py for what there is.")
         seeds = {} if seed is None else {"forget": {"seed": seed}, "remind": {"seed": seed}}
-        return replace(
-            self, **{s: replace(getattr(self, s), **{**seeds.get(s, {}), **changes.get(s, {})}) for s in stages}
-        )
+        parts, wrong = {}, []
+        for stage in stages:
+            try:
+                parts[stage] = replace(getattr(self, stage), **{**seeds.get(stage, {}), **changes.get(stage, {})})
+            except ValueError as error:
+                wrong.append(str(error).removeprefix("Recipe: ").removesuffix("."))
+        if wrong:
+            raise ValueError(f"Recipe: {'; '.join(wrong)}.")
+        return replace(self, **parts)

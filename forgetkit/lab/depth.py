@@ -12,6 +12,8 @@ best other, in logits:
 | `probe`             | log(1 + e^p(z)): a linear probe p, target against siblings, refitted at every step, errs     |
 | `gap`               | mean abs difference of the sorted g of D_f and of D_r: a Wasserstein distance of the gaps    |
 | `means`             | squared distance of mean z and mean s, whitened by s: no plane tells them apart, if zero     |
+
+`D_f shifted` changes no loss: every image of D_f is also shown moved by a sixteenth of its side, to each corner.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from forgetkit.lab.attacked import attacked
 from forgetkit.lab.benchmark import drawn
 from forgetkit.lab.rows import Rows, measured, options
 from forgetkit.models import mini
-from forgetkit.models.clip import Clip
+from forgetkit.models.clip import Clip, Inputs
 from forgetkit.models.loading import load_clip, oracle_of
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
@@ -88,6 +90,16 @@ def means(z: torch.Tensor, pools: dict[str, Pool], *_, siblings: torch.Tensor, *
     return apart @ torch.linalg.solve(covariance, apart)
 
 
+def shifted(part: Inputs) -> Inputs:
+    """The images (N, 3, S, S), and each moved towards the four corners, its border repeated: 5 N."""
+    x, side = part.images, part.images.shape[-1]
+    by = side // 16
+    wide = F.pad(x, (by,) * 4, mode="replicate")
+    moved = [wide[..., i : i + side, j : j + side] for i in (0, 2 * by) for j in (0, 2 * by)]
+    images = torch.cat([x, *moved]).contiguous(memory_format=torch.channels_last)
+    return replace(part, images=images, labels=part.labels.repeat(5))
+
+
 # By name: changes of the recipe, and terms with their weights.
 NONE = {"remind.mmd": 0.0}
 IDEAS: dict[str, tuple[dict, dict[Callable[[], Term], float]]] = {
@@ -98,6 +110,7 @@ IDEAS: dict[str, tuple[dict, dict[Callable[[], Term], float]]] = {
     **{f"discrepancy, margin {m:g}": ({"margin": m}, {}) for m in (0.0, 2.0, 6.0, 8.0)},
     "discrepancy, soup from 0.8": ({"restore.least": 0.8}, {}),
     "discrepancy, no soup": ({"restore.alphas": (1.0,)}, {}),
+    "discrepancy, D_f shifted": ({}, {}),
     "discrepancy, half of the layers": ({"last": 0.5}, {}),
     "discrepancy, every layer": ({"last": 1.0}, {}),
     "nearest siblings": (NONE, {lambda: nearest_siblings: 100.0}),
@@ -147,7 +160,8 @@ def compute(clip: Clip, idea: str, kind: str, subgroup: str, seed: int) -> list[
     changes, terms = IDEAS[idea]
     added = exchanging(terms=adding(terms))
     wrap = lambda stage: added(stage) if stage is remind and terms else kept(stage)
-    result = unlearn(clip, sets, Recipe.default(seed, **by_stage(changes)), wrap)[-1]
+    seen = replace(sets, forget=shifted(sets.forget)) if idea.endswith("shifted") else sets
+    result = unlearn(clip, seen, Recipe.default(seed, **by_stage(changes)), wrap)[-1]
     row = {"alpha": result.record["alpha"], "setting": str(changes)}
     return [{**row, **measured(accuracies(result, columns), before), **attacked(halves(result, sets), synonyms)}]
 

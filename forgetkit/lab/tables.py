@@ -39,6 +39,13 @@ BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
 
 
+# Short pre-trainings, each without one idea.
+table("pretraining")(picked(
+    idea="run", images="images", **{name: name for name in ("cifar10", "fashion", "quickdraw", "unseen", "emoji")},
+    cpu_seconds="CPU s", device="device",
+))  # fmt: skip
+
+
 @table("mini-clip")
 def mini_clip_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Zero-shot accuracy of the embedded model and its oracles per set."""

@@ -22,6 +22,7 @@ from forgetkit.lab.benchmark import (
 from forgetkit.lab.rows import BY_A_PLANE, RESULTS, committed, on_common_subgroups, percent_of_original
 from forgetkit.lab.studies import SHARED, STUDIED
 from forgetkit.lab.tables import BLOCK, FILES, render
+from forgetkit.models.loading import EMBEDDED
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,17 @@ def test_tables_in_the_text_are_those_of_the_rows(request, file):
         f"{file} is stale: run `python -m forgetkit.lab.tables`"
     )
     assert BLOCK.search(text), "the table is gone"
+
+
+def test_no_oracle_gives_the_name_of_what_it_never_saw():
+    rows = committed("mini-clip")
+    found = rows[rows["set"].str.startswith("photos of a ")].pivot(index="model", columns="set", values="top1")
+    oracles = [name for name in EMBEDDED if "-without-" in name]
+    assert oracles
+    for name in oracles:
+        missing = f"photos of a {name.partition('-without-')[2]}"
+        assert found.loc[name, missing] == 0 < found.loc["mini-clip", missing]
+        assert found.loc[name].drop(missing).min() > 50, "the rest it knows"
 
 
 def test_fixed_limits_of_the_audit_are_the_oracles_share_and_a_twentieth():

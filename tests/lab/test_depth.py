@@ -94,3 +94,13 @@ def test_where_siblings_bear_the_name_only_the_embedding_is_asked(mini, colours)
     found = deep(mini, mini, one, sets.validation, sets.test)
     assert set(found) == {"20-NN recall", "prototype recall", "probe recall"}
     assert all(found[name] == named[name] for name in found)
+
+
+def test_shifted_images_are_five_of_each_and_lie_where_they_should(ready):
+    part = depth.shifted(ready.forget)
+    n, by = len(ready.forget), ready.forget.images.shape[-1] // 16
+    assert by > 0 and len(part.images) == len(part.labels) == 5 * n
+    assert torch.equal(part.images[:n], ready.forget.images) and torch.equal(part.labels[-n:], ready.forget.labels)
+    up_left, down_right = part.images[-n:], part.images[n : 2 * n]
+    assert torch.equal(up_left[..., :-by, :-by], ready.forget.images[..., by:, by:])
+    assert torch.equal(down_right[..., by:, by:], ready.forget.images[..., :-by, :-by])

@@ -143,7 +143,7 @@ def test_a_wrong_call_has_its_sentence(has, call, error, message):
 
 @pytest.mark.parametrize("stage, name, value", [(s, n, v) for s in VALUES for n in VALUES[s] for v in VALUES[s][n]])
 def test_an_absurd_value_has_its_sentence(stage, name, value):
-    with pytest.raises(ValueError, match=rf"^Recipe: {name} must .*got ") as told:
+    with pytest.raises(ValueError, match=rf"^Recipe: {stage}.{name} must .*got ") as told:
         Recipe.default(**{stage: {name: value}})
     assert "\n" not in str(told.value)
 
