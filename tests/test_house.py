@@ -71,15 +71,15 @@ def lines(*paths: Path) -> int:
 def test_the_house_is_slim():
     stages = ("recipe", "fisher", "lora", "losses", "forgetting", "alignment", "synthetic", "reminding", "restoring")
     method = {name: PACKAGE / f"{name}.py" for name in METHOD}
-    assert lines(*method.values()) <= 1_517 and lines(*(method[name] for name in stages)) <= 1_004
+    assert lines(*method.values()) <= 1_524 and lines(*(method[name] for name in stages)) <= 1_011
     # As 48 flat files it had 9,300. Since then came the audit (900), folders of one's own (900), pre-training (400),
     # exercises that are experiments (450), second requests and the audit's card (240), an installed package's lessons
     # (190), the way back (130), a real CLIP's rows (150), the bridge to it (80), seven more
     # baselines (320), the discrepancy and the other ideas for depth (230), a benchmark that attacks what it scores, and
     # its limit within one label (200), a tower whose BatchNorm remembers ImageNet (85), frozen blocks timed (90),
     # margins compared (25), audits by kind (15), a state dict that others can write (6), all mistakes of a call or a
-    # recipe at once, and what stage 2 forgot weighed against what it lost (30).
-    assert lines(*FILES) <= 14_305, "the aim was 6,500 for what the first version did"
+    # recipe at once, and what stage 2 forgot weighed against what it lost (40), an idea for depth (15).
+    assert lines(*FILES) <= 14_333, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 345, "a file fits in the head"
 

@@ -29,7 +29,7 @@ MINI_DIR = Path(__file__).parent / "mini"
 # What is embedded; an oracle was pre-trained in the same way, without ever seeing or hearing of one class.
 EMBEDDED = {"mini": MINI_DIR / "mini-clip.safetensors"}
 ORACLE = "mini-clip-without-{}"
-EMBEDDED |= {file.stem: file for file in MINI_DIR.glob(f"{ORACLE.format('*')}.safetensors")}
+EMBEDDED |= {file.stem: file for file in sorted(MINI_DIR.glob(f"{ORACLE.format('*')}.safetensors"))}
 HUB, FOLDER = "hf-hub:", "local-dir:"
 
 

@@ -118,6 +118,21 @@ def test_a_soup_costs_depth_and_a_narrow_margin_does(request):
     assert (found["discrepancy, no soup"]["score"] > found["discrepancy"]["score"] - 0.5).all()
 
 
+def test_no_other_term_hides_the_target_among_its_neighbours():
+    """What docs/method.md says of the ideas for depth."""
+    rows = committed("depth").set_index(["idea", "subgroup"])
+    found = {idea: rows.loc[idea] for idea in rows.index.unique("idea")}
+    ours, shifted = found["discrepancy"], found["discrepancy, D_f shifted"]
+    assert ours["20-NN recall"].max() < 20 and len(ours) == len(found["oracle"]) == 2
+    for idea in ("nearest siblings", "probe", "nearest siblings and probe", "gap", "means"):
+        assert found[idea]["20-NN recall"].min() > 50 and len(found[idea]) == 2, idea
+    assert found["gap"]["AUROC against siblings"].max() < 0.1 and (found["gap"] < ours)["offset recall"].all()
+    assert ours["membership AUROC"].max() < 0.45 <= shifted["membership AUROC"].min()
+    assert shifted["membership AUROC"].max() <= 0.55 and (shifted["score"] > ours["score"] - 0.6).all()
+    for measure in ("offset recall", "20-NN recall", "probe recall"):
+        assert (shifted[measure] - ours[measure]).abs().max() < 3, measure
+
+
 def test_steps_are_nearly_as_fast_as_plain_training(request):
     rows = pd.read_csv(request.config.rootpath / "docs/results/cost.csv").query("unit == 'images/s'")
     assert rows["what"].tolist()[::2] == ["forget", "align", "remind"]  # each is followed by the plain step beside it
