@@ -221,6 +221,21 @@ def test_fixed_limits_of_the_audit_are_the_oracles_share_and_a_twentieth():
         assert float(limit.removeprefix("<= ")) == pytest.approx(share, abs=1), name
 
 
+def test_what_is_left_beside_two_oracles():
+    """What docs/audit.md says of cats and trucks."""
+    value = committed("audit").query("kind == 'class'").groupby(["subgroup", "method", "measure"])["value"].mean()
+    share, embedding = {}, ("20-NN recall", "prototype recall", "probe recall")
+    for name in ("cat", "truck"):
+        never, ours, original = (value[name, m] for m in (f"mini-clip-without-{name}", "default", "original"))
+        for measure in embedding:
+            assert ours[measure] <= never[measure] + limits.SLACK / 100 * original[measure], (name, measure)
+        for measure in ("offset recall", "AUROC, target against all"):
+            assert ours[measure] > never[measure] + 0.05 * original[measure], (name, measure)
+        share[name] = never / original
+    less = share["truck"] < share["cat"]
+    assert less[["offset recall", "prototype recall"]].all() and not less[["20-NN recall", "probe recall"]].any()
+
+
 def test_depth_that_was_chosen_on_cat_and_truck_is_there_on_ship_and_frog_and_not_within_one_label():
     """What docs/audit.md says of the kinds of subgroup."""
     rows = committed("audit")
