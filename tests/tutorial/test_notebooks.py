@@ -28,8 +28,7 @@ SWEPT = ROOT / "notebooks/sweeps/forget.ipynb"
 SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("[0-9]*.ipynb"))
 STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji", "score", "seconds"]
 FOLDERS = ("06_imagenet_rn50", "07_styles")  # whose targets may be those of a reader's folder
-SLOW = 2  # the machine of the committed runs: at half of its usual speed
-LONGER = {"00_quickstart": 180, "03_reminding": 150}  # seconds: two recipes to the end, and nine runs of stage 2
+LONGER = {"00_quickstart": 150, "03_reminding": 160}  # seconds: two recipes to the end, and nine runs of stage 2
 name = lambda path: f"{path.parent.name}/{path.stem}"
 
 
@@ -101,7 +100,7 @@ def test_the_first_cell_tells_the_seconds_of_the_committed_run(path):
     took = TOOK.search(printed(path))
     assert took, "execute it: its last line says how long it took"
     assert f"*Took {took[1]};" in read(path).cells[0].source and "2 threads" in took[1]
-    assert int(took[1].split()[0]) <= SLOW * LONGER.get(path.stem, 90)
+    assert int(took[1].split()[0]) <= LONGER.get(path.stem, 90)
 
 
 def test_the_seconds_of_a_run_take_the_place_of_those_before(tmp_path):
