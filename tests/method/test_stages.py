@@ -158,7 +158,8 @@ def test_pools_of_a_tower_without_batchnorm_hold_the_images_as_they_are(vit, col
         (dict(forget={"k": 0}), "k must be greater than or equal to 1, got 0"),
         (
             dict(forget={"rank": 0, "k": -1}, remind={"batch": 0}),
-            "^Recipe: forget.k must be .*, got -1; forget.rank must be .*, got 0; remind.batch must be .*, got 0.$",
+            "^Recipe: forget.k must be .*, got -1; forget.rank must be greater than or equal to 1, got 0; "
+            "remind.batch must be .*, got 0.$",
         ),
         (dict(remind={"ema_decay": 1.0}), "ema_decay"),
         (dict(restore={"alphas": (0.0, 1.5)}), "alphas"),
