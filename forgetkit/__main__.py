@@ -175,16 +175,20 @@ def lab(folder: Path, options: tuple[str, ...], opened: bool) -> None:
 @forgetkit.command()
 @click.argument("numbers", nargs=-1)
 @click.option("--dir", "folder", type=FOLDER, help="A copy that forgetkit lab made.  [default: the clone]")
-def notebooks(numbers: tuple[str, ...], folder: Path | None) -> None:
+@click.option("--link", "address", metavar="OWNER/REPO", help="Execute none: link all to hosted services, from GitHub.")
+def notebooks(numbers: tuple[str, ...], folder: Path | None, address: str | None) -> None:
     """Execute notebooks of the series in place.
 
     They are left as they are committed. NUMBERS are such as 02 05, or a_ for CLIP in five cells; without them, all
     notebooks, solutions and sweeps.
     """
     without_screen()
-    from forgetkit.tutorial.series import execute_in_place
+    from forgetkit.tutorial import series
 
-    execute_in_place(folder, numbers)
+    if address:
+        click.echo(f"{len(series.link(address, folder))} lessons now have links, and a cell that installs.")
+    else:
+        series.execute_in_place(folder, numbers)
 
 
 def check_lesson(name: str, value, parameters: dict) -> None:
@@ -216,8 +220,8 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
     """Run a notebook many times, with other parameters.
 
     SPEC is a YAML file that says what to run, see docs/batches.md. What is finished is not run again: the same command
-    goes on where it was stopped. The exit status is 0 if all runs are done, 1 if some
-    are not, 2 if nothing was started, 130 after Ctrl-C.
+    goes on where it was stopped. The exit status is 0 if all runs are done, 1 if some are not, 2 if nothing was
+    started, 130 after Ctrl-C.
     """
     from forgetkit.batch.run import run as sweep
 
@@ -248,10 +252,7 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
 @click.option("--seed", type=int, help="Of the sets.  [default: what the folder's card says, or 0]")
 @click.option("--words", callback=names, metavar="NAMES", help="Other names of the target, such as kitten,kitty.")
 @click.option("--original", default="mini", show_default=True, help="The model before: a name, or a saved folder.")
-@click.option(
-    "--oracle",
-    help='A model that never saw the target: a name, or a saved folder; "" is none.  [default: the embedded one]',
-)
+@click.option("--oracle", help='One that never saw the target, as above; "" is none.  [default: the embedded one]')
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--out", type=FOLDER, default="runs/audit", show_default=True, help="Folder for table and figure.")
 def audit(

@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 
 import open_clip
@@ -39,13 +39,17 @@ def kept(stage: Callable[..., Clip], folder: Path | None = None) -> Callable[...
     """The stage (`forget`, `remind`, `restore`), reading its result from `folder` where it was computed before.
 
     folder: `stages` in `data.cache_folder()` unless named. A full disk costs a warning, not the result.
+    What a stage is given by name (`align=`) is known by its own name: ValueError for a function that has none.
     """
     folder = Path(folder or cache_folder() / "stages")
 
-    def run(clip: Clip, *args) -> Clip:
-        file = folder / f"{stage.__name__}-{key(stage.__name__, clip, *args)}"
+    def run(clip: Clip, *args, **pieces: Callable) -> Clip:
+        named = [(name, f"{piece.__module__}.{piece.__qualname__}") for name, piece in sorted(pieces.items())]
+        if nameless := [name for name, said in named if "<" in said]:
+            raise ValueError(f"kept(...): {', '.join(nameless)} is a function made inside another, which has no name.")
+        file = folder / f"{stage.__name__}-{key(stage.__name__, clip, *args, *named)}"
         if (found := read(file)) is None:
-            result = stage(clip, *args)
+            result = stage(clip, *args, **pieces)
             write(file, result.model.visual.state_dict(), {"name": result.name, "record": result.record})
             return result
         weights, note = found
@@ -54,6 +58,23 @@ def kept(stage: Callable[..., Clip], folder: Path | None = None) -> Callable[...
         return result
 
     run.__name__ = stage.__name__
+    return run
+
+
+def once(align: Callable) -> Callable:
+    """`align`, for `remind(..., align=once(align))`: in memory, it makes what it made before a single time.
+
+    What is aligned does not hang on what stage 2 trains: its terms can be tried one after the other.
+    """
+    made = {}
+
+    @wraps(align)
+    def run(clip: Clip, x: torch.Tensor, steps: int, lr: float, bound: float):
+        which = key(clip, _tensors({"x": x}), steps, lr, bound)
+        if which not in made:
+            made[which] = align(clip, x, steps, lr, bound)
+        return made[which]
+
     return run
 
 

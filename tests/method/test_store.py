@@ -4,7 +4,7 @@ import logging
 import os
 import random
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 
 import numpy as np
 import pytest
@@ -12,11 +12,12 @@ import torch
 from open_clip.transformer import QuickGELU
 from PIL import Image
 
-from forgetkit import Recipe, accuracies, evaluate, forget, store
+from forgetkit import Recipe, accuracies, evaluate, forget, remind, store
+from forgetkit.alignment import align
 from forgetkit.data import DataError, ImageSet
 from forgetkit.data.reading import files_for
 from forgetkit.lora import adapt, merge
-from forgetkit.store import kept, key
+from forgetkit.store import kept, key, once
 
 RECIPE = Recipe.default(
     forget={"k": 2, "rank": 2, "fisher_samples": 4, "steps": 2, "stop": None, "batch": 8},
@@ -114,6 +115,30 @@ def test_a_weight_with_two_names_has_a_key_and_is_kept(vit, tmp_path):
     state = vit.model.visual.state_dict()
     store.write(tmp_path / "entry", state)
     assert all(torch.equal(store.read(tmp_path / "entry")[0][name], state[name]) for name in state)
+
+
+def test_stage_2_with_other_terms_aligns_the_same_images_once(mini, ready, tmp_path):
+    sizes = {"steps": 1, "batch": 4, "rank": 2, "align_steps": 1, "n_noise": 4, "n_abstract": 0, "layers": "all"}
+    plain, other = (Recipe.default(remind={**sizes, "guard": guard}).remind for guard in (3.0, 0.0))
+    made, forgotten = [], forget(mini, ready, RECIPE)
+
+    @wraps(align)
+    def counting(*args):
+        made.append(args)
+        return align(*args)
+
+    aligned = once(counting)
+    found = [kept(remind, tmp_path)(forgotten, mini, ready, recipe, align=aligned) for recipe in (plain, other)]
+    assert len(made) == 2, "retain images and noise"
+    a, b = remind(forgotten, mini, ready, plain).model.state_dict(), found[0].model.state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    b = found[1].model.state_dict()
+    assert not all(torch.equal(a[name], b[name]) for name in a), "or the key is the same"
+
+
+def test_a_stage_with_a_nameless_piece_is_not_kept(mini, ready, tmp_path):
+    with pytest.raises(ValueError, match="align is a function made inside another"):
+        kept(remind, tmp_path)(mini, mini, ready, Recipe.default().remind, align=lambda *args: None)
 
 
 # --------------------------------------------------------------------------------------------------

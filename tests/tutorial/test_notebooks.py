@@ -1,9 +1,11 @@
 """The notebooks: committed clean, reproduced by nbval, and run by papermill with other parameters."""
 
 import ast
+import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -18,7 +20,7 @@ from synthetic_data import coloured_set
 from forgetkit.batch.notebook import execute, known_parameters
 from forgetkit.models.clip import Clip
 from forgetkit.tutorial import exercises
-from forgetkit.tutorial.series import TOOK, tell_time
+from forgetkit.tutorial.series import OPEN, TOOK, link, tell_time
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -37,7 +39,8 @@ def read(path):
 
 
 def code(path):
-    return [c for c in read(path).cells if c.cell_type == "code"]
+    """Its code cells, but the one that `forgetkit notebooks --link` puts before them."""
+    return [c for c in read(path).cells if c.cell_type == "code" and "install" not in c.metadata.get("tags", [])]
 
 
 def printed(path) -> str:
@@ -51,7 +54,7 @@ def test_is_committed_executed_and_clean(path):
     assert set(notebook.metadata) == {"kernelspec", "language_info"}, "run `python -m forgetkit notebooks`"
     assert not [c for c in notebook.cells if set(c.metadata) - {"tags"}], "times and the like stay out"
     counts = [c.execution_count for c in code(path)]
-    assert counts == list(range(1, len(counts) + 1)), "execute it in order, as a whole"
+    assert counts == [counts[0] + i for i in range(len(counts))], "execute it in order, as a whole"
     assert not [o for c in code(path) for o in c.outputs if o.output_type == "error" or o.get("name") == "stderr"]
     assert "application/vnd.jupyter.widget-view+json" not in text, "progress bars: see forgetkit.batch.notebook.clean"
     assert not re.search(r"/(home|root|tmp|work|Users)/", text), "an absolute path"
@@ -115,6 +118,37 @@ def test_the_seconds_of_a_run_take_the_place_of_those_before(tmp_path):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
         tell_time(tmp_path / "a.ipynb")
         assert read(tmp_path / "a.ipynb").cells[0].source == f"# A\n\n*Took {took}; less on a GPU.*"
+
+
+def test_lessons_are_linked_to_hosted_services_which_install_what_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    for path in NOTEBOOKS[:2]:
+        shutil.copy(path, tmp_path / "notebooks")
+    for address in ("someone/else", "owner/repo"):  # the second takes the place of the first
+        linked = link(address, tmp_path)
+    assert [path.name for path in linked] == [path.name for path in NOTEBOOKS[:2]]
+    calls = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: calls.append((command, how)))
+    for path, original in zip(linked, NOTEBOOKS):
+        nbformat.validate(read(path))
+        first, install, *rest = read(path).cells
+        assert rest == read(original).cells[1:], "all else stays, outputs too"
+        assert first.source.count("owner/repo/blob/main/notebooks/" + path.name) == 1
+        assert first.source.count("owner/repo/main?labpath=notebooks/" + path.name) == 1
+        assert "someone/else" not in path.read_text()
+        title, links, *others = first.source.split("\n\n")
+        assert [title, *others] == read(original).cells[0].source.split("\n\n") and links.startswith(OPEN)
+        exec(install.source, {})
+        assert not calls, "the package is there"
+        with monkeypatch.context() as without:
+            without.setattr(importlib.util, "find_spec", lambda name: None)
+            exec(install.source, {})
+        assert calls.pop() == (
+            [sys.executable, "-m", "pip", "install", "--quiet", "git+https://github.com/owner/repo"],
+            {"check": True},
+        )
+    with pytest.raises(ValueError, match="is no OWNER/REPO"):
+        link("https://github.com/owner/repo", tmp_path)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name)
