@@ -61,8 +61,8 @@ def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
 def real_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a class and method, and a subgroup of one label by `default`, on a real CLIP: before → after."""
     lines, where = [], ["pixels", "kind", "subgroup"]
-    shown = ["original", "default", "default without wide margin"]
-    rows = rows[(rows["kind"] == "class") | rows["method"].isin(shown)]
+    whole = ~rows["method"].str.contains(" without ") & (rows["kind"] == "class")
+    rows = rows[whole | rows["method"].isin(["original", "default"])]
     original = rows[rows["method"] == "original"].set_index(where)
     for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
         line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))
