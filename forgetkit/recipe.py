@@ -61,7 +61,7 @@ class Forget(Checked):
     check: Count = 2  # steps between two looks at the stopping rules: each step past them is damage
     drift: Weight | None = 0.2  # steps are taken back past this mean 1 - cos of kept images; None: never
     micro_batch: Count | None = None  # images whose activations are kept at once; None: a whole batch where it fits
-    compile: bool = False  # torch.compile the tower: a minute to compile, worth it for thousands of steps
+    compile: bool = False  # torch.compile the tower: compiles first, worth it where steps are long or many
 
 
 @dataclass(frozen=True)
