@@ -101,6 +101,20 @@ def test_within_one_label_default_keeps_what_a_plane_keeps_of_a_real_clip(reques
     assert rows["subgroup"].nunique() == 12 and (rows["retain"] >= rows[BY_A_PLANE] - 0.1).all()
 
 
+def test_docs_tell_what_the_recipe_does_with_a_real_clip(request):
+    original, ours = (committed("real").query(f"method == '{method}'") for method in ("original", "default"))
+    cats = ours[ours["kind"] == "class"]
+    assert cats.groupby("pixels")["seed"].nunique().to_dict() == {112: 3, 224: 1}
+    assert cats["score"].min() >= 98 and not cats["target"].any()
+    before, ours = (rows[rows["kind"] == "coarse"].set_index("subgroup") for rows in (original, ours))
+    good = ours[(ours["score"] >= 97) & (ours["target"] <= 2) & (ours["retain"] >= 0.95 * before["retain"][ours.index])]
+    text = (request.config.rootpath / "docs/models.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert f"reaches all three on {len(good)} of the {len(ours)} ({', '.join(good.index)})" in text
+    assert f"mean Score is {ours['score'].mean():.1f}" in text and len(ours) == 12
+    same = ours.index[ours["target"] >= before["target"][ours.index]]
+    assert f"Of {' and '.join(same)} as many test images are recognised as before" in text
+
+
 def test_the_margin_is_the_one_that_validated_best_within_one_label(request):
     rows = pd.read_csv(request.config.rootpath / "docs/results/margin.csv")
     assert len(rows) == len(SHARED) * rows["margin"].nunique() == rows.groupby(["kind", "subgroup", "margin"]).ngroups
