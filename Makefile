@@ -47,6 +47,7 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.studies front
 	$(BIN)/python -m forgetkit.lab.studies sensitivity
 	$(BIN)/python -m forgetkit.lab.studies margin
+	$(BIN)/python -m forgetkit.lab.studies unshown
 	$(BIN)/python -m forgetkit.lab.studies soup
 	$(BIN)/python -m forgetkit.lab.studies cost
 	$(BIN)/python -m forgetkit.lab.pretrain --model mini-vit --images 1200000 --out runs/pretrain-vit

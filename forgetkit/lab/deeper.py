@@ -103,6 +103,33 @@ def real_depth_table(rows: pd.DataFrame) -> pd.DataFrame:
     return two_digits(rows.groupby("method", sort=False)[asked].mean()).reset_index()
 
 
+@table("batchnorm")
+def batchnorm_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a method on the tower whose BatchNorm remembers ImageNet: before → after, mean over seeds."""
+    original, lines = rows[rows["method"] == "original"], []
+    for method, found in rows[rows["method"] != "original"].groupby("method", sort=False):
+        line = {"method": method, "seeds": len(found), **before_and_after(original, found)}
+        line |= {BY_A_PLANE: found[BY_A_PLANE].mean()}
+        line["Score"] = f"{found['score'].mean():.1f} ± {found['score'].std():.1f}"
+        found_by = [table["probe recall"].mean() for table in (original, found)]
+        lines.append(line | {"target, by a probe": "{:.1f} → {:.1f}".format(*found_by)})
+    return pd.DataFrame(lines)
+
+
+@table("unshown")
+def unshown_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a method: target / siblings that it is shown / one that it is not, in percent of the original's."""
+    columns, lines = ["target", "retain", "sibling"], []
+    original = rows[rows["method"] == "original"].set_index(["kind", "subgroup"])
+    for method, found in rows[rows["method"] != "original"].groupby("method", sort=False):
+        found = found.set_index(["kind", "subgroup"])
+        share = 100 * found[columns] / original.loc[found.index, columns]
+        text = share.map("{:.0f}".format).agg(" / ".join, axis=1)
+        line = {f"{of[0]} {of[1]}, {hidden} not shown": text[of] for of, hidden in found["unshown"].items()}
+        lines.append({"method": method, **line, "mean kept of what is not shown": share["sibling"].mean()})
+    return pd.DataFrame(lines)
+
+
 @table("margin")
 def margin_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a subgroup of one label, one column a margin: target / siblings / Score on validation images."""

@@ -18,7 +18,8 @@ import pandas as pd
 
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
-from forgetkit.data.images import ImageSet, some
+from forgetkit.data.images import PARTS, ImageSet, some
+from forgetkit.data.tutorial import grouped
 from forgetkit.evaluation import TARGET, accuracies, evaluate
 from forgetkit.lab import speed
 from forgetkit.lab.ablations import by_stage, exchanging, layernorm_alignment
@@ -35,7 +36,7 @@ from forgetkit.recipe import Recipe
 from forgetkit.reminding import remind
 from forgetkit.restoring import path
 from forgetkit.store import kept
-from forgetkit.subgroups import Splits
+from forgetkit.subgroups import Splits, split
 
 METHODS = ("default", "paper", *BASELINES)
 # Validation images of targets that the methods were tuned on: nothing here spends a test image.
@@ -46,6 +47,11 @@ QUICKSTART = (
     *(("style", f"{name} sketches") for name in ("cat", "truck")),
     *(("cluster", f"dog {i}") for i in (1, 2)),
 )
+# Each with a sibling that a method is not shown: a class, a class of the same label, a style, a cluster.
+UNSHOWN = (
+    ("class", "cat", "dog"), ("coarse", "ship", "automobile"), ("style", "truck sketches", "truck icons"),
+    ("cluster", "dog 1", "dog 0"),
+)  # fmt: skip
 BLENDS = tuple(round(0.125 * i, 3) for i in range(9))
 # A class that was hard, besides; and a style, where three calibration images prove nothing.
 SOUPED = (*STUDIED[:2], ("class", "airplane"), ("style", "bird sketches"), STUDIED[2])
@@ -164,6 +170,41 @@ def soup(clip: Clip, kind: str, subgroup: str, seed: int) -> list[dict]:
     *_, reminded, restored = unlearn(clip, sets, Recipe.default(seed), kept)
     chosen = {"chosen": restored.record["alpha"], "calibration_target": len(sets.calibration[TARGET])}
     return path(reminded, clip, sets.validation, SOUPS, None).round(3).assign(**chosen).to_dict("records")
+
+
+@study(
+    lambda: [
+        {"method": m, "kind": kind, "subgroup": name, "unshown": sibling, "seed": 0}
+        for kind, name, sibling in UNSHOWN for m in ("original", *METHODS)
+    ]
+)  # fmt: skip
+def unshown(clip: Clip, method: str, kind: str, subgroup: str, unshown: str, seed: int) -> list[dict]:
+    """A sibling of which a method sees no image, neither in D_r nor in D_m: does it stay? The Score leaves it out."""
+    sets, columns, before = without_sibling(clip, kind, subgroup, unshown, seed)
+    result, seconds = unlearned(method, clip, sets, seed)
+    found = before if result is clip else accuracies(result, columns)
+    scored = {name: value for name, value in before.items() if name != "sibling"}
+    return [{**measured(found, None if result is clip else scored), "seconds": round(seconds, 2)}]
+
+
+@functools.lru_cache(maxsize=1)
+def without_sibling(
+    clip: Clip, kind: str, subgroup: str, sibling: str, seed: int
+) -> tuple[Splits, dict[str, ImageSet], dict[str, float]]:
+    """The sets of a subgroup as if one of its siblings had no image; validation columns, also it; the original's."""
+    found = grouped(subgroup, kind, clip)
+    groups = {part: found.groups[part] if found.groups else found.parts[part].names for part in PARTS}
+    stay = {part: groups[part] != sibling for part in PARTS}
+    hidden = found.parts["validation"].take(~stay["validation"])
+    found = replace(
+        found,
+        parts={part: found.parts[part].take(stay[part]) for part in PARTS},
+        groups={part: groups[part][stay[part]] for part in PARTS},
+        subgroup=found.subgroup.without([sibling]),
+    )
+    sets = split(**vars(found), seed=seed).on(clip)
+    columns = some({**sets.validation, "sibling": hidden}, 1000)
+    return sets, columns, accuracies(clip, columns)
 
 
 @study(

@@ -5,9 +5,12 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from synthetic_data import coloured_set
 
-from forgetkit import Recipe
+from forgetkit import Recipe, Subgroup
+from forgetkit.data.images import PARTS, Grouped
 from forgetkit.lab import benchmark, deeper, studies, tables
+from forgetkit.lab.rows import measured
 
 COLUMNS = ["target", "retain", "other"]
 
@@ -156,6 +159,25 @@ def test_every_knob_has_the_default_among_its_values(knob):
         assert Recipe.default(**studies.by_stage({knob: value})) != Recipe.default()
 
 
+def test_a_sibling_is_hidden_from_every_stage_and_measured_apart(mini, tmp_path, monkeypatch):
+    whole = Grouped(
+        {part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}, Subgroup("red", ("green", "blue"))
+    )
+    monkeypatch.setattr(studies, "grouped", lambda *_: whole)
+    monkeypatch.setattr(studies, "UNSHOWN", (("class", "red", "blue"),))
+    monkeypatch.setattr(studies, "METHODS", ("projection",))
+    seen, scored = [], []
+    monkeypatch.setattr(studies, "measured", lambda found, original: scored.append(original) or measured(found, None))
+    done = lambda method, clip, sets, _: seen.append(sets) or (clip if method == "original" else clip.copy(method), 1.0)
+    monkeypatch.setattr(studies, "unlearned", done)
+    table = studies.unshown(mini, tmp_path / "unshown.csv").set_index("method")
+    blue, sets = list(whole.parts["train"].classes).index("blue"), seen[-1]
+    for part in (sets.forget, sets.retain, *sets.calibration.values(), *sets.validation.values(), *sets.test.values()):
+        assert blue not in part.labels
+    assert table.loc["projection", "sibling"] == table.loc["original", "sibling"] and "sibling" not in sets.validation
+    assert scored[0] is None and set(scored[1]) == set(COLUMNS), "it is no part of the Score"
+
+
 def test_a_vit_is_studied_with_and_without_alignment(vit, tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "STUDIED", (("class", "red"),))
     monkeypatch.setattr(studies, "SEEDS", (0,))
@@ -173,7 +195,7 @@ def test_a_vit_is_studied_with_and_without_alignment(vit, tmp_path, monkeypatch)
 
 def test_commands_are_the_studies_and_a_vit_without_weights_is_told(tmp_path):
     wanted = {"quickstart", "pretraining", "front", "sensitivity", "soup", "cost", "vit", "gpu", "memory"}
-    assert set(studies.main.commands) == {*wanted, "requests", "margin"}
+    assert set(studies.main.commands) == {*wanted, "requests", "margin", "unshown"}
     told = CliRunner().invoke(studies.main, ["vit", "--weights", str(tmp_path / "none.safetensors")])
     assert told.exit_code == 2 and "train it with the command" in told.output
 

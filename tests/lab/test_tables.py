@@ -175,6 +175,17 @@ def test_a_job_gets_the_best_method_and_the_best_quick_one(tmp_path):
     assert line == "| class | 1 | 99.0 (0 / 25; 50 s) | `ga` 95.0 (10 / 50; 30 s) | `projection` 90.0 (20 / 100; 3 s) |"
 
 
+def test_a_sibling_that_nobody_showed_stands_beside_those_shown(tmp_path):
+    where = {"kind": "class", "subgroup": "red", "unshown": "blue"}
+    rows = [
+        {**where, "method": "original", "target": 80.0, "retain": 50.0, "sibling": 40.0},
+        {**where, "method": "ga", "target": 8.0, "retain": 25.0, "sibling": 10.0},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "unshown.csv", index=False)
+    head, _, line = tables.made("unshown", tmp_path).splitlines()
+    assert "class red, blue not shown" in head and line == "| ga | 10 / 50 / 25 | 25.0 |"
+
+
 def test_one_label_stands_beside_the_plane(tmp_path):
     rows = pd.DataFrame(
         [("original", 0, 90.0, 80.0, None), ("default", 0, 2.0, 70.0, 60.0), ("default", 1, 4.0, 72.0, 64.0)],
