@@ -115,6 +115,21 @@ def test_docs_tell_what_the_recipe_does_with_a_real_clip(request):
     assert f"Of {' and '.join(same)} as many test images are recognised as before" in text
 
 
+def test_docs_tell_what_alignment_is_worth_where_statistics_remember_imagenet(request):
+    rows = committed("batchnorm").pivot(index="seed", columns="method")
+    assert len(rows) == 3 and rows.notna()["score"][["default", "default without alignment"]].all(axis=None)
+    gain = rows["score"]["default"] - rows["score"]["default without alignment"]
+    mean, error = gain.mean(), gain.std() / len(gain) ** 0.5
+    assert abs(mean) < error, "no difference that three seeds could tell"
+    text = (request.config.rootpath / "docs/models.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert f"have a mean of {mean:.1f} and a standard error of {error:.1f}" in text
+    share = {
+        name: rows[name]["default"].mean() / rows[name]["original"].mean()
+        for name in ("target", "retain", "probe recall")
+    }
+    assert 0.15 < share["target"] < 0.25 and share["retain"] > 0.98 and abs(share["probe recall"] - 1) < 0.05
+
+
 def test_the_margin_is_the_one_that_validated_best_within_one_label(request):
     rows = pd.read_csv(request.config.rootpath / "docs/results/margin.csv")
     assert len(rows) == len(SHARED) * rows["margin"].nunique() == rows.groupby(["kind", "subgroup", "margin"]).ngroups
