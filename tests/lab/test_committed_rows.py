@@ -101,6 +101,13 @@ def test_within_one_label_default_keeps_what_a_plane_keeps_of_a_real_clip(reques
     assert rows["subgroup"].nunique() == 12 and (rows["retain"] >= rows[BY_A_PLANE] - 0.1).all()
 
 
+def test_a_sibling_that_is_not_shown_is_not_safe(request):
+    rows = committed("unshown").set_index(["subgroup", "method"])[["retain", "sibling"]].loc["cat"]
+    share = 100 * rows / rows.loc["original"]
+    assert share["retain"]["default"] >= 99 and share["sibling"]["default"] < 90
+    assert (share.loc[["projection", "null_space", "text_lora"], "sibling"] >= 100).all()
+
+
 def test_docs_tell_what_the_recipe_does_with_a_real_clip(request):
     original, ours = (committed("real").query(f"method == '{method}'") for method in ("original", "default"))
     cats = ours[ours["kind"] == "class"]
