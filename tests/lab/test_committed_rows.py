@@ -105,7 +105,7 @@ def test_a_sibling_that_is_not_shown_is_not_safe(request):
     rows = committed("unshown").set_index(["subgroup", "method"])[["retain", "sibling"]].loc["cat"]
     share = 100 * rows / rows.loc["original"]
     assert share["retain"]["default"] >= 99 and share["sibling"]["default"] < 90
-    assert (share.loc[["projection", "null_space", "text_lora"], "sibling"] >= 100).all()
+    assert (share.loc[["projection", "null_space", "erasure", "text_lora"], "sibling"] >= 100).all()
 
 
 def test_docs_tell_what_the_recipe_does_with_a_real_clip(request):
