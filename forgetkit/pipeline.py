@@ -22,5 +22,5 @@ def unlearn(clip: Clip, sets: Splits, recipe: Recipe, wrap: Callable = lambda st
     sets = sets.on(clip) if sets.head is None else sets
     forgotten = wrap(forget)(clip, sets, recipe.forget)
     reminded = wrap(remind)(forgotten, clip, sets, recipe.remind)
-    restored = wrap(restore)(reminded, clip, sets, recipe.restore)
+    restored = wrap(restore)(reminded, clip, sets, recipe.restore, forgotten)
     return [clip, forgotten, reminded, restored]

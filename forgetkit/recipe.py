@@ -106,6 +106,8 @@ class Restore(Checked):
     alphas: Annotated[tuple[Alpha, ...], Field(min_length=1)] = tuple(round(0.05 * i, 2) for i in range(21))
     target_limit: Percent | None = 1.2  # percent of targets that may be recognised; None: whatever scores best
     least: Alpha = 0.9  # smallest alpha under that limit: names stay away further back, neighbours and probes do not
+    shares: tuple[Alpha, ...] = tuple(round(0.05 * i, 2) for i in range(1, 11))  # of stage 1's model; (): none
+    spare: Percent = 90.0  # no share that leaves fewer percent of the siblings known at first
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def the_method() -> pd.DataFrame:
     recipe: forgetkit.Recipe = forgetkit.Recipe.default()
     forgotten: forgetkit.Clip = forgetkit.forget(clip, sets, recipe.forget)
     reminded: forgetkit.Clip = forgetkit.remind(forgotten, clip, sets, recipe.remind)
-    restored: forgetkit.Clip = forgetkit.restore(reminded, clip, sets, recipe.restore)
+    restored: forgetkit.Clip = forgetkit.restore(reminded, clip, sets, recipe.restore, forgotten)
     stages: list[forgetkit.Clip] = forgetkit.unlearn(clip, sets, recipe)
     restored.save("my-model", subgroup=sets.subgroup, recipe=recipe)
     found = forgetkit.audit(clip, stages[-1], sets)

@@ -71,7 +71,7 @@ def lines(*paths: Path) -> int:
 def test_the_house_is_slim():
     stages = ("recipe", "fisher", "lora", "losses", "forgetting", "alignment", "synthetic", "reminding", "restoring")
     method = {name: PACKAGE / f"{name}.py" for name in METHOD}
-    assert lines(*method.values()) <= 1_524 and lines(*(method[name] for name in stages)) <= 1_011
+    assert lines(*method.values()) <= 1_559 and lines(*(method[name] for name in stages)) <= 1_046
     # As 48 flat files it had 9,300. Since then came the audit (900), folders of one's own (900), pre-training (400),
     # exercises that are experiments (450), second requests and the audit's card (240), an installed package's lessons
     # (190), the way back (130), a real CLIP's rows (150), the bridge to it (80), seven more
@@ -80,8 +80,8 @@ def test_the_house_is_slim():
     # margins compared (25), audits by kind (15), a state dict that others can write (6), all mistakes of a call or a
     # recipe at once, and what stage 2 forgot weighed against what it lost (40), an idea for depth (15), links to
     # hosted services (35), images aligned a single time for many runs of stage 2 (20), a sibling that
-    # nobody shows, and two tables (68).
-    assert lines(*FILES) <= 14_461, "the aim was 6,500 for what the first version did"
+    # nobody shows, and two tables (68), a share of stage 1's model where stage 2 leaves too much (67).
+    assert lines(*FILES) <= 14_528, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 345, "a file fits in the head"
 

@@ -22,7 +22,8 @@ ABLATIONS: dict[str, dict] = {
     "alignment": {"remind.align_steps": 0},
     "distillation": {"remind.distill": 0.0, "remind.feature": 0.0, "remind.rename": 0.0},
     "ema": {"remind.ema_decay": 0.0},
-    "soup": {"restore.alphas": (1.0,)},
+    "soup": {"restore.alphas": (1.0,), "restore.shares": ()},
+    "share": {"restore.shares": ()},  # of stage 1's model in the soup
     "late layers": {"last": 1.0},
     "raw images": {"remind.contrastive_on": "aligned"},
     "guard": {"remind.guard": 0.0, "remind.rename": 0.0, "remind.distill_without_target": False, "remind.mmd": 0.0},
@@ -31,7 +32,7 @@ ABLATIONS: dict[str, dict] = {
     "lora": {},
 }
 # Parts that the published method does not have.
-UNPUBLISHED = ("late layers", "raw images", "guard", "discrepancy", "wide margin")
+UNPUBLISHED = ("share", "late layers", "raw images", "guard", "discrepancy", "wide margin")
 
 
 def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:

@@ -59,10 +59,11 @@ def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 @table("real")
 def real_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a class and method, and a subgroup of one label by `default`, on a real CLIP: before → after."""
+    """One line a class and method, and a subgroup of one label by `default`, without a share, too: before → after."""
     lines, where = [], ["pixels", "kind", "subgroup"]
     whole = ~rows["method"].str.contains(" without ") & (rows["kind"] == "class")
-    rows = rows[whole | rows["method"].isin(["original", "default"])]
+    one_label = (rows["kind"] == "coarse") & (rows["method"] == "default without share")
+    rows = rows[whole | one_label | rows["method"].isin(["original", "default"])]
     original = rows[rows["method"] == "original"].set_index(where)
     for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
         line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))
@@ -137,6 +138,19 @@ def margin_table(rows: pd.DataFrame) -> pd.DataFrame:
     text = rows[columns].map("{:.1f}".format).agg(" / ".join, axis=1)
     rows = rows.assign(text=text, margin=rows["margin"].map("margin {:g}".format))
     return rows.pivot_table("text", ["kind", "subgroup"], "margin", "first", sort=False).reset_index()
+
+
+@table("share")
+def share_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a subgroup of one label: target / siblings / Score on validation images, without and with a share."""
+    columns = ["target", "retain", "score"]
+    rows = rows.assign(text=rows[columns].map("{:.1f}".format).agg(" / ".join, axis=1))
+    lines = []
+    for (kind, subgroup), found in rows.groupby(["kind", "subgroup"], sort=False):
+        found = found.set_index("share")
+        line = {"kind": kind, "subgroup": subgroup, "share": f"{found['chosen'][True]:g}"}
+        lines.append(line | {"without": found["text"][False], "with it": found["text"][True]})
+    return pd.DataFrame(lines)
 
 
 @table("depth")

@@ -52,7 +52,7 @@ def stages(clip: Clip, sets: Splits, recipe: Recipe) -> tuple[dict[str, float], 
     for name, run in {
         "forget": lambda: forget(clip, sets, recipe.forget),
         "remind": lambda: remind(models[1], clip, sets, recipe.remind),
-        "restore": lambda: restore(models[2], clip, sets, recipe.restore),
+        "restore": lambda: restore(models[2], clip, sets, recipe.restore, models[1]),
         "table": lambda: evaluate(models[:4], sets.test, head=None if clip.is_mini else sets.head),
     }.items():
         start = time.perf_counter()

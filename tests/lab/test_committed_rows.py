@@ -97,7 +97,8 @@ def test_what_default_loses_of_another_style_is_little(rows):
 
 
 def test_within_one_label_default_keeps_what_a_plane_keeps_of_a_real_clip(request):
-    rows = committed("real").query("kind == 'coarse' and method in ['default', 'default without wide margin']")
+    rows = committed("real").query("kind == 'coarse'")
+    rows = rows[rows["method"].isin(["default", "default without share", "default without wide margin"])]
     assert rows["subgroup"].nunique() == 12 and (rows["retain"] >= rows[BY_A_PLANE] - 0.1).all()
 
 
@@ -113,25 +114,36 @@ def test_docs_tell_what_the_recipe_does_with_a_real_clip(request):
     cats = ours[ours["kind"] == "class"]
     assert cats.groupby("pixels")["seed"].nunique().to_dict() == {112: 3, 224: 1}
     assert cats["score"].min() >= 98 and not cats["target"].any()
-    before, ours = (rows[rows["kind"] == "coarse"].set_index("subgroup") for rows in (original, ours))
+    rows = committed("real").query("kind == 'coarse'").set_index("subgroup")
+    names = ("original", "default without share", "default")
+    before, ours, shared = (rows[rows["method"] == name] for name in names)
     good = ours[(ours["score"] >= 97) & (ours["target"] <= 2) & (ours["retain"] >= 0.95 * before["retain"][ours.index])]
     text = (request.config.rootpath / "docs/models.md").read_text(encoding="utf-8").replace("\n", " ")
     assert f"reaches all three on {len(good)} of the {len(ours)} ({', '.join(good.index)})" in text
     assert f"mean Score is {ours['score'].mean():.1f}" in text and len(ours) == 12
     same = ours.index[ours["target"] >= before["target"][ours.index]]
     assert f"Of {' and '.join(same)} as many test images are recognised as before" in text
+    assert f"with the share on {len(shared)} of the twelve ({', '.join(shared.index)})" in text
+    pair = [part.loc[shared.index] for part in (ours, shared)]
+    score = [part["score"].mean() for part in pair]
+    share = {name: [(100 * p[name] / before[name][p.index]).mean() for p in pair] for name in ("target", "retain")}
+    assert "their mean Score goes from {:.1f} to {:.1f}".format(*score) in text
+    assert "the target that is left from {:.0f} to {:.0f} %".format(*share["target"]) in text
+    assert "the siblings from {:.0f} to {:.0f} % of the original's".format(*share["retain"]) in text
 
 
 def test_docs_tell_what_alignment_is_worth_where_statistics_remember_imagenet(request):
     rows = committed("batchnorm").pivot(index="seed", columns="method")
-    assert len(rows) == 3 and rows.notna()["score"][["default", "default without alignment"]].all(axis=None)
-    gain = rows["score"]["default"] - rows["score"]["default without alignment"]
+    assert len(rows) == 3 and rows.notna()["score"][
+        ["default without share", "default without alignment and share"]
+    ].all(axis=None)
+    gain = rows["score"]["default without share"] - rows["score"]["default without alignment and share"]
     mean, error = gain.mean(), gain.std() / len(gain) ** 0.5
     assert abs(mean) < error, "no difference that three seeds could tell"
     text = (request.config.rootpath / "docs/models.md").read_text(encoding="utf-8").replace("\n", " ")
     assert f"have a mean of {mean:.1f} and a standard error of {error:.1f}" in text
     share = {
-        name: rows[name]["default"].mean() / rows[name]["original"].mean()
+        name: rows[name]["default without share"].mean() / rows[name]["original"].mean()
         for name in ("target", "retain", "probe recall")
     }
     assert 0.15 < share["target"] < 0.25 and share["retain"] > 0.98 and abs(share["probe recall"] - 1) < 0.05
@@ -284,3 +296,14 @@ def test_depth_that_was_chosen_on_cat_and_truck_is_there_on_ship_and_frog_and_no
     assert min(share("coarse", "ship", f"{measure} recall") for measure in ("20-NN", "prototype", "probe")) > 0.95
     member = value.xs(("default", "membership AUROC"), level=["method", "measure"])
     assert member[["style", "cluster"]].max() < 0.3 and 0.4 < member["class"].min() and member["class"].max() < 0.5
+
+
+def test_a_share_of_stage_one_never_scored_worse_and_where_none_is_taken_nothing_changes(request):
+    rows = committed("share").set_index(["kind", "subgroup", "share"]).sort_index()
+    without, ours = rows.xs(False, level="share"), rows.xs(True, level="share")
+    assert len(without) == len(ours) == len(SHARED) + 1 and not without["chosen"].any()
+    taken = ours["chosen"] > 0
+    columns = ["target", "retain", "other", "score"]
+    assert taken.any() and ours.loc[~taken, columns].equals(without.loc[~taken, columns])
+    gain, lost = (ours["score"] - without["score"])[taken], 1 - (ours["retain"] / without["retain"])[taken]
+    assert (gain > 1).all() and (lost < 0.1).all()

@@ -134,8 +134,17 @@ def test_the_margin_is_changed_in_both_stages(monkeypatch, staged, mini, tmp_pat
     table = studies.margin(mini, tmp_path / "margin.csv")
     assert [(r.forget.margin, r.remind.margin) for r in staged] == [(m, m) for m in table["margin"]]
     assert set(table["alpha"]) == {0.85} and table["target"].notna().all()
+    assert not any(recipe.restore.shares for recipe in staged)
     lines = tables.made("margin", tmp_path).splitlines()
     assert len(lines) == 3 and all(f"margin {m:g}" in lines[0] for m in table["margin"])
+
+
+def test_shares_are_compared_with_none(monkeypatch, staged, mini, tmp_path):
+    monkeypatch.setattr(studies, "SHARED", (("class", "red"),))
+    table = studies.share(mini, tmp_path / "share.csv")
+    assert [bool(recipe.restore.shares) for recipe in staged] == [*table["share"]] == [False, True] * 2
+    lines = tables.made("share", tmp_path).splitlines()
+    assert len(lines) == 4 and lines[2].startswith("| class | red | 0 |")
 
 
 def test_sensitivity_changes_one_knob_or_one_size(monkeypatch, staged, sizes, mini, tmp_path):
@@ -195,7 +204,7 @@ def test_a_vit_is_studied_with_and_without_alignment(vit, tmp_path, monkeypatch)
 
 def test_commands_are_the_studies_and_a_vit_without_weights_is_told(tmp_path):
     wanted = {"quickstart", "pretraining", "front", "sensitivity", "soup", "cost", "vit", "gpu", "memory"}
-    assert set(studies.main.commands) == {*wanted, "requests", "margin", "unshown"}
+    assert set(studies.main.commands) == {*wanted, "requests", "margin", "share", "unshown"}
     told = CliRunner().invoke(studies.main, ["vit", "--weights", str(tmp_path / "none.safetensors")])
     assert told.exit_code == 2 and "train it with the command" in told.output
 

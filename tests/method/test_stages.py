@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from forgetkit import Recipe, accuracies, evaluate, forget, pacing, pipeline, remind, unlearn
+from forgetkit import Recipe, accuracies, evaluate, forget, pacing, pipeline, remind, restore, unlearn
 from forgetkit.evaluation import recognised
 from forgetkit.lora import adaptable
 from forgetkit.models.clip import ModelError, batch_norms
 from forgetkit.reminding import make_pools
+from forgetkit.restoring import soup
 from forgetkit.store import kept
 
 SMALL = dict(
@@ -115,6 +116,33 @@ def test_record_tells_the_whole_way(models):
     assert {"fisher", "layers", "forget", "align", "remind", "soup", "alpha", "seconds"} <= record.keys()
     assert record["alpha"] in GUARDED.restore.alphas
     assert [m.name for m in models] == ["original", "forget", "remind", "restore"]
+
+
+def test_what_stage_two_leaves_of_the_target_is_taken_back_with_a_share_of_stage_one(mini, ready, models):
+    """A stage 2 that brings all of the target back: the original itself."""
+    forgotten, reminded = models[1], mini.copy("remind", stage="remind")
+    recipe = GUARDED.changed(restore={"alphas": (1.0,), "shares": (0.5, 1.0), "spare": 0.0}).restore
+    restored = restore(reminded, mini, ready, recipe, forgotten)
+    tried = restored.record["shares"]
+    assert [row["share"] for row in tried] == [0.0, 0.5, 1.0] and tried[0]["target"] > tried[-1]["target"]
+    share = restored.record["share"]
+    assert share > 0 and restored.record["alpha"] == 1.0
+    mixed, found = soup(forgotten.model, reminded.model, share), restored.model.state_dict()
+    assert all(torch.equal(mixed[key], found[key]) for key in mixed)
+
+
+@pytest.mark.parametrize(
+    "changes, given",
+    [({}, False), ({"shares": ()}, True), ({"target_limit": None}, True), ({"target_limit": 100.0}, True)],
+    ids=["without stage 1's model", "no shares", "no limit", "within the limit"],
+)
+def test_no_share_is_tried_where_none_is_asked_for(mini, ready, models, changes, given):
+    reminded = mini.copy("remind", stage="remind")
+    recipe = GUARDED.changed(restore={"alphas": (1.0,), **changes}).restore
+    restored = restore(reminded, mini, ready, recipe, models[1] if given else None)
+    assert not {"share", "shares"} & restored.record.keys()
+    state = restored.model.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in reminded.model.state_dict().items())
 
 
 def test_text_is_the_default_head(mini, colours):

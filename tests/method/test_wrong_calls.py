@@ -49,6 +49,11 @@ STAGES = [
     (lambda h: restore(h.restored, h.reminded, h.sets, RECIPE.restore), ModelError, "the second the original"),
     (lambda h: remind(h.clip, h.clip, h.sets, RECIPE.remind), ModelError, "the first model is stage 1's result"),
     (lambda h: restore(h.clip, h.clip, h.sets, RECIPE.restore), ModelError, "the second the original"),
+    (
+        lambda h: restore(h.reminded, h.clip, h.sets, RECIPE.restore, h.clip),
+        ModelError,
+        "'original' is not stage 1's result",
+    ),
     (lambda h: remind(h.forgotten, h.clip, h.other, RECIPE.remind), ValueError, "forget 'red', .* of 'yellow'"),
     (lambda h: restore(h.reminded, h.clip, h.other, RECIPE.restore), ValueError, "forget 'red', .* of 'yellow'"),
     (lambda h: forget(h.clip, h.raw, RECIPE.forget), ValueError, r"hand over sets.on\(clip\)"),
@@ -130,7 +135,8 @@ VALUES = {
                    steps=(-1, 0), last=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf), loss=("cosine",), seed=(-1,)),
     "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,), layers=("some",),
                    lr_end=(0,), contrastive_on=("both",), mirrored=("perhaps",), align_bound=(-0.5,)),
-    "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), target_limit=(-1, 200, "2"), least=(-0.1, 2)),
+    "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), target_limit=(-1, 200, "2"), least=(-0.1, 2),
+                    shares=((1.5,), 0.5), spare=(-1, 101, None)),
 }  # fmt: skip
 
 
