@@ -6,8 +6,8 @@
 chosen on the calibration set D_m. Only floating-point *parameters and buffers* are blended; integer buffers such
 as BatchNorm's step counter are left alone, and what is equal on both sides stays equal to the bit.
 
-Where target and siblings bear one label, stage 2 brings a part of the target back along with the siblings, and no alpha
-takes it away. `default` then blends to the other side, with a share s of stage 1's weights (ours):
+Where target and siblings bear one label, stage 2 may bring a part of the target back along with the siblings, and alpha
+leads only towards the original. `default` then looks to the other side, at a share s of stage 1's weights (ours):
 
     theta = (1 - s) theta_f + s theta_1
 """

@@ -62,8 +62,7 @@ def real_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a class and method, and a subgroup of one label by `default`, without a share, too: before → after."""
     lines, where = [], ["pixels", "kind", "subgroup"]
     whole = ~rows["method"].str.contains(" without ") & (rows["kind"] == "class")
-    one_label = (rows["kind"] == "coarse") & (rows["method"] == "default without share")
-    rows = rows[whole | one_label | rows["method"].isin(["original", "default"])]
+    rows = rows[whole | rows["method"].isin(["original", "default", "default without share"])]
     original = rows[rows["method"] == "original"].set_index(where)
     for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
         line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))

@@ -37,7 +37,7 @@ class Plane:
 def plane(clip: Clip, sets: Splits, test: Mapping[str, ImageSet], ridge: float = 0.1) -> Plane:
     """The ridge regression of +1 (D_f) and -1 (D_r) on the original's embeddings; sets: `sets.on(clip)`.
 
-    It knows what the stages know. A reference, and no upper bound: with a stronger ridge it generalises better.
+    It knows what the stages know. A reference, and no upper bound: another plane may keep more.
     """
     z = torch.cat([clip.embed(part.images) for part in (sets.forget, sets.retain)])
     side = torch.ones(len(z), device=z.device)
