@@ -57,8 +57,7 @@ def path(
     """Accuracies and Score along the path from the original (alpha 0), one row an alpha.
 
     columns: `Inputs` are preprocessed once, and go once through the blocks that both models share; an image set is, and
-    does, anew at every alpha. head: as in `accuracies`. reference: what the Score compares to, if not the accuracies
-    of `original`.
+    does, anew at every alpha. head: as in `accuracies`. reference: what the Score compares to, if not `original`.
     """
     mixed, cut = unlearned.copy(), shared([unlearned.model.visual, original.model.visual])
     columns = {
@@ -101,7 +100,8 @@ def choose_share(table: pd.DataFrame, siblings: float, spare: float) -> float:
     percent of `siblings`, the accuracy of the original.
     """
     allowed = table[(table["alpha"] == 0) | (table["retain"] >= siblings * spare / 100)]
-    return float(allowed.loc[allowed["score"] >= allowed["score"].max() - WORTH, "alpha"].min())
+    rated = allowed["score"].fillna(0)  # NaN where the original knew nothing of the target
+    return float(allowed.loc[rated >= rated.max() - WORTH, "alpha"].min())
 
 
 @stage

@@ -102,3 +102,4 @@ def test_the_smallest_share_near_the_best_score_is_taken_while_siblings_stay():
 def test_no_share_is_taken_that_gains_nothing_or_where_siblings_are_missing_already():
     assert choose_share(SHARES.assign(score=[90.0, 90.9, 90.9, 80.0]), 92.0, 50.0) == 0.0
     assert choose_share(SHARES, siblings=110.0, spare=90.0) == 0.0
+    assert choose_share(SHARES.assign(score=float("nan")), 92.0, 50.0) == 0.0, "nothing was known, so nothing is gained"
