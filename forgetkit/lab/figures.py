@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.lab.rows import trade_off
+from forgetkit.lab.rows import KEPT, trade_off
 
 # Okabe and Ito's colours; light to dark also in grey.
 COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#CC3311"}
@@ -86,10 +86,10 @@ def score_and_depth(rows: pd.DataFrame) -> Figure:
 def fronts(rows: pd.DataFrame) -> Figure:
     """A curve a method from the original to its result: target accuracy against what is kept, a panel a subgroup.
 
-    rows: `method`, `subgroup`, `alpha`, accuracies in percent from `target` on; alpha 0 is the original
+    rows: `method`, `kind`, `subgroup`, `alpha`, accuracies in percent from `target` on; alpha 0 is the original
     """
-    columns = [c for c in ("retain", "other", "fashion", "quickdraw", "unseen", "emoji") if c in rows]
-    paths = rows.groupby(["subgroup", "method"], sort=False)
+    columns = [c for c in KEPT if c in rows]
+    paths = rows.assign(subgroup=rows["kind"] + " " + rows["subgroup"]).groupby(["subgroup", "method"], sort=False)
     curves = pd.concat([trade_off(path, columns).assign(subgroup=s, method=m) for (s, m), path in paths])
     methods = [*dict.fromkeys(rows["method"])]  # markers and lines tell them apart in grey
     grid = sns.relplot(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from forgetkit.auditing.estimates import auroc
 from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import TARGET, percent
 from forgetkit.models.clip import Clip
 from forgetkit.subgroups import Splits
+
+RIDGES = (100.0, 30.0, 10.0, 1.0, 0.1)
 
 
 @dataclass(frozen=True)
@@ -33,20 +37,39 @@ class Plane:
         edge = known[beyond] if beyond < len(known) else float("inf")
         return percent(self.siblings.isfinite() & (self.siblings < edge))
 
+    def leaves(self, kept: float) -> float:
+        """Percent of the target's images that are recognised and lie on the siblings' side of the plane.
 
-def plane(clip: Clip, sets: Splits, test: Mapping[str, ImageSet], ridge: float = 0.1) -> Plane:
+        The plane is moved until at least `kept` percent of the siblings' images are recognised and lie there, too; NaN
+        where the original does not recognise as many.
+        """
+        known = self.siblings[self.siblings.isfinite()].sort().values
+        wanted = math.ceil(round(kept * len(self.siblings) / 100, 6))
+        if wanted > len(known):
+            return math.nan
+        edge = known[wanted - 1] if wanted else -float("inf")
+        return percent(self.target.isfinite() & (self.target <= edge))
+
+
+def plane(clip: Clip, sets: Splits, test: Mapping[str, ImageSet], ridges: Sequence[float] = RIDGES) -> Plane:
     """The ridge regression of +1 (D_f) and -1 (D_r) on the original's embeddings; sets: `sets.on(clip)`.
 
-    It knows what the stages know. A reference, and no upper bound: another plane may keep more.
+    Of the ridges, the first that sorts D_m best, by AUROC. It knows what the stages know. A reference, and no upper
+    bound: another plane may keep more.
     """
     z = torch.cat([clip.embed(part.images) for part in (sets.forget, sets.retain)])
     side = torch.ones(len(z), device=z.device)
     side[len(sets.forget) :] = -1
-    direction = torch.linalg.solve(z.T @ z + ridge * torch.eye(z.shape[1], device=z.device), z.T @ side)
+    of = [clip.embed(sets.calibration[name].images) for name in (TARGET, "retain")]
+
+    def direction(ridge: float) -> torch.Tensor:
+        return torch.linalg.solve(z.T @ z + ridge * torch.eye(z.shape[1], device=z.device), z.T @ side)
+
+    best = max(map(direction, ridges), key=lambda d: auroc(*((found @ d).cpu() for found in of)).value)
 
     def scores(part: ImageSet) -> torch.Tensor:
         found = clip.embed(part.images)
         known = (found @ sets.head.T).argmax(1).cpu() == torch.as_tensor(part.labels).cpu()
-        return torch.where(known, (found @ direction).cpu(), float("-inf"))
+        return torch.where(known, (found @ best).cpu(), float("-inf"))
 
     return Plane(scores(test[TARGET]), scores(test["retain"]))

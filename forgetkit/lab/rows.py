@@ -24,7 +24,8 @@ from forgetkit.models.clip import describe
 RESULTS = Path("docs/results")
 KEPT = ["retain", "other", "fashion", "quickdraw", "unseen", "emoji"]
 ACCURACIES = [TARGET, *KEPT]
-BY_A_PLANE = "retain by a plane"  # the siblings' accuracy that a linear probe would keep: `lab.limit`
+# What a linear probe would keep of the siblings for as much of the target, and leave of that for as many siblings:
+BY_A_PLANE, LEFT_BY_A_PLANE = "retain by a plane", "target by a plane"  # `lab.limit`
 
 
 def options(file: str) -> Callable:
@@ -104,6 +105,23 @@ def on_common_subgroups(rows: pd.DataFrame) -> pd.DataFrame:
     where = pd.MultiIndex.from_frame(rows[["kind", "subgroup", "seed"]])
     by_method = [set(where[(rows["method"] == method).to_numpy()]) for method in rows["method"].unique()]
     return rows[where.isin(set.intersection(*by_method))] if by_method else rows
+
+
+def with_whole_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows on those subgroups that every method in them has; of a method, those of a seed that has all of these.
+
+    So one method may have more seeds than another, and their means are still over the same subgroups.
+    """
+    methods = rows.groupby(["kind", "subgroup"])["method"].transform("nunique")
+    rows = rows[methods == rows["method"].nunique()]
+    ran = rows.groupby(["method", "seed"])["subgroup"].transform("size")
+    return rows[ran == len(rows[["kind", "subgroup"]].drop_duplicates())]
+
+
+def over_seeds(rows: pd.DataFrame, column: str = "score") -> str:
+    """The mean of a column, and the standard deviation among the means of its seeds where there are several."""
+    means = rows.groupby("seed")[column].mean()
+    return f"{means.mean():.1f}" + (f" ± {means.std():.1f}" if len(means) > 1 else "")
 
 
 def trade_off(path: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -132,7 +132,7 @@ def quickstart(clip: Clip, kind: str, forget: str) -> list[dict]:
     return stage_rows(unlearn(clip, sets, Recipe.default()), sets.test)
 
 
-@study(lambda: grid(STUDIED, method=METHODS))
+@study(lambda: grid((*STUDIED, ("coarse", "cat")), method=METHODS))
 def front(clip: Clip, method: str, kind: str, subgroup: str, seed: int) -> list[dict]:
     """What a method keeps against what it forgets: its result blended with the original, from nothing done to all.
 

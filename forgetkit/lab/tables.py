@@ -20,11 +20,14 @@ from forgetkit.lab.benchmark import best_setting, whole
 from forgetkit.lab.rows import (
     BY_A_PLANE,
     KEPT,
+    LEFT_BY_A_PLANE,
     RESULTS,
     kept_at_target,
     on_common_subgroups,
+    over_seeds,
     percent_of_original,
     trade_off,
+    with_whole_seeds,
 )
 from forgetkit.lab.shown import accuracies_in, before_and_after, made, picked, table
 from forgetkit.models.loading import EMBEDDED
@@ -99,22 +102,22 @@ def stages_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def whole_methods(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of whole methods, accuracies in percent of the original's, on the subgroups and seeds that all have."""
+    """Rows of whole methods, accuracies in percent of the original's, on the subgroups that all have."""
     rows = percent_of_original(rows)
-    return on_common_subgroups(rows[rows["method"].map(whole)])
+    return with_whole_seeds(rows[rows["method"].map(whole)])
 
 
 @table("benchmark")
 def benchmark_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a method, best first: accuracies in percent of the original's, Score by kind of subgroup."""
-    lines = []
-    for method, found in whole_methods(rows).groupby("method", sort=False):
-        score = found["score"]
-        line = {"method": method, "runs": len(found), **found[accuracies_in(found)].mean()}
-        line |= {"Score": score.mean(), "worst": score.min()}
+    rows, lines = whole_methods(rows), []
+    best_first = rows.groupby("method")["score"].mean().sort_values(ascending=False).index
+    for method, found in ((method, rows[rows["method"] == method]) for method in best_first):
+        line = {"method": method, "seeds": found["seed"].nunique(), **found[accuracies_in(found)].mean()}
+        line |= {"Score": over_seeds(found), "worst": found["score"].min()}
         line |= found.groupby("kind", sort=False)["score"].mean().to_dict()
         lines.append(line | {"s": found["seconds"].mean()})
-    return pd.DataFrame(lines).sort_values("Score", ascending=False)
+    return pd.DataFrame(lines)
 
 
 @table("choice", "benchmark")
@@ -132,8 +135,8 @@ def choice_table(rows: pd.DataFrame) -> pd.DataFrame:
             "best quick one": quick["score"].idxmax(),
         }
         for title, name in chosen.items():
-            row = mean.loc[name]
-            told = f"{row['score']:.1f} ({row['target']:.0f} / {row['probe recall']:.0f}; {row['seconds']:.0f} s)"
+            row, score = mean.loc[name], over_seeds(found[found["method"] == name])
+            told = f"{score} ({row['target']:.0f} / {row['probe recall']:.0f}; {row['seconds']:.0f} s)"
             line[title] = told if name == "default" else f"`{name}` {told}"
         lines.append(line)
     return pd.DataFrame(lines)
@@ -141,13 +144,20 @@ def choice_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 @table("limit", "benchmark")
 def limit_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a subgroup of one label: `default` beside a plane that leaves as much of the target; mean over seeds."""
+    """One line a subgroup of one label: `default` beside planes, mean over seeds.
+
+    One leaves as much of the target, the other keeps as many of the siblings.
+    """
     original = rows[rows["method"] == "original"].set_index(["kind", "subgroup"])
     found = rows[(rows["method"] == "default") & rows[BY_A_PLANE].notna()].groupby(["kind", "subgroup"], sort=False)
-    mean = found[["target", "retain", BY_A_PLANE]].mean()
+    mean = found[["target", "retain", BY_A_PLANE, LEFT_BY_A_PLANE]].mean()
     change = lambda name: [f"{original.loc[of, name]:.1f} → {mean.loc[of, name]:.1f}" for of in mean.index]
     shown = pd.DataFrame({"target": change("target"), "siblings": change("retain")}, index=mean.index)
-    return shown.assign(**{"siblings by a plane": mean[BY_A_PLANE]}).reset_index()
+    by_plane = {
+        "siblings by a plane, as much target": BY_A_PLANE,
+        "target by a plane, as many siblings": LEFT_BY_A_PLANE,
+    }
+    return shown.assign(**{title: mean[name] for title, name in by_plane.items()}).reset_index()
 
 
 @table("benchmark-depth", "benchmark", "audit")
@@ -211,10 +221,9 @@ def soup_table(rows: pd.DataFrame) -> pd.DataFrame:
 def front_table(rows: pd.DataFrame, level: float = 10.0) -> pd.DataFrame:
     """One line a method: what its path from the original keeps where `level` percent of the target are left."""
     lines = {}
-    for (method, subgroup), path in rows.groupby(["method", "subgroup"], sort=False):
-        lines.setdefault(method, {"method": method})[subgroup] = kept_at_target(
-            trade_off(path, accuracies_in(path)[1:]), level
-        )
+    for (method, kind, name), path in rows.groupby(["method", "kind", "subgroup"], sort=False):
+        kept = kept_at_target(trade_off(path, accuracies_in(path)[1:]), level)
+        lines.setdefault(method, {"method": method})[f"{kind} {name}"] = kept
     shown = pd.DataFrame(lines.values())
     means = shown.drop(columns="method").mean(axis=1, skipna=False)
     return shown.assign(mean=means).sort_values("mean", ascending=False, na_position="last")

@@ -55,11 +55,11 @@ def test_front_runs_from_the_original_to_the_result_and_is_resumed(monkeypatch, 
 
     monkeypatch.setattr(studies, "unlearned", nudged)
     table = studies.front(mini, tmp_path / "front.csv")
-    assert len(table) == 2 * 2 * len(studies.BLENDS) and len(called) == 4
+    assert len(table) == 3 * 2 * len(studies.BLENDS) and len(called) == 6
     first, last = (table[table["alpha"] == a] for a in (0.0, 1.0))
     assert first["retain"].nunique() == 1, "alpha 0 is the original, whatever the method"
     assert (last["retain"] != first["retain"].iloc[0]).all(), "alpha 1 is the method's result"
-    assert len(studies.front(mini, tmp_path / "front.csv")) == len(table) and len(called) == 4
+    assert len(studies.front(mini, tmp_path / "front.csv")) == len(table) and len(called) == 6
 
 
 def test_the_quickstart_has_a_row_a_stage(staged, mini, tmp_path):

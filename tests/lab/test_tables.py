@@ -19,8 +19,10 @@ from forgetkit.lab.rows import (
     kept_at_target,
     measured,
     on_common_subgroups,
+    over_seeds,
     percent_of_original,
     trade_off,
+    with_whole_seeds,
 )
 
 
@@ -60,6 +62,22 @@ def test_only_subgroups_that_every_method_has_are_compared(bench):
     more = rows[rows["method"] == "ga"].assign(subgroup="blue")
     assert len(on_common_subgroups(rows)) == len(rows)
     assert set(on_common_subgroups(pd.concat([rows, more]))["subgroup"]) == {"red"}
+
+
+def test_a_method_may_have_more_seeds_but_no_half_of_one(bench):
+    rows = percent_of_original(bench)
+    rows = pd.concat([rows, rows.assign(subgroup="blue")])
+    default = rows[rows["method"] == "default"]
+    second = default.assign(seed=1, score=default["score"] - 2)
+    only_red = rows[rows["method"] == "ga"].assign(seed=1).query("subgroup == 'red'")
+    of_one = rows[rows["method"] == "ga"].assign(subgroup="green")
+    found = with_whole_seeds(pd.concat([rows, second, only_red, of_one]))
+    assert found.groupby("method")["seed"].unique().map(list).to_dict() == {
+        **{method: [0] for method in rows["method"]}, "default": [0, 1],
+    }  # fmt: skip
+    assert set(found["subgroup"]) == {"red", "blue"}
+    assert over_seeds(found[found["method"] == "default"]) == "98.0 ± 1.4"
+    assert over_seeds(found[found["method"] == "ga"]) == "90.0"
 
 
 def test_a_path_trades_the_target_for_the_rest():
@@ -142,16 +160,19 @@ def test_the_same_rows_give_the_same_picture():
 
 def test_fronts_start_at_everything_kept():
     rows = [
-        {"method": m, "kind": "class", "subgroup": "red", "alpha": a, "target": 80 * (1 - a), "retain": 50 - 5 * a}
-        for m, a in itertools.product(("default", "ga"), (0.0, 0.5, 1.0))
+        {"method": m, "kind": k, "subgroup": "red", "alpha": a, "target": 80 * (1 - a), "retain": 50 - 5 * a}
+        for k, m, a in itertools.product(("class", "coarse"), ("default", "ga"), (0.0, 0.5, 1.0))
     ]
     figure = figures.fronts(pd.DataFrame(rows))
-    drawn = [line for line in figure.axes[0].lines if len(line.get_xydata())]  # the others are the legend's
-    assert len(drawn) == 2
-    for line in drawn:
-        assert line.get_xydata()[0].tolist() == [100.0, 100.0]
-        assert line.get_xydata()[-1].tolist() == pytest.approx([0.0, 90.0])
+    assert [axis.get_title() for axis in figure.axes] == ["class red", "coarse red"], "one name, two kinds"
+    for axis in figure.axes:
+        drawn = [line for line in axis.lines if len(line.get_xydata())]  # the others are the legend's
+        assert len(drawn) == 2
+        for line in drawn:
+            assert line.get_xydata()[0].tolist() == [100.0, 100.0]
+            assert line.get_xydata()[-1].tolist() == pytest.approx([0.0, 90.0])
     plt.close(figure)
+    assert tables.front_table(pd.DataFrame(rows)).columns.tolist() == ["method", "class red", "coarse red", "mean"]
 
 
 def test_sensitivity_marks_the_default():
@@ -188,12 +209,12 @@ def test_a_sibling_that_nobody_showed_stands_beside_those_shown(tmp_path):
 
 def test_one_label_stands_beside_the_plane(tmp_path):
     rows = pd.DataFrame(
-        [("original", 0, 90.0, 80.0, None), ("default", 0, 2.0, 70.0, 60.0), ("default", 1, 4.0, 72.0, 64.0)],
-        columns=["method", "seed", "target", "retain", "retain by a plane"],
+        [("original", 0, 90.0, 80.0), ("default", 0, 2.0, 70.0, 60.0, 1.0), ("default", 1, 4.0, 72.0, 64.0, 2.0)],
+        columns=["method", "seed", "target", "retain", "retain by a plane", "target by a plane"],
     ).assign(kind="coarse", subgroup="ship")
     rows.to_csv(tmp_path / "benchmark.csv", index=False)
     (line,) = tables.made("limit", tmp_path).splitlines()[2:]
-    assert line == "| coarse | ship | 90.0 → 3.0 | 80.0 → 71.0 | 62.0 |"
+    assert line == "| coarse | ship | 90.0 → 3.0 | 80.0 → 71.0 | 62.0 | 1.5 |"
 
 
 def test_settings_are_halved_and_the_best_of_those_left_is_used():
