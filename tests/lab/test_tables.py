@@ -209,7 +209,11 @@ def test_a_sibling_that_nobody_showed_stands_beside_those_shown(tmp_path):
 
 def test_one_label_stands_beside_the_plane(tmp_path):
     rows = pd.DataFrame(
-        [("original", 0, 90.0, 80.0), ("default", 0, 2.0, 70.0, 60.0, 1.0), ("default", 1, 4.0, 72.0, 64.0, 2.0)],
+        [
+            ("original", 0, 90.0, 80.0, None, None),
+            ("default", 0, 2.0, 70.0, 60.0, 1.0),
+            ("default", 1, 4.0, 72.0, 64.0, 2.0),
+        ],
         columns=["method", "seed", "target", "retain", "retain by a plane", "target by a plane"],
     ).assign(kind="coarse", subgroup="ship")
     rows.to_csv(tmp_path / "benchmark.csv", index=False)
