@@ -146,11 +146,12 @@ def choice_table(rows: pd.DataFrame) -> pd.DataFrame:
 def limit_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a subgroup of one label: `default` beside planes, mean over seeds.
 
-    One leaves as much of the target, the other keeps as many of the siblings.
+    One leaves as much of the target, the other keeps as many of the siblings: nothing where it cannot with some seed.
     """
     original = rows[rows["method"] == "original"].set_index(["kind", "subgroup"])
     found = rows[(rows["method"] == "default") & rows[BY_A_PLANE].notna()].groupby(["kind", "subgroup"], sort=False)
-    mean = found[["target", "retain", BY_A_PLANE, LEFT_BY_A_PLANE]].mean()
+    mean = found[["target", "retain", BY_A_PLANE]].mean()
+    mean[LEFT_BY_A_PLANE] = found[LEFT_BY_A_PLANE].agg(lambda seeds: seeds.mean(skipna=False))
     change = lambda name: [f"{original.loc[of, name]:.1f} → {mean.loc[of, name]:.1f}" for of in mean.index]
     shown = pd.DataFrame({"target": change("target"), "siblings": change("retain")}, index=mean.index)
     by_plane = {

@@ -219,6 +219,9 @@ def test_one_label_stands_beside_the_plane(tmp_path):
     rows.to_csv(tmp_path / "benchmark.csv", index=False)
     (line,) = tables.made("limit", tmp_path).splitlines()[2:]
     assert line == "| coarse | ship | 90.0 → 3.0 | 80.0 → 71.0 | 62.0 | 1.5 |"
+    rows.loc[2, "target by a plane"] = None
+    rows.to_csv(tmp_path / "benchmark.csv", index=False)
+    assert tables.made("limit", tmp_path).endswith("| 62.0 |  |"), "of one seed alone, it would stand beside two"
 
 
 def test_settings_are_halved_and_the_best_of_those_left_is_used():
