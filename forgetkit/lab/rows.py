@@ -118,9 +118,9 @@ def with_whole_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[ran == len(rows[["kind", "subgroup"]].drop_duplicates())]
 
 
-def over_seeds(rows: pd.DataFrame, column: str = "score") -> str:
-    """The mean of a column, and the standard deviation among the means of its seeds where there are several."""
-    means = rows.groupby("seed")[column].mean()
+def over_seeds(rows: pd.DataFrame) -> str:
+    """The mean Score, and the standard deviation among the means of its seeds where there are several."""
+    means = rows.groupby("seed")["score"].mean()
     return f"{means.mean():.1f}" + (f" ± {means.std():.1f}" if len(means) > 1 else "")
 
 
