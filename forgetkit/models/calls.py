@@ -45,7 +45,8 @@ def check_call(function: Callable, given: Mapping) -> Clip:
     order = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     order = f"{name}({', '.join(order)})"
     models = [value for key, value in given.items() if kinds.get(key) == "Clip"]
-    for value in models:
+    further = [value for key, value in given.items() if kinds.get(key) == "Clip | None" and value is not None]
+    for value in (*models, *further):
         if not isinstance(value, Clip):
             raise ValueError(f"{order} takes a model as load_clip makes it, got {type(value).__name__}.")
     original, sets, recipe = models[-1], given.get("sets"), given.get("recipe")
@@ -56,10 +57,11 @@ def check_call(function: Callable, given: Mapping) -> Clip:
         raise ValueError(f"{name} takes its own part of a recipe, recipe.{name}, got {type(recipe).__name__}.")
     if len(models) > 1:
         check_order(models[0], original, order)
-        forgot = models[0].record.get("subgroup") or {}
+    for unlearned in (*models[:-1], *further):
+        forgot = unlearned.record.get("subgroup") or {}
         if forgot.get("target", sets.subgroup.target) != sets.subgroup.target:
             raise ValueError(
-                f"{models[0].name!r} was made to forget {forgot['target']!r}, and these sets are of"
+                f"{unlearned.name!r} was made to forget {forgot['target']!r}, and these sets are of"
                 f" {sets.subgroup.target!r}: hand over the sets of stage 1."
             )
     return original

@@ -29,7 +29,8 @@ def has(mini, colours, ready, prototypes):
     return SimpleNamespace(
         clip=clip, forgotten=clip.copy("forget", stage="forget", **noted), vit=vit, resnet=resnet,
         reminded=clip.copy("remind", stage="remind", **noted), restored=clip.copy("restore", stage="restore", **noted),
-        raw=colours, sets=ready, parts=parts, head=prototypes, other=other.on(mini, prototypes),
+        yellow=clip.copy("forget", stage="forget", subgroup={"target": "yellow"}), raw=colours, sets=ready,
+        parts=parts, head=prototypes, other=other.on(mini, prototypes),
     )  # fmt: skip
 
 
@@ -54,6 +55,12 @@ STAGES = [
         ModelError,
         "'original' is not stage 1's result",
     ),
+    (
+        lambda h: restore(h.reminded, h.clip, h.sets, RECIPE.restore, h.yellow),
+        ValueError,
+        "forget 'yellow', .* of 'red'",
+    ),
+    (lambda h: restore(h.reminded, h.clip, h.sets, RECIPE.restore, "forget"), ValueError, "got str"),
     (lambda h: remind(h.forgotten, h.clip, h.other, RECIPE.remind), ValueError, "forget 'red', .* of 'yellow'"),
     (lambda h: restore(h.reminded, h.clip, h.other, RECIPE.restore), ValueError, "forget 'red', .* of 'yellow'"),
     (lambda h: forget(h.clip, h.raw, RECIPE.forget), ValueError, r"hand over sets.on\(clip\)"),
