@@ -112,8 +112,7 @@ def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Restore, forg
     `recipe.target_limit` percent are recognised in the unlearned model, and `forgotten` is given, that is blended in
     instead of the original, by the share that D_m asks for, if any.
     The record gains `soup` (one row an alpha), `alpha`; and, where shares were tried, `shares` (one row each), `share`.
-    A warning says what too few images prove. Raises ModelError where `forgotten` is not stage 1's, and ValueError where
-    it forgot another target.
+    A warning says what too few images prove. Raises ModelError where `forgotten` is not stage 1's.
     """
     if forgotten is not None and forgotten.record.get("stage") != "forget":
         raise ModelError(f"restore(..., forgotten): {forgotten.name!r} is not stage 1's result: hand that over.")

@@ -81,8 +81,9 @@ def test_the_house_is_slim():
     # recipe at once, and what stage 2 forgot weighed against what it lost (40), an idea for depth (15), links to
     # hosted services (35), images aligned a single time for many runs of stage 2 (20), a sibling that
     # nobody shows, and two tables (68), a share of stage 1's model where stage 2 leaves too much (68), tables of
-    # methods with more seeds than others (25), what a plane leaves beside what it keeps (25).
-    assert lines(*FILES) <= 14_581, "the aim was 6,500 for what the first version did"
+    # methods with more seeds than others (25), what a plane leaves beside what it keeps (25),
+    # fronts that can be read, and a baseline that holds what no set shows (6).
+    assert lines(*FILES) <= 14_587, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 345, "a file fits in the head"
 

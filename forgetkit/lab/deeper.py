@@ -130,26 +130,22 @@ def unshown_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-@table("margin")
-def margin_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a subgroup of one label, one column a margin: target / siblings / Score on validation images."""
-    columns = ["target", "retain", "score"]
-    text = rows[columns].map("{:.1f}".format).agg(" / ".join, axis=1)
-    rows = rows.assign(text=text, margin=rows["margin"].map("margin {:g}".format))
-    return rows.pivot_table("text", ["kind", "subgroup"], "margin", "first", sort=False).reset_index()
+def compared(rows: pd.DataFrame, by: pd.Series) -> pd.DataFrame:
+    """One line a subgroup, one column a value of `by`: target / siblings / Score on validation images."""
+    text = rows[["target", "retain", "score"]].map("{:.1f}".format).agg(" / ".join, axis=1)
+    wide = rows.assign(text=text, by=by).pivot_table("text", ["kind", "subgroup"], "by", "first", sort=False)
+    return wide.reset_index()
+
+
+table("margin")(lambda rows: compared(rows, rows["margin"].map("margin {:g}".format)))
 
 
 @table("share")
 def share_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a subgroup of one label: target / siblings / Score on validation images, without and with a share."""
-    columns = ["target", "retain", "score"]
-    rows = rows.assign(text=rows[columns].map("{:.1f}".format).agg(" / ".join, axis=1))
-    lines = []
-    for (kind, subgroup), found in rows.groupby(["kind", "subgroup"], sort=False):
-        found = found.set_index("share")
-        line = {"kind": kind, "subgroup": subgroup, "share": f"{found['chosen'][True]:g}"}
-        lines.append(line | {"without": found["text"][False], "with it": found["text"][True]})
-    return pd.DataFrame(lines)
+    """One line a subgroup of one label, without and with a share of stage 1's model, and the share that was chosen."""
+    chosen = rows.loc[rows["share"], ["kind", "subgroup", "chosen"]].rename(columns={"chosen": "share"})
+    chosen["share"] = chosen["share"].map("{:g}".format)
+    return chosen.merge(compared(rows, rows["share"].map({False: "without", True: "with it"})))
 
 
 @table("depth")

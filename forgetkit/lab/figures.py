@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.lab.rows import KEPT, trade_off
+from forgetkit.lab.rows import KEPT, kept_at_target, trade_off
 
 # Okabe and Ito's colours; light to dark also in grey.
 COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#CC3311"}
@@ -83,25 +83,32 @@ def score_and_depth(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def fronts(rows: pd.DataFrame) -> Figure:
+def fronts(rows: pd.DataFrame, lowest: float = 85.0) -> Figure:
     """A curve a method from the original to its result: target accuracy against what is kept, a panel a subgroup.
 
+    Of the baselines, grey, the best is drawn at every level of the target. What lies below `lowest` is not shown.
     rows: `method`, `kind`, `subgroup`, `alpha`, accuracies in percent from `target` on; alpha 0 is the original
     """
-    columns = [c for c in KEPT if c in rows]
-    paths = rows.assign(subgroup=rows["kind"] + " " + rows["subgroup"]).groupby(["subgroup", "method"], sort=False)
-    curves = pd.concat([trade_off(path, columns).assign(subgroup=s, method=m) for (s, m), path in paths])
-    methods = [*dict.fromkeys(rows["method"])]  # markers and lines tell them apart in grey
-    grid = sns.relplot(
-        curves, x="target", y="kept", col="subgroup", hue="method", style="method", size="method", kind="line",
-        palette={m: RECIPES.get(m, f"C{i}") for i, m in enumerate(methods)}, markers=[*MARKERS[: len(methods)]],
-        sizes={m: 1.8 if m in RECIPES else 0.9 for m in methods}, dashes=[LINES[i % 4] for i in range(len(methods))],
-        style_order=methods, height=3.4, sort=False, estimator=None, markeredgecolor="black", markeredgewidth=0.3,
-        markersize=5,
-    )  # fmt: skip
-    grid.set(xlim=(-4, 104)).set(ylim=(None, 101.5)).set_titles("{col_name}")
-    grid.set_axis_labels("target (% of original)", "kept, mean of the rest (% of original)")
-    return grid.figure
+    columns, panels = [c for c in KEPT if c in rows], [*rows.groupby(["kind", "subgroup"], sort=False)]
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 3), sharey=True, squeeze=False)
+    levels = np.arange(0.0, 101.0, 2.5)
+    for axis, ((kind, name), found) in zip(axes[0], panels):
+        curves = {method: trade_off(path, columns) for method, path in found.groupby("method", sort=False)}
+        others = [curve for method, curve in curves.items() if method not in RECIPES]
+        for curve in others:
+            axis.plot(curve["target"], curve["kept"], color="#BBBBBB", lw=0.8, label="a baseline")
+        best = pd.DataFrame([[kept_at_target(curve, level) for curve in others] for level in levels]).max(axis=1)
+        axis.plot(levels, best, color="black", lw=1.2, ls="--", label="the best baseline")
+        for (method, colour), marker in zip(RECIPES.items(), MARKERS):
+            if method in curves:
+                style = dict(color=colour, marker=marker, ms=4, markeredgecolor="black", markeredgewidth=0.3)
+                axis.plot(curves[method]["target"], curves[method]["kept"], lw=1.8, label=method, **style)
+        axis.set(title=f"{kind} {name}", xlabel="target left (% of original)", xlim=(-4, 104), ylim=(lowest, 100.5))
+    axes[0, 0].set_ylabel("kept, mean of the rest (% of original)")
+    labels = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels())))  # each once
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    figure.legend(labels.values(), labels, loc="lower center", ncols=len(labels), frameon=False)
+    return figure
 
 
 def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:

@@ -219,7 +219,7 @@ def soup_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 @table("front")
-def front_table(rows: pd.DataFrame, level: float = 10.0) -> pd.DataFrame:
+def front_table(rows: pd.DataFrame, level: float = 20.0) -> pd.DataFrame:
     """One line a method: what its path from the original keeps where `level` percent of the target are left."""
     lines = {}
     for (method, kind, name), path in rows.groupby(["method", "kind", "subgroup"], sort=False):

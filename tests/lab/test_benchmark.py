@@ -113,9 +113,9 @@ def nudging(mini, colours, monkeypatch):
 
 def test_rows_are_whole_and_not_computed_twice(nudging, tmp_path):
     (tmp_path / "one").mkdir()
-    table = run_subgroup("class", "red", 0, ["ga", "default"], "cpu", tmp_path / "one")
+    table = run_subgroup("class", "red", 0, ["original", "ga", "default"], "cpu", tmp_path / "one")
     assert nudging == ["ga", "default"] and len(table) == 3, "two methods and the original"
-    table = run_subgroup("class", "red", 0, ["ga", "default", "lip"], "cpu", tmp_path / "one")
+    table = run_subgroup("class", "red", 0, ["original", "ga", "default", "lip"], "cpu", tmp_path / "one")
     assert nudging == ["ga", "default", "lip"], "what is there is not computed again"
     stored = pd.read_csv(tmp_path / "one/rows.csv")
     assert stored["method"].tolist() == ["original", "ga", "default", "lip"]

@@ -68,6 +68,13 @@ def test_every_part_was_left_out_on_every_kind_of_subgroup_that_ablations_are_of
             assert (method, *of, 0) in found, (method, of)
 
 
+def test_within_one_label_stage_two_of_paper_brings_the_target_back(rows):
+    """What docs/benchmark.md says beside the ablations."""
+    target = percent_of_original(rows).query("seed == 0").set_index(["method", "kind", "subgroup"])["target"]
+    for of in ABLATED_ON[1:]:
+        assert target["paper after forget", *of] < 1 and target["paper", *of] > 99
+
+
 def test_default_forgets_classes_and_keeps_the_rest(rows):
     final = percent_of_original(rows).query("method == 'default' and kind == 'class'")
     assert (final["target"] <= 2).all() and (final["score"] >= 97).all() and final["score"].mean() >= 98.5

@@ -166,11 +166,12 @@ def test_fronts_start_at_everything_kept():
     figure = figures.fronts(pd.DataFrame(rows))
     assert [axis.get_title() for axis in figure.axes] == ["class red", "coarse red"], "one name, two kinds"
     for axis in figure.axes:
-        drawn = [line for line in axis.lines if len(line.get_xydata())]  # the others are the legend's
-        assert len(drawn) == 2
-        for line in drawn:
-            assert line.get_xydata()[0].tolist() == [100.0, 100.0]
-            assert line.get_xydata()[-1].tolist() == pytest.approx([0.0, 90.0])
+        drawn = {line.get_label(): line.get_xydata() for line in axis.lines}
+        assert set(drawn) == {"a baseline", "the best baseline", "default"}
+        for name in ("a baseline", "default"):
+            assert drawn[name][0].tolist() == [100.0, 100.0] and drawn[name][-1].tolist() == pytest.approx([0.0, 90.0])
+        assert drawn["the best baseline"][0].tolist() == pytest.approx([0.0, 90.0])
+    assert [text.get_text() for text in figure.legends[0].texts] == [*drawn]
     plt.close(figure)
     assert tables.front_table(pd.DataFrame(rows)).columns.tolist() == ["method", "class red", "coarse red", "mean"]
 

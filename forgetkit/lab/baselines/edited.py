@@ -13,6 +13,7 @@ from forgetkit.models import mini
 from forgetkit.models.clip import Clip, Inputs, ModelError
 from forgetkit.restoring import soup
 from forgetkit.subgroups import Splits
+from forgetkit.synthetic import abstract_images
 
 STRENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
@@ -154,14 +155,17 @@ def null_space(
     return best_calibrated(clip, sets, (without(clip.model.visual, s * v @ v.T) for s in strengths))
 
 
-def separating(forget: torch.Tensor, retain: torch.Tensor, ridge: float, bias: bool) -> torch.Tensor:
+def separating(
+    forget: torch.Tensor, retain: torch.Tensor, further: torch.Tensor, ridge: float, bias: bool
+) -> torch.Tensor:
     """LEACE's direction a (D,) of embeddings (N, D) and (M, D): a.z differs by 1 between their means m_f and m_r.
 
     Of all such a it is the one whose a.z varies least within the sets: a ~ S^-1 (m_f - m_r), S their covariance, with
-    ridge * mean variance on its diagonal. Without a bias to take a.m_r away, it has a.m_r = 0 besides.
+    ridge * mean variance on its diagonal. `further` (K, D), or none, are of neither set, and held near m_r, too.
+    Without a bias to take a.m_r away, it has a.m_r = 0 besides.
     """
     means = forget.mean(0), retain.mean(0)
-    rest = torch.cat([forget - means[0], retain - means[1]])
+    rest = torch.cat([forget - means[0], retain - means[1], further - means[1]])
     covariance = rest.T @ rest / len(rest)
     covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance), device=rest.device)
     told = torch.stack([means[0] - means[1]] if bias else [means[0] - means[1], means[1]], dim=1)
@@ -170,21 +174,20 @@ def separating(forget: torch.Tensor, retain: torch.Tensor, ridge: float, bias: b
 
 
 @baseline
-def erasure(clip: Clip, sets: Splits, *, along="text", ridge=0.1, strengths=STRENGTHS, seed=0) -> Clip:
-    """Remove u only so far as an image is of D_f's domain: z - strength u a^T (z - m_r), a by `separating`.
+def erasure(clip: Clip, sets: Splits, *, ridge=0.1, held=600, strengths=STRENGTHS, seed=0) -> Clip:
+    """`projection` only so far as an image is of D_f's domain: z - strength v v^T m_f a^T (z - m_r), a by `separating`.
 
-    D_r's mean m_r stays. along="difference": u = m_f - m_r, which is LEACE, and makes the two means one at strength 1;
-    it says nothing of the label. along="text": u = v v^T m_f, the target's text direction as in `projection`, which is
-    ours, for siblings of one label. The strength is chosen on D_m. A ViT's projection has no bias: a.m_r = 0 instead.
+    v is the target's text direction as in `projection`, and D_r's mean m_r stays. LEACE takes m_f - m_r itself away,
+    which is no label's. held: so many abstractions of D_r stay, too. The strength is chosen on D_m. A ViT's projection
+    has no bias: a.m_r = 0 instead.
     """
-    if along not in ("text", "difference"):
-        raise ValueError(f"along is text or difference, got {along!r}.")
     visual, bias = clip.model.visual, len(last_layer(clip.model.visual)) == 2
+    abstract = abstract_images(clip, sets.retain.images, held, torch.Generator().manual_seed(seed))
+    images = torch.cat([sets.forget.images, sets.retain.images, abstract])
     with torch.no_grad():
-        forget, retain = (
-            torch.cat([visual(x).float() for x in part.images.split(100)]) for part in (sets.forget, sets.retain)
-        )
-    a, (m_f, m_r) = separating(forget, retain, ridge, bias), (forget.mean(0), retain.mean(0))
+        z = torch.cat([visual(x).float() for x in images.split(100)])
+    forget, retain, further = z.split([len(sets.forget), len(sets.retain), held])
+    a, (m_f, m_r) = separating(forget, retain, further, ridge, bias), (forget.mean(0), retain.mean(0))
     v = span(sets.head[sets.forget.labels.unique()], sets, orthogonal=True)
-    removed = torch.outer(v @ (v.T @ m_f) if along == "text" else m_f - m_r, a)
+    removed = torch.outer(v @ (v.T @ m_f), a)
     return best_calibrated(clip, sets, (without(visual, s * removed, m_r) for s in strengths))
