@@ -20,8 +20,8 @@ from forgetkit.lab.benchmark import (
     whole,
 )
 from forgetkit.lab.rows import BY_A_PLANE, LEFT_BY_A_PLANE, RESULTS, committed, percent_of_original, with_whole_seeds
-from forgetkit.lab.studies import METHODS, SHARED, STUDIED, UNSHOWN
-from forgetkit.lab.tables import BLOCK, FILES, render
+from forgetkit.lab.studies import BLENDS, METHODS, SHARED, STUDIED, UNSHOWN
+from forgetkit.lab.tables import BLOCK, FILES, front_table, render
 from forgetkit.models.loading import EMBEDDED
 
 # With every seed; the others have one so far.
@@ -73,6 +73,21 @@ def test_within_one_label_stage_two_of_paper_brings_the_target_back(rows):
     target = percent_of_original(rows).query("seed == 0").set_index(["method", "kind", "subgroup"])["target"]
     for of in ABLATED_ON[1:]:
         assert target["paper after forget", *of] < 1 and target["paper", *of] > 99
+
+
+def test_docs_tell_what_is_kept_where_a_fifth_of_the_target_is_left(request):
+    rows, one_label = committed("front"), ["coarse cat", "cluster cat 1"]
+    assert len(rows) == len(METHODS) * (len(STUDIED) + 1) * len(BLENDS)
+    rows["of"] = rows["kind"] + " " + rows["subgroup"]
+    fifth = front_table(rows).set_index("method")
+    better = fifth.ge(fifth.loc["default"]).drop("default")
+    assert set(better.index[better["class cat"]]) == {"salun", "null_space"}
+    assert not better[["class truck", *one_label]].any(axis=None)
+    ends = rows.pivot_table("target", ["method", "of"], "alpha")
+    left = (100 * ends[1.0] / ends[0.0]).unstack()[one_label]
+    text = " ".join((request.config.rootpath / "docs/benchmark.md").read_text(encoding="utf-8").split())
+    assert set(left.loc["default"].round()) == {14} and "its path ends with 14 % of the target left" in text
+    assert (left.loc[["text_lora", "erasure", "ga", "ga_retain"]] < 10).all(axis=None)
 
 
 def test_default_forgets_classes_and_keeps_the_rest(rows):
