@@ -20,7 +20,7 @@ from forgetkit.lab.benchmark import (
     whole,
 )
 from forgetkit.lab.rows import BY_A_PLANE, LEFT_BY_A_PLANE, RESULTS, committed, percent_of_original, with_whole_seeds
-from forgetkit.lab.studies import BLENDS, METHODS, SHARED, STUDIED, UNSHOWN
+from forgetkit.lab.studies import BLENDS, KNOBS, METHODS, SHARED, STUDIED, UNSHOWN
 from forgetkit.lab.tables import BLOCK, FILES, front_table, render
 from forgetkit.models.loading import EMBEDDED
 
@@ -75,6 +75,11 @@ def test_within_one_label_stage_two_of_paper_brings_the_target_back(rows):
         assert target["paper after forget", *of] < 1 and target["paper", *of] > 99
 
 
+def test_docs_tell_how_long_the_methods_took(rows, request):
+    text = " ".join((request.config.rootpath / "docs/benchmark.md").read_text(encoding="utf-8").split())
+    assert f"add up to {rows['seconds'].sum() / 3600:.1f} hours of one core" in text
+
+
 def test_docs_tell_what_is_kept_where_a_fifth_of_the_target_is_left(request):
     rows, one_label = committed("front"), ["coarse cat", "cluster cat 1"]
     assert len(rows) == len(METHODS) * (len(STUDIED) + 1) * len(BLENDS)
@@ -88,6 +93,31 @@ def test_docs_tell_what_is_kept_where_a_fifth_of_the_target_is_left(request):
     text = " ".join((request.config.rootpath / "docs/benchmark.md").read_text(encoding="utf-8").split())
     assert set(left.loc["default"].round()) == {14} and "its path ends with 14 % of the target left" in text
     assert (left.loc[["text_lora", "erasure", "ga", "ga_retain"]] < 10).all(axis=None)
+
+
+def test_docs_tell_how_far_each_value_of_the_recipe_matters(request):
+    rows = committed("sensitivity")
+    assert len(rows) == 2 * 3 * sum(map(len, KNOBS.values())) and set(rows["knob"]) == {*KNOBS}
+    found = rows.pivot_table(["score", "target"], ["model", "subgroup", "knob", "value"])
+    score, target = (found.loc["restore", column] for column in ("score", "target"))
+    usual = score.xs(("rank", Recipe.default().forget.rank), level=["knob", "value"])
+    moved = (score - usual.reindex(score.index, level="subgroup")).abs().groupby(["subgroup", "knob"]).max()
+    text = " ".join((request.config.rootpath / "docs/troubleshooting.md").read_text(encoding="utf-8").split())
+    assert f"more than {moved['cat'].drop(['n_forget', 'restore.alphas']).max():.1f} points" in text
+    lost = (usual["truck"] - score["truck", name, value] for name, value in (("last", 0.7), ("forget.k", 2.0)))
+    assert (
+        "(`last=0.7`) cost {:.1f} points, two layers for stage 1 instead of four (`forget.k`) {:.1f}".format(*lost)
+        in text
+    )
+    left = [target[of, "n_forget", n] for n in (10.0, 50.0, 200.0) for of in ("cat", "truck")]
+    told = "leave {:.0f} % of cat's images recognised and {:.0f} % of truck's, 50 leave {:.0f} and {:.0f} %, 200 leave"
+    assert (told + " {:.0f} and {:.0f} %").format(*left) in text
+    last = [found["score"][stage, "cat", "last"] for stage in ("forget", "restore")]
+    assert "stage 1's Score is {:.0f}, and {:.0f} with two".format(last[0][0.35], last[0][0.7]) in text
+    assert round(last[0][1.0]) == round(last[0][0.7])
+    assert "at {:.1f}, {:.1f} and {:.1f}".format(*last[1][[0.35, 0.7, 1.0]]) in text
+    back = target.xs("restore.alphas", level="knob")
+    assert back.xs(0.5, level="value").between(20, 23).all() and (back.xs(0.75, level="value") < 1).all()
 
 
 def test_default_forgets_classes_and_keeps_the_rest(rows):
