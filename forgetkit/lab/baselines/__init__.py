@@ -24,8 +24,8 @@
 | `projection`    | the target's text direction removed from the projection          | class names, D_m      |
 | `null_space`    | the same for all words of the target (Mishra et al.,             | class names, D_m      |
 |                 | arXiv 2512.14137)                                                |                       |
-| `erasure`       | the same only where an image is of the target's domain, told     | D_f, D_r, D_m         |
-|                 | by LEACE's direction (Belrose et al., 2023, arXiv 2306.03819)    |                       |
+| `erasure`       | `projection`, only where an image is of the target's domain, by  | D_f, D_r, D_m         |
+|                 | LEACE's direction (Belrose et al., 2023, arXiv 2306.03819)       |                       |
 
 Those up to `munba` are trained (`trained.py`) and change every weight of the image tower; BatchNorm stays in eval mode,
 so its statistics stay. Those that would go on for ever stop by the rule of our stage 1: at most 1 percent of what they

@@ -177,9 +177,9 @@ def separating(
 def erasure(clip: Clip, sets: Splits, *, ridge=0.1, held=600, strengths=STRENGTHS, seed=0) -> Clip:
     """`projection` only so far as an image is of D_f's domain: z - strength v v^T m_f a^T (z - m_r), a by `separating`.
 
-    v is the target's text direction as in `projection`, and D_r's mean m_r stays. LEACE takes m_f - m_r itself away,
-    which is no label's. held: so many abstractions of D_r stay, too. The strength is chosen on D_m. A ViT's projection
-    has no bias: a.m_r = 0 instead.
+    v is the target's text direction as in `projection`, and D_r's mean m_r stays. (LEACE takes m_f - m_r itself away,
+    which says nothing of a label.) held: so many abstractions of D_r stay, too. The strength is chosen on D_m. A ViT's
+    projection has no bias: a.m_r = 0 instead.
     """
     visual, bias = clip.model.visual, len(last_layer(clip.model.visual)) == 2
     abstract = abstract_images(clip, sets.retain.images, held, torch.Generator().manual_seed(seed))
