@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.lab.rows import KEPT, kept_at_target, trade_off
+from forgetkit.lab.rows import kept_at_target, trade_off
 
 # Okabe and Ito's colours; light to dark also in grey.
 COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#CC3311"}
@@ -20,7 +20,7 @@ RECIPES = {"default": COLOURS["restore"], "paper": COLOURS["forget"]}  # drawn l
 RECALLS = {
     "offset recall": "Found by an offset", "20-NN recall": "Found by neighbours", "probe recall": "Found by a probe",
 }  # fmt: skip
-MARKERS, LINES = "osD^v<>PXh*", ("", (4, 2), (3, 1, 1, 1), (1, 1))  # of curves; lines as seaborn's dashes
+MARKERS = "osD^v<>PXh*"
 
 
 def use_style() -> None:
@@ -89,11 +89,11 @@ def fronts(rows: pd.DataFrame, lowest: float = 85.0) -> Figure:
     Of the baselines, grey, the best is drawn at every level of the target. What lies below `lowest` is not shown.
     rows: `method`, `kind`, `subgroup`, `alpha`, accuracies in percent from `target` on; alpha 0 is the original
     """
-    columns, panels = [c for c in KEPT if c in rows], [*rows.groupby(["kind", "subgroup"], sort=False)]
+    panels = [*rows.groupby(["kind", "subgroup"], sort=False)]
     figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 3), sharey=True, squeeze=False)
     levels = np.arange(0.0, 101.0, 2.5)
     for axis, ((kind, name), found) in zip(axes[0], panels):
-        curves = {method: trade_off(path, columns) for method, path in found.groupby("method", sort=False)}
+        curves = {method: trade_off(path) for method, path in found.groupby("method", sort=False)}
         others = [curve for method, curve in curves.items() if method not in RECIPES]
         for curve in others:
             axis.plot(curve["target"], curve["kept"], color="#BBBBBB", lw=0.8, label="a baseline")
@@ -123,7 +123,7 @@ def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:
     grid = sns.relplot(
         long, x="value", y="percent", col="knob", col_wrap=-(-rows["knob"].nunique() // 2), hue="subgroup",
         style="shown", style_order=[*shown], palette=colours, kind="line", markers=["o", "s", "."],
-        dashes=[LINES[0], (1, 1), (3, 1, 1, 1)], height=2.3, facet_kws=dict(sharex=False),
+        dashes=["", (1, 1), (3, 1, 1, 1)], height=2.3, facet_kws=dict(sharex=False),
     )  # fmt: skip
     for knob, axis in grid.axes_dict.items():
         values = sorted(rows.loc[rows["knob"] == knob, "value"].unique())

@@ -124,14 +124,14 @@ def over_seeds(rows: pd.DataFrame) -> str:
     return f"{means.mean():.1f}" + (f" ± {means.std():.1f}" if len(means) > 1 else "")
 
 
-def trade_off(path: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """A path from the original as `target` (what is left) and `kept` (mean of the columns), in percent of the original.
+def trade_off(path: pd.DataFrame) -> pd.DataFrame:
+    """A path from the original as `target` (what is left) and `kept` (mean of the rest), in percent of the original.
 
     path: accuracies by `alpha`; alpha 0 is the original. As in the Score, what a column gains does not count.
     """
-    path = path.sort_values("alpha")
-    ratio = 100 * path[[TARGET, *columns]] / path[[TARGET, *columns]].iloc[0]
-    return pd.DataFrame({TARGET: ratio[TARGET], "kept": ratio[[*columns]].clip(upper=100).mean(axis=1)})
+    path = path.sort_values("alpha")[[name for name in ACCURACIES if name in path]]
+    ratio = 100 * path / path.iloc[0]
+    return pd.DataFrame({TARGET: ratio[TARGET], "kept": ratio.drop(columns=TARGET).clip(upper=100).mean(axis=1)})
 
 
 def kept_at_target(curve: pd.DataFrame, level: float) -> float:

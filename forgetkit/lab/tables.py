@@ -223,8 +223,7 @@ def front_table(rows: pd.DataFrame, level: float = 20.0) -> pd.DataFrame:
     """One line a method: what its path from the original keeps where `level` percent of the target are left."""
     lines = {}
     for (method, kind, name), path in rows.groupby(["method", "kind", "subgroup"], sort=False):
-        kept = kept_at_target(trade_off(path, accuracies_in(path)[1:]), level)
-        lines.setdefault(method, {"method": method})[f"{kind} {name}"] = kept
+        lines.setdefault(method, {"method": method})[f"{kind} {name}"] = kept_at_target(trade_off(path), level)
     shown = pd.DataFrame(lines.values())
     means = shown.drop(columns="method").mean(axis=1, skipna=False)
     return shown.assign(mean=means).sort_values("mean", ascending=False, na_position="last")

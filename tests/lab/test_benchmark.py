@@ -171,6 +171,15 @@ def test_run_asks_for_what_is_missing_and_puts_it_into_the_table(tmp_path, monke
     assert [f.name for f in folder.iterdir()] == ["bad-3"], "what is in the table is remembered there alone"
 
 
+def test_the_original_is_asked_for_once_a_subgroup(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "forgetkit.lab.benchmark.batch.run", lambda spec, *_, **__: asked.extend(spec["list"]) or {"failed": 0}
+    )
+    run_all("cpu", ["ga"], [1, 2], ["sketches"], tmp_path / "rows.csv", folder=tmp_path / "sweep")
+    assert [(s["seed"], s["methods"]) for s in asked] == [(1, ["original", "ga"]), (2, ["ga"])]
+
+
 @pytest.mark.slow
 def test_a_run_through_the_sweep_gives_the_committed_rows(tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)

@@ -33,6 +33,11 @@ def rows(request):
     return pd.read_csv(request.config.rootpath / "docs/results/benchmark.csv")
 
 
+def page(request, file: str) -> str:
+    """A page's text in one line, however it is broken."""
+    return " ".join((request.config.rootpath / file).read_text(encoding="utf-8").split())
+
+
 @pytest.fixture(scope="module")
 def settings(request):
     return pd.read_csv(request.config.rootpath / "docs/results/settings.csv")
@@ -76,7 +81,7 @@ def test_within_one_label_stage_two_of_paper_brings_the_target_back(rows):
 
 
 def test_docs_tell_how_long_the_methods_took(rows, request):
-    text = " ".join((request.config.rootpath / "docs/benchmark.md").read_text(encoding="utf-8").split())
+    text = page(request, "docs/benchmark.md")
     assert f"add up to {rows['seconds'].sum() / 3600:.1f} hours of one core" in text
 
 
@@ -90,7 +95,7 @@ def test_docs_tell_what_is_kept_where_a_fifth_of_the_target_is_left(request):
     assert not better[["class truck", *one_label]].any(axis=None)
     ends = rows.pivot_table("target", ["method", "of"], "alpha")
     left = (100 * ends[1.0] / ends[0.0]).unstack()[one_label]
-    text = " ".join((request.config.rootpath / "docs/benchmark.md").read_text(encoding="utf-8").split())
+    text = page(request, "docs/benchmark.md")
     assert set(left.loc["default"].round()) == {14} and "its path ends with 14 % of the target left" in text
     assert (left.loc[["text_lora", "erasure", "ga", "ga_retain"]] < 10).all(axis=None)
 
@@ -102,7 +107,7 @@ def test_docs_tell_how_far_each_value_of_the_recipe_matters(request):
     score, target = (found.loc["restore", column] for column in ("score", "target"))
     usual = score.xs(("rank", Recipe.default().forget.rank), level=["knob", "value"])
     moved = (score - usual.reindex(score.index, level="subgroup")).abs().groupby(["subgroup", "knob"]).max()
-    text = " ".join((request.config.rootpath / "docs/troubleshooting.md").read_text(encoding="utf-8").split())
+    text = page(request, "docs/troubleshooting.md")
     assert f"more than {moved['cat'].drop(['n_forget', 'restore.alphas']).max():.1f} points" in text
     lost = (usual["truck"] - score["truck", name, value] for name, value in (("last", 0.7), ("forget.k", 2.0)))
     assert (
@@ -153,7 +158,7 @@ def test_docs_tell_how_far_default_is_from_a_plane(rows, request):
     found = rows[(rows["method"] == "default") & rows[BY_A_PLANE].notna()].groupby(["kind", "subgroup"])
     mean = found[["target", "retain", BY_A_PLANE, LEFT_BY_A_PLANE]].mean()
     lost, left = mean[BY_A_PLANE] - mean["retain"], mean["target"] - mean[LEFT_BY_A_PLANE]
-    text = " ".join((request.config.rootpath / "docs/benchmark.md").read_text(encoding="utf-8").split())
+    text = page(request, "docs/benchmark.md")
     assert len(mean) == 11 and (left[["coarse", "cluster"]] > 0).all()
     assert "{:.0f} to {:.0f} points more on coarse labels".format(*left["coarse"].agg(["min", "max"])) in text
     assert f'up to {left["cluster"].max():.0f} on clusters ("{left["cluster"].idxmax()}")' in text
@@ -179,7 +184,7 @@ def test_docs_tell_that_a_sibling_that_is_not_shown_is_not_safe(request):
     assert set(rows.index) == {(kind, method) for kind, *_ in UNSHOWN for method in ("original", *METHODS)}
     share = 100 * rows / rows.xs("original", level="method").reindex(rows.index, level="kind")
     kept = share.xs("default", level="method")
-    text = " ".join((request.config.rootpath / "docs/benchmark.md").read_text(encoding="utf-8").split())
+    text = page(request, "docs/benchmark.md")
     told = "`default` keeps {:.0f} % of the dogs, {:.0f} % of the automobiles and {:.0f} % of the other cluster"
     assert told.format(*kept["sibling"][["class", "coarse", "cluster"]]) in text
     assert 40 < kept["retain"]["cluster"] < 60 and (kept["retain"][["class", "coarse"]] > 95).all()
@@ -197,7 +202,7 @@ def test_docs_tell_what_the_recipe_does_with_a_real_clip(request):
     names = ("original", "default without share", "default")
     before, ours, shared = (rows[rows["method"] == name] for name in names)
     good = ours[(ours["score"] >= 97) & (ours["target"] <= 2) & (ours["retain"] >= 0.95 * before["retain"][ours.index])]
-    text = (request.config.rootpath / "docs/models.md").read_text(encoding="utf-8").replace("\n", " ")
+    text = page(request, "docs/models.md")
     assert f"reaches all three on {len(good)} of the {len(ours)} ({', '.join(good.index)})" in text
     assert f"mean Score is {ours['score'].mean():.1f}" in text and len(ours) == 12
     same = ours.index[ours["target"] >= before["target"][ours.index]]
@@ -220,7 +225,7 @@ def test_docs_tell_what_alignment_is_worth_where_statistics_remember_imagenet(re
     gain = rows["score"]["default without share"] - rows["score"]["default without alignment and share"]
     mean, error = gain.mean(), gain.std() / len(gain) ** 0.5
     assert abs(mean) < error, "no difference that three seeds could tell"
-    text = (request.config.rootpath / "docs/models.md").read_text(encoding="utf-8").replace("\n", " ")
+    text = page(request, "docs/models.md")
     assert f"have a mean of {mean:.1f} and a standard error of {error:.1f}" in text
     share = {
         name: rows[name]["default without share"].mean() / rows[name]["original"].mean()

@@ -84,7 +84,7 @@ def test_a_path_trades_the_target_for_the_rest():
     path = pd.DataFrame(
         {"alpha": [0.0, 0.5, 1.0], "target": [80, 40, 0], "retain": [50, 60, 25], "other": [40, 40, 40]}
     )
-    curve = trade_off(path.sample(frac=1, random_state=0), ["retain", "other"])
+    curve = trade_off(path.sample(frac=1, random_state=0))
     assert curve["target"].tolist() == [100, 50, 0] and curve["kept"].tolist() == [100, 100, 75], "gains do not count"
     assert kept_at_target(curve, 25) == pytest.approx(87.5), "half way between two points"
     assert kept_at_target(curve, 100) == 100 and np.isnan(kept_at_target(curve.iloc[:2], 25))
