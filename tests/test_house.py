@@ -82,8 +82,9 @@ def test_the_house_is_slim():
     # hosted services (35), images aligned a single time for many runs of stage 2 (20), a sibling that
     # nobody shows, and two tables (68), a share of stage 1's model where stage 2 leaves too much (68), tables of
     # methods with more seeds than others (25), what a plane leaves beside what it keeps (25),
-    # fronts that can be read, and a baseline that holds what no set shows (6).
-    assert lines(*FILES) <= 14_587, "the aim was 6,500 for what the first version did"
+    # fronts that can be read, and a baseline that holds what no set shows (6), seeds of a real CLIP and steps so short
+    # that a GPU's noise drowned them (5).
+    assert lines(*FILES) <= 14_592, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 345, "a file fits in the head"
 
