@@ -109,7 +109,7 @@ def test_the_first_cell_tells_the_seconds_of_the_committed_run(path):
 
 def test_the_seconds_of_a_run_take_the_place_of_those_before(tmp_path):
     """What is said after them stays; a notebook that does not tell its time is left as it is."""
-    cells = [nbformat.v4.new_markdown_cell("# A\n\n*Takes long; less on a GPU.*"), nbformat.v4.new_code_cell("")]
+    cells = [nbformat.v4.new_markdown_cell("# A\n\n*Takes long; less the next time.*"), nbformat.v4.new_code_cell("")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
     tell_time(tmp_path / "a.ipynb")
     assert "*Takes long;" in read(tmp_path / "a.ipynb").cells[0].source
@@ -118,7 +118,7 @@ def test_the_seconds_of_a_run_take_the_place_of_those_before(tmp_path):
         cells[0] = read(tmp_path / "a.ipynb").cells[0]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
         tell_time(tmp_path / "a.ipynb")
-        assert read(tmp_path / "a.ipynb").cells[0].source == f"# A\n\n*Took {took}; less on a GPU.*"
+        assert read(tmp_path / "a.ipynb").cells[0].source == f"# A\n\n*Took {took}; less the next time.*"
 
 
 def test_lessons_are_linked_to_hosted_services_which_install_what_is_missing(tmp_path, monkeypatch):
