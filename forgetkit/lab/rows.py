@@ -90,7 +90,7 @@ def measured(found: Mapping[str, float], original: Mapping[str, float] | None) -
 
 
 def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `benchmark.csv` without the originals; accuracies, and recalls of an attacker, in percent of theirs."""
+    """Rows without the originals (one a subgroup); accuracies, and recalls of an attacker, in percent of theirs."""
     columns, own = (
         [name for name in rows if name in ACCURACIES or name.endswith(" recall")],
         rows["method"] == "original",
