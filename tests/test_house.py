@@ -83,8 +83,9 @@ def test_the_house_is_slim():
     # nobody shows, and two tables (68), a share of stage 1's model where stage 2 leaves too much (68), tables of
     # methods with more seeds than others (25), what a plane leaves beside what it keeps (25),
     # fronts that can be read, and a baseline that holds what no set shows (6), seeds of a real CLIP and steps so short
-    # that a GPU's noise drowned them (5).
-    assert lines(*FILES) <= 14_592, "the aim was 6,500 for what the first version did"
+    # that a GPU's noise drowned them (5), goals beside what was reached, and a room of its own for the benchmark's
+    # tables (23).
+    assert lines(*FILES) <= 14_615, "the aim was 6,500 for what the first version did"
     assert {path.stem for path in PACKAGE.glob("*.py")} == {*METHOD, "store", "__init__", "__main__"}
     assert max(map(lines, FILES)) <= 345, "a file fits in the head"
 

@@ -50,6 +50,7 @@ SUBGROUPS = (
     *(("class", name) for name in ("airplane", "automobile", "bird", "deer", "dog", "horse")),
 )  # fmt: skip
 ABLATED_ON = SUBGROUPS[:3]
+RECIPES = ("default", "paper")
 SEEDS = (0, 1, 2)
 SHOWN = {"test": 2000, "validation": 1000}  # images of a column, at random where there are more
 KEY = ["method", "kind", "subgroup", "seed"]  # of a row of `run`
@@ -78,9 +79,8 @@ GRIDS = {
 
 def all_methods() -> list[str]:
     """Recipes, baselines, and each recipe after its first stage and without each of the parts it has."""
-    recipes = ("default", "paper")
-    parts = [f"{r} without {p}" for r in recipes for p in ABLATIONS if r == "default" or p not in UNPUBLISHED]
-    return [*recipes, *BASELINES, *(f"{r} after forget" for r in recipes), *parts]
+    parts = [f"{r} without {p}" for r in RECIPES for p in ABLATIONS if r == "default" or p not in UNPUBLISHED]
+    return [*RECIPES, *BASELINES, *(f"{r} after forget" for r in RECIPES), *parts]
 
 
 def whole(method: str) -> bool:

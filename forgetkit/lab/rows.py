@@ -100,13 +100,6 @@ def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: 100 * rows[name] / accuracy[name].replace(0, np.nan) for name in columns})
 
 
-def on_common_subgroups(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows on those subgroups and seeds that every method in them has: means over these can be compared."""
-    where = pd.MultiIndex.from_frame(rows[["kind", "subgroup", "seed"]])
-    by_method = [set(where[(rows["method"] == method).to_numpy()]) for method in rows["method"].unique()]
-    return rows[where.isin(set.intersection(*by_method))] if by_method else rows
-
-
 def with_whole_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows on those subgroups that every method in them has; of a method, those of a seed that has all of these.
 

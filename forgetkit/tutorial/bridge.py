@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import open_clip
 import pandas as pd
@@ -22,14 +22,14 @@ def bridge(models: Sequence[str] = ("mini-clip", "RN50", "ViT-B-16")) -> pd.Data
     The models are built on torch's meta device: nothing is downloaded, and no weight takes memory.
     """
     register_mini()
-    steps = committed("gpu").query("stage == 'remind'").drop_duplicates("model").set_index("model")
+    steps = committed("gpu").query("stage == 'remind'")
     runs, facts = whole_runs(), {}
     for name in models:
         with torch.device("meta"):
             model = open_clip.CLIP(**open_clip.get_model_config(name))
         tower, norms = model.visual, len(batch_norms(model))
         size, all_of = tower.image_size, lambda part: sum(p.numel() for p in part.parameters()) / 1e6
-        step = steps.loc[name] if name in steps.index else None
+        step = steps[steps["model"] == name].to_dict("records")
         facts[name] = {
             "image tower": type(tower).__name__,
             "layers that an adapter fits": str(len(adaptable(tower))),
@@ -46,8 +46,10 @@ def bridge(models: Sequence[str] = ("mini-clip", "RN50", "ViT-B-16")) -> pd.Data
     return pd.DataFrame(facts)
 
 
-def step_of(row: pd.Series | None, tell) -> str:
-    return UNKNOWN if row is None else f"{tell(row)} ({row['batch']} images)"
+def step_of(rows: Sequence[dict], tell: Callable[[dict], str]) -> str:
+    """What is told of a step on every device that has a row."""
+    told = [f"{tell(row)} ({row['batch']} images; {row['device'].split(' (')[0]})" for row in rows]
+    return ", ".join(told) or UNKNOWN
 
 
 def whole_runs() -> dict[str, str]:

@@ -18,7 +18,6 @@ from forgetkit.lab.rows import (
     committed,
     kept_at_target,
     measured,
-    on_common_subgroups,
     over_seeds,
     percent_of_original,
     trade_off,
@@ -55,13 +54,6 @@ def test_an_original_has_no_score_and_a_method_has_one():
     original = {"target": 80.0, "retain": 50.0}
     assert measured(original, None) == {**original, "score": None}
     assert measured({"target": 0.0, "retain": 100 / 3}, original) == {"target": 0.0, "retain": 33.333, "score": 83.333}
-
-
-def test_only_subgroups_that_every_method_has_are_compared(bench):
-    rows = percent_of_original(bench)
-    more = rows[rows["method"] == "ga"].assign(subgroup="blue")
-    assert len(on_common_subgroups(rows)) == len(rows)
-    assert set(on_common_subgroups(pd.concat([rows, more]))["subgroup"]) == {"red"}
 
 
 def test_a_method_may_have_more_seeds_but_no_half_of_one(bench):

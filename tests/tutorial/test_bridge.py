@@ -30,7 +30,9 @@ def test_alignment_is_for_models_with_batch_norm(facts):
 
 def test_what_no_row_says_is_not_told(monkeypatch):
     rows = {
-        "gpu": pd.DataFrame({"model": ["RN50"], "stage": ["remind"], "batch": [8], "images_s": [4.0], "peak_mb": [9]}),
+        "gpu": pd.DataFrame(
+            {"device": ["CPU (x86_64), 2 threads", "a GPU"], "batch": [8, 256], "images_s": [4.0, 512.0]}
+        ).assign(model="RN50", stage="remind", peak_mb=9),
         "quickstart": pd.DataFrame({"forget": ["cat", "cat", "dog"], "seconds": [1.0, 2.0, 4.0]}).assign(device="CPU"),
         "real": pd.DataFrame({"model": ["ViT-B-16-quickgelu"], "method": ["default"], "subgroup": ["ship"]}).assign(
             pixels=112, seconds=70.0, device="a GPU"
@@ -39,7 +41,9 @@ def test_what_no_row_says_is_not_told(monkeypatch):
     monkeypatch.setattr(bridge, "committed", rows.get)
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("weights are made"))
     found = bridge.bridge()
-    assert found.loc["a step of stage 2 (seconds)"].tolist() == [bridge.UNKNOWN, "2.00 (8 images)", bridge.UNKNOWN]
+    assert found.loc["a step of stage 2 (seconds)"].tolist() == [
+        bridge.UNKNOWN, "2.00 (8 images; CPU), 0.50 (256 images; a GPU)", bridge.UNKNOWN,
+    ]  # fmt: skip
     assert found.loc["all stages (seconds)"].tolist() == [
         "3 (cat; CPU)", bridge.UNKNOWN, "70 (ship, at 112 pixels; a GPU)",
     ]  # fmt: skip
