@@ -14,6 +14,7 @@ import forgetkit
 from forgetkit import __main__ as cli
 from forgetkit.batch.notebook import known_parameters
 from forgetkit.data.sets import SETS, cache_folder, load_parts
+from forgetkit.evaluation import interval
 from forgetkit.lab.baselines import BASELINES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -198,3 +199,9 @@ def test_sizes_and_counts_in_the_readme_are_those_of_the_files():
 def test_the_readme_says_how_large_the_data_are():
     size = sum(load_parts(name) and (cache_folder() / f"{name}.npz").stat().st_size for name in SETS) / 1e6
     assert int(number(r"The data \((\d+) MB on disk\)")) == pytest.approx(size, rel=0.1)
+
+
+def test_what_few_pictures_prove_is_computed():
+    text, limit = prose(ROOT / "docs/adapting.md"), forgetkit.Recipe.default().restore.target_limit
+    assert f"of 12 test pictures, none recognised still allows {interval(0, 12)[1]:.0f} %" in text
+    assert f"({300 / limit:.0f} calibrate) | stage 3 can prove that less than {limit} % are left" in text

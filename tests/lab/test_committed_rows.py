@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import json
 
 import pandas as pd
 import pytest
@@ -118,6 +119,9 @@ def test_docs_tell_what_each_stage_buys(rows, request):
 
 def test_docs_tell_how_long_the_methods_took(rows, request):
     text = page(request, "docs/benchmark.md")
+    took = rows[rows["method"].map(whole)].pivot_table("seconds", "method", "seed").drop("original")
+    ratio = took.max(axis=1) / took.min(axis=1)
+    assert f"of which one took up to {ratio.max():.1f} times as long as another (`{ratio.idxmax()}`)" in text
     assert f"add up to {rows['seconds'].sum() / 3600:.1f} hours of one core" in text
 
 
@@ -396,6 +400,12 @@ def test_tables_in_the_text_are_those_of_the_rows(request, file):
         f"{file} is stale: run `python -m forgetkit.lab.tables`"
     )
     assert BLOCK.search(text), "the table is gone"
+
+
+def test_the_model_card_tells_how_long_pre_training_took(request):
+    record = json.loads(EMBEDDED["mini"].with_suffix(".training.json").read_text())
+    told = f"{record['cpu_seconds'] / 3600:.1f} hours of CPU time on two threads"
+    assert record["device"].endswith("2 threads") and told in page(request, "forgetkit/models/mini/README.md")
 
 
 def test_no_oracle_gives_the_name_of_what_it_never_saw():
