@@ -34,12 +34,12 @@ coverage: .venv/installed
 book: .venv/installed
 	$(BIN)/python -m sphinx -qW --keep-going -c docs/book . build/book
 
-# Every row, table and figure of the docs: hours on two cores, minutes on a GPU; resumable.
+# Every row, table and figure of the docs: a night on two cores; resumable.
 results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.accuracy
 	$(BIN)/python -m forgetkit.lab.studies pretraining
 	$(BIN)/python -m forgetkit.lab.benchmark tune
-	$(BIN)/python -m forgetkit.lab.benchmark run
+	$(BIN)/python -m forgetkit.lab.benchmark run --workers 2
 	$(BIN)/python -m forgetkit.lab.audit
 	$(BIN)/python -m forgetkit.lab.depth
 	$(BIN)/python -m forgetkit.lab.studies quickstart
@@ -47,6 +47,7 @@ results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.studies front
 	$(BIN)/python -m forgetkit.lab.studies sensitivity
 	$(BIN)/python -m forgetkit.lab.studies margin
+	$(BIN)/python -m forgetkit.lab.studies share
 	$(BIN)/python -m forgetkit.lab.studies unshown
 	$(BIN)/python -m forgetkit.lab.studies soup
 	$(BIN)/python -m forgetkit.lab.studies cost

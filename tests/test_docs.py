@@ -205,3 +205,16 @@ def test_what_few_pictures_prove_is_computed():
     text, limit = prose(ROOT / "docs/adapting.md"), forgetkit.Recipe.default().restore.target_limit
     assert f"of 12 test pictures, none recognised still allows {interval(0, 12)[1]:.0f} %" in text
     assert f"({300 / limit:.0f} calibrate) | stage 3 can prove that less than {limit} % are left" in text
+
+
+def test_every_file_of_rows_says_what_made_it_and_one_command_makes_all_that_can_be_made_here():
+    listed = dict(re.findall(r"^\| `([\w-]+\.csv)`[^|]*\| ([^|]+) \|", prose(ROOT / "docs/results/README.md"), re.M))
+    assert {*listed} == {path.name for path in (ROOT / "docs/results").glob("*.csv")}
+    makefile, elsewhere = (ROOT / "Makefile").read_text(encoding="utf-8"), []
+    for file, told in listed.items():
+        command = re.match(r"`(python -m [^`]+)`", told)
+        if not command or re.search(r"\b[A-Z]{3,}\b", command[1]):  # by hand, or of files that are not ours
+            elsewhere.append(file)
+        else:
+            assert f"$(BIN)/{command[1]}" in makefile, f"make results does not make {file}"
+    assert sorted(elsewhere) == ["batchnorm.csv", "minutes.csv", "real.csv", "tuning.csv"]
