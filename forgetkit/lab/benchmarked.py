@@ -41,7 +41,7 @@ def benchmark_table(rows: pd.DataFrame) -> pd.DataFrame:
     rows, lines = whole_methods(rows), []
     best_first = rows.groupby("method")["score"].mean().sort_values(ascending=False).index
     for method, found in ((method, rows[rows["method"] == method]) for method in best_first):
-        line = {"method": method, "seeds": found["seed"].nunique(), **found[accuracies_in(found)].mean()}
+        line = {"method": method, **found[accuracies_in(found)].mean()}
         line |= {"Score": over_seeds(found), "worst": found["score"].min()}
         line |= found.groupby("kind", sort=False)["score"].mean().to_dict()
         lines.append(line | {"s": found["seconds"].mean()})
