@@ -34,7 +34,7 @@ coverage: .venv/installed
 book: .venv/installed
 	$(BIN)/python -m sphinx -qW --keep-going -c docs/book . build/book
 
-# Every row, table and figure of the docs: a night on two cores; resumable.
+# Every row, table and figure of the docs that needs nobody else's weights: a night on two cores; resumable.
 results: .venv/installed
 	$(BIN)/python -m forgetkit.lab.accuracy
 	$(BIN)/python -m forgetkit.lab.studies pretraining

@@ -216,6 +216,13 @@ def test_it_reaches_nothing_outside_the_folder_it_runs_in(path):
         assert ast.literal_eval(known_parameters(path)["out"]).startswith("runs/")
 
 
+@pytest.mark.parametrize("path", [*NOTEBOOKS, CLIP, *SOLUTIONS, SWEPT], ids=name)
+def test_what_it_imports_of_the_package_is_there(path):
+    for node in (node for c in code(path) for node in ast.walk(ast.parse(c.source))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("forgetkit"):
+            exec(ast.unparse(node), {})
+
+
 # --------------------------------------------------------------------------------------------------
 # Runs
 
