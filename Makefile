@@ -36,28 +36,28 @@ book: .venv/installed
 
 # Every row, table and figure of the docs that needs nobody else's weights: a night on two cores; resumable.
 results: .venv/installed
-	$(BIN)/python -m forgetkit.lab.accuracy
-	$(BIN)/python -m forgetkit.lab.studies pretraining
-	$(BIN)/python -m forgetkit.lab.benchmark tune
-	$(BIN)/python -m forgetkit.lab.benchmark run --workers 2
-	$(BIN)/python -m forgetkit.lab.audit
-	$(BIN)/python -m forgetkit.lab.depth
-	$(BIN)/python -m forgetkit.lab.studies quickstart
-	$(BIN)/python -m forgetkit.lab.studies requests
-	$(BIN)/python -m forgetkit.lab.studies front
-	$(BIN)/python -m forgetkit.lab.studies sensitivity
-	$(BIN)/python -m forgetkit.lab.studies margin
-	$(BIN)/python -m forgetkit.lab.studies share
-	$(BIN)/python -m forgetkit.lab.studies unshown
-	$(BIN)/python -m forgetkit.lab.studies soup
-	$(BIN)/python -m forgetkit.lab.studies cost
-	$(BIN)/python -m forgetkit.lab.pretrain --model mini-vit --images 1200000 --out runs/pretrain-vit
-	$(BIN)/python -m forgetkit.lab.studies vit
-	$(BIN)/python -m forgetkit.lab.studies gpu
-	$(BIN)/python -m forgetkit.lab.frozen
-	$(BIN)/python -m forgetkit.lab.studies memory
-	$(BIN)/python -m forgetkit.lab.overhead papermill workers many kill
-	$(BIN)/python -m forgetkit.lab.tables
+	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.studies pretraining
+	$(BIN)/python -m benchmarks.benchmark tune
+	$(BIN)/python -m benchmarks.benchmark run --workers 2
+	$(BIN)/python -m benchmarks.audit
+	$(BIN)/python -m benchmarks.depth
+	$(BIN)/python -m benchmarks.studies quickstart
+	$(BIN)/python -m benchmarks.studies requests
+	$(BIN)/python -m benchmarks.studies front
+	$(BIN)/python -m benchmarks.studies sensitivity
+	$(BIN)/python -m benchmarks.studies margin
+	$(BIN)/python -m benchmarks.studies share
+	$(BIN)/python -m benchmarks.studies unshown
+	$(BIN)/python -m benchmarks.studies soup
+	$(BIN)/python -m benchmarks.studies cost
+	$(BIN)/python -m benchmarks.pretraining.train --model mini-vit --images 1200000 --out runs/pretrain-vit
+	$(BIN)/python -m benchmarks.studies vit
+	$(BIN)/python -m benchmarks.studies gpu
+	$(BIN)/python -m benchmarks.frozen
+	$(BIN)/python -m benchmarks.studies memory
+	$(BIN)/python -m benchmarks.overhead papermill workers many kill
+	$(BIN)/python -m benchmarks.tables
 
 # Every notebook and its solutions, executed in place as they are committed.
 notebooks: .venv/installed

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names below
     from forgetkit.evaluation import evaluate as evaluate
     from forgetkit.evaluation import score as score
     from forgetkit.forgetting import forget as forget
+    from forgetkit.lessons.diagnostics import alarms as alarms
     from forgetkit.models.clip import Clip as Clip
     from forgetkit.models.loading import load_clip as load_clip
     from forgetkit.pipeline import unlearn as unlearn
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names below
     from forgetkit.subgroups import Subgroup as Subgroup
     from forgetkit.subgroups import split as split
     from forgetkit.subgroups import tutorial_sets as tutorial_sets
-    from forgetkit.tutorial.diagnostics import alarms as alarms
 
 __version__ = "0.1.0"
 _HERE = Path(__file__).resolve().parent
@@ -34,7 +34,7 @@ _HOME = {
     "Clip": "models.clip", "load_clip": "models.loading", "Recipe": "recipe",
     "Subgroup": "subgroups", "Splits": "subgroups", "split": "subgroups", "tutorial_sets": "subgroups",
     "forget": "forgetting", "remind": "reminding", "restore": "restoring", "unlearn": "pipeline",
-    "accuracies": "evaluation", "evaluate": "evaluation", "score": "evaluation", "alarms": "tutorial.diagnostics",
+    "accuracies": "evaluation", "evaluate": "evaluation", "score": "evaluation", "alarms": "lessons.diagnostics",
     "audit": "auditing",
 }  # fmt: skip
 __all__ = sorted(_HOME)

@@ -39,11 +39,11 @@ def fetch() -> None:
 
 
 def without_screen():
-    """`tutorial.figures`, to draw into files."""
+    """`lessons.figures`, to draw into files."""
     import matplotlib
 
     matplotlib.use("agg")
-    from forgetkit.tutorial import figures
+    from forgetkit.lessons import figures
 
     figures.use_style()
     return figures
@@ -81,7 +81,7 @@ def check(folder: Path, target: str | None, **settings) -> None:
     before anything starts. DIR holds a folder a class, or is a CSV with the columns image,label,subgroup[,part]. The
     exit status is 1 where a run would stop.
     """
-    from forgetkit.tutorial import own
+    from forgetkit.lessons import own
 
     found = own.folder_check(folder, target, **settings)
     click.echo(found)
@@ -125,7 +125,7 @@ def run(
         raise ValueError(f"There is an option for {', '.join(twice)}: --{twice[0]} instead of -p {twice[0]}.")
     parameters |= {"out": str(out)} | {name: value_of(text) for name, text in more}
     check_names(notebook, parameters)
-    from forgetkit.tutorial.lesson import check_parameters, checked
+    from forgetkit.lessons.lesson import check_parameters, checked
 
     check_parameters(**{name: value for name, value in parameters.items() if checked(name)})  # before anything starts
     context.invoke(fetch)
@@ -147,7 +147,7 @@ def run(
 def own_run(data_dir: Path, target: str, out: Path, **settings) -> None:
     """Forget a subgroup of your own pictures, and tell what came of it."""
     without_screen()
-    from forgetkit.tutorial import own
+    from forgetkit.lessons import own
 
     done = own.folder_run(data_dir, target, out, **settings)
     click.echo(f"{done.checked}\n\n{done.told.to_string(index=False)}\n")
@@ -183,7 +183,7 @@ def notebooks(numbers: tuple[str, ...], folder: Path | None, address: str | None
     notebooks, solutions and sweeps.
     """
     without_screen()
-    from forgetkit.tutorial import series
+    from forgetkit.lessons import series
 
     if address:
         click.echo(f"{len(series.link(address, folder))} lessons now have links, and a cell that installs.")
@@ -196,7 +196,7 @@ def check_lesson(name: str, value, parameters: dict) -> None:
 
     What a notebook with a `data_dir` can forget is known once it has read that folder, and only to the notebook.
     """
-    from forgetkit.tutorial.lesson import check_parameters, checked
+    from forgetkit.lessons.lesson import check_parameters, checked
 
     if name in ("kind", "target") and "data_dir" in parameters and "siblings" not in parameters:
         return

@@ -11,11 +11,11 @@ import click
 import pytest
 
 import forgetkit
+from benchmarks.baselines import BASELINES
 from forgetkit import __main__ as cli
 from forgetkit.batch.notebook import known_parameters
 from forgetkit.data.sets import SETS, cache_folder, load_parts
 from forgetkit.evaluation import interval
-from forgetkit.lab.baselines import BASELINES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -147,7 +147,7 @@ def test_commands_in_the_text_are_taken_as_far_as_they_go(path):
 def test_the_check_of_commands_sees_what_is_wrong():
     assert "No such option" in fault("forgetkit run --taget cat") and "has no command" in fault("forgetkit rum x")
     assert fault("papermill notebooks/00_quickstart.ipynb out.ipynb -p targt cat") and fault("papermill 99.ipynb o")
-    assert fault("python -m forgetkit.lab.studies nothing") and fault("make nothing") and fault("sudo make run")
+    assert fault("python -m benchmarks.studies nothing") and fault("make nothing") and fault("sudo make run")
     assert fault("pip install forgetkit[nothing]") == "nothing" and not fault('pip install "forgetkit[cluster]"')
     assert not fault("forgetkit run --target dog  # a comment") and not fault("make run TARGET=dog")
 

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 
+from benchmarks import audit as lab_audit
 from forgetkit import audit
 from forgetkit.auditing import attacks, estimates, limits, report, retraining
 from forgetkit.auditing.attacks import Embedded, View
 from forgetkit.evaluation import recognised
-from forgetkit.lab import audit as lab_audit
 from forgetkit.models import loading, saving
 
 matplotlib.use("Agg")
@@ -317,8 +317,8 @@ def test_every_figure_has_its_interval_and_its_meaning(found):
 
 
 def test_the_figure_shows_every_line_and_marks_alarms(found):
-    from forgetkit.lab.figures import COLOURS
-    from forgetkit.tutorial.figures import audited
+    from forgetkit.lessons.figures import audited
+    from forgetkit.lessons.figures.style import COLOURS
 
     figure = audited(found["turned"].table, found["turned"].rows)
     labels = [text for axis in figure.axes for text in axis.get_yticklabels()]

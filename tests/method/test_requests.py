@@ -10,9 +10,9 @@ from synthetic_data import COLOURS, coloured_set
 
 from forgetkit import Recipe, Subgroup, accuracies, alarms, score, split, unlearn
 from forgetkit.data.images import PARTS, DataError
+from forgetkit.lessons.diagnostics import contributions
 from forgetkit.losses import class_distillation
 from forgetkit.store import key
-from forgetkit.tutorial.diagnostics import contributions
 
 RECIPE = Recipe.default(
     forget={"k": 6, "fisher_samples": 12, "batch": 16},

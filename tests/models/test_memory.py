@@ -13,9 +13,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.speed import Roofline
 from forgetkit import Recipe, forget, load_clip, pacing, remind
 from forgetkit.alignment import align
-from forgetkit.lab.speed import Roofline
 from forgetkit.lora import adaptable
 from forgetkit.losses import hinge
 from forgetkit.models.clip import Clip

@@ -1,0 +1,193 @@
+"""Baselines that edit weights in closed form: task vectors, dampening, and what is taken out of the embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from open_clip.modified_resnet import AttentionPool2d
+
+from benchmarks.baselines.common import Weights, baseline, best_calibrated, classifying, cross_entropy, train
+from benchmarks.pretraining.captions import ANY_STYLE
+from forgetkit.models import mini
+from forgetkit.models.clip import Clip, Inputs, ModelError
+from forgetkit.restoring import soup
+from forgetkit.subgroups import Splits
+from forgetkit.synthetic import abstract_images
+
+STRENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+
+
+@baseline
+def task_vector(
+    clip: Clip, sets: Splits, *, lr=1e-5, steps=60, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64, seed=0
+) -> Clip:
+    """theta_0 - strength (theta_f - theta_0), with theta_f fine-tuned on D_f; the strength is chosen on D_m."""
+    tuned = train(clip, classifying(sets, batch, seed, forget=1.0), steps, lr)
+    return best_calibrated(clip, sets, (soup(tuned.model.visual, clip.model.visual, -s) for s in strengths))
+
+
+def consensus(vectors: Sequence[Weights]) -> Weights:
+    """The mean of several task vectors, entry by entry, where the signs of all agree; zero elsewhere."""
+    found = {}
+    for name in vectors[0]:
+        entries = torch.stack([vector[name] for vector in vectors])
+        found[name] = entries.mean(0) * (entries.sign().sum(0).abs() == len(entries))
+    return found
+
+
+@baseline
+def negmerge(
+    clip: Clip, sets: Splits, *, lr=1e-4, spread=5.0, steps=20, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64,
+    seed=0,
+) -> Clip:  # fmt: skip
+    """theta_0 - strength tau, with tau the consensus of six task vectors theta_i - theta_0.
+
+    theta_i: fine-tuned on D_f at lr / spread, lr and lr * spread, for `steps` and for twice as many. The strength is
+    chosen on D_m.
+    """
+    start, vectors = {n: p.detach() for n, p in clip.model.visual.named_parameters()}, []
+    for rate, n in ((r, n) for r in (lr / spread, lr, lr * spread) for n in (steps, 2 * steps)):
+        tuned = train(clip, classifying(sets, batch, seed, forget=1.0), n, rate)
+        vectors.append({name: p.detach() - start[name] for name, p in tuned.model.visual.named_parameters()})
+    tau, state = consensus(vectors), clip.model.visual.state_dict()
+    return best_calibrated(clip, sets, ({**state, **{n: start[n] - s * tau[n] for n in tau}} for s in strengths))
+
+
+def importance(clip: Clip, part: Inputs, head: torch.Tensor) -> Weights:
+    """The diagonal of the Fisher information on a set: the mean over images of the squared gradient of their loss."""
+    probe, found = clip.copy(), {}
+    for x, label in zip(part.images.split(1), part.labels.split(1)):
+        probe.model.zero_grad(set_to_none=True)
+        cross_entropy(probe, x, label, head).backward()
+        for name, p in probe.model.visual.named_parameters():
+            if p.grad is not None:
+                found[name] = found.get(name, 0.0) + p.grad.square() / len(part)
+    return found
+
+
+def dampened(
+    weight: torch.Tensor, forget: torch.Tensor, retain: torch.Tensor, alpha: float, strength: float
+) -> torch.Tensor:
+    """w min(strength I_r / I_f, 1) where I_f > alpha I_r, and w elsewhere; all of one shape."""
+    factor = (strength * retain / forget.clamp_min(torch.finfo(forget.dtype).tiny)).clamp_max(1.0)
+    return torch.where(forget > alpha * retain, weight * factor, weight)
+
+
+@baseline
+def ssd(clip: Clip, sets: Splits, *, alpha=10.0, strength=1.0, seed=0) -> Clip:
+    """Selective synaptic dampening: weights that matter to D_f more than alpha times as much as to D_r shrink.
+
+    w <- w min(strength I_r / I_f, 1) where I_f > alpha I_r, I the Fisher information's diagonal. The paper calls the
+    strength lambda. Nothing is drawn, so the seed does not matter.
+    """
+    result = clip.copy()
+    of_forget, of_retain = (importance(clip, part, sets.head) for part in (sets.forget, sets.retain))
+    with torch.no_grad():
+        for name in of_forget:
+            p = result.model.visual.get_parameter(name)
+            p.copy_(dampened(p, of_forget[name], of_retain[name], alpha, strength))
+    return result
+
+
+def span(texts: torch.Tensor, sets: Splits, orthogonal: bool, rank: int | None = None) -> torch.Tensor:
+    """An orthonormal basis (D, R) of texts (T, D), the directions most of them share first, at most `rank` of them.
+
+    orthogonal: only of the part of the texts that no other class text spans, so that the other classes' logits stay.
+    """
+    directions = texts.T
+    if orthogonal:
+        target = sets.forget.labels.unique().tolist()
+        basis = torch.linalg.qr(sets.head[[c for c in range(len(sets.head)) if c not in target]].T).Q
+        directions = directions - basis @ (basis.T @ directions)
+    found = torch.linalg.svd(directions, full_matrices=False)
+    if found.S[0] < 1e-3:
+        raise ModelError("The other class texts span all that the target's say: set orthogonal=False.")
+    return found.U[:, found.S > 1e-3 * found.S[0]][:, :rank]
+
+
+def last_layer(visual: torch.nn.Module) -> list[str]:
+    """The names of the weights that make the embedding: with a bias (attention pool), or without (`proj` of a ViT)."""
+    if isinstance(getattr(visual, "attnpool", None), AttentionPool2d):
+        return ["attnpool.c_proj.weight", "attnpool.c_proj.bias"]
+    if isinstance(getattr(visual, "proj", None), torch.nn.Parameter):
+        return ["proj"]
+    raise ModelError("This tower ends neither in an attention pool nor in a projection: use another baseline.")
+
+
+def without(visual: torch.nn.Module, operator: torch.Tensor, centre: torch.Tensor | float = 0.0) -> Weights:
+    """The tower's weights with z - A (z - c) in place of every embedding z: A (D, D), c (D,) where there is a bias."""
+    state = visual.state_dict()
+    for name in last_layer(visual):
+        w = state[name].T if name == "proj" else state[name]  # the embedding is the first dimension
+        w = w - operator @ (w - centre if name.endswith("bias") else w)
+        state[name] = w.T if name == "proj" else w
+    return state
+
+
+@baseline
+def projection(clip: Clip, sets: Splits, *, strengths=STRENGTHS, orthogonal=True, seed=0) -> Clip:
+    """Remove the target's text direction v from every image embedding: z - strength v v^T z, in closed form.
+
+    orthogonal: v is the part of the target's text that no other class text spans, so that their logits stay. The
+    strength is chosen on D_m; nothing is drawn, so the seed does not matter. Raises ModelError where the image tower
+    does not end in a projection known here.
+    """
+    v = span(sets.head[sets.forget.labels.unique()], sets, orthogonal)
+    return best_calibrated(clip, sets, (without(clip.model.visual, s * v @ v.T) for s in strengths))
+
+
+@baseline
+def null_space(
+    clip: Clip, sets: Splits, *, words: Sequence[str] | None = None, templates: Sequence[str] = ANY_STYLE, rank=1,
+    strengths=STRENGTHS, orthogonal=False, seed=0,
+) -> Clip:  # fmt: skip
+    """`projection` for all words of the target at once: z - strength V V^T z, V (D, R) a basis of its texts.
+
+    The texts are the target's own and those of its name and `words` under `templates`. words: its synonyms in
+    mini-CLIP's vocabulary, unless given; rank: at most so many directions, those that most texts share.
+    """
+    target = sets.forget.labels.unique()
+    names = [sets.classes[c] for c in target]
+    names += [word for name in names for word in mini.synonyms(name)] if words is None else words
+    texts = torch.cat([sets.head[target], *(clip.head(names, [template]) for template in templates)])
+    v = span(texts, sets, orthogonal, rank)
+    return best_calibrated(clip, sets, (without(clip.model.visual, s * v @ v.T) for s in strengths))
+
+
+def separating(
+    forget: torch.Tensor, retain: torch.Tensor, further: torch.Tensor, ridge: float, bias: bool
+) -> torch.Tensor:
+    """LEACE's direction a (D,) of embeddings (N, D) and (M, D): a.z differs by 1 between their means m_f and m_r.
+
+    Of all such a it is the one whose a.z varies least within the sets: a ~ S^-1 (m_f - m_r), S their covariance, with
+    ridge * mean variance on its diagonal. `further` (K, D), or none, are of neither set, and held near m_r, too.
+    Without a bias to take a.m_r away, it has a.m_r = 0 besides.
+    """
+    means = forget.mean(0), retain.mean(0)
+    rest = torch.cat([forget - means[0], retain - means[1], further - means[1]])
+    covariance = rest.T @ rest / len(rest)
+    covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance), device=rest.device)
+    told = torch.stack([means[0] - means[1]] if bias else [means[0] - means[1], means[1]], dim=1)
+    solved = torch.linalg.solve(covariance, told)
+    return solved @ torch.linalg.inv(told.T @ solved)[:, 0]
+
+
+@baseline
+def erasure(clip: Clip, sets: Splits, *, ridge=0.1, held=600, strengths=STRENGTHS, seed=0) -> Clip:
+    """`projection` only so far as an image is of D_f's domain: z - strength v v^T m_f a^T (z - m_r), a by `separating`.
+
+    v is the target's text direction as in `projection`, and D_r's mean m_r stays. (LEACE takes m_f - m_r itself away,
+    which says nothing of a label.) held: so many abstractions of D_r stay, too. The strength is chosen on D_m. A ViT's
+    projection has no bias: a.m_r = 0 instead.
+    """
+    visual, bias = clip.model.visual, len(last_layer(clip.model.visual)) == 2
+    abstract = abstract_images(clip, sets.retain.images, held, torch.Generator().manual_seed(seed))
+    images = torch.cat([sets.forget.images, sets.retain.images, abstract])
+    with torch.no_grad():
+        z = torch.cat([visual(x).float() for x in images.split(100)])
+    forget, retain, further = z.split([len(sets.forget), len(sets.retain), held])
+    a, (m_f, m_r) = separating(forget, retain, further, ridge, bias), (forget.mean(0), retain.mean(0))
+    v = span(sets.head[sets.forget.labels.unique()], sets, orthogonal=True)
+    removed = torch.outer(v @ (v.T @ m_f), a)
+    return best_calibrated(clip, sets, (without(visual, s * removed, m_r) for s in strengths))

@@ -1,0 +1,180 @@
+"""The method on a real CLIP: `python -m benchmarks.real --weights FILE --data DIR` (see `--help`).
+
+Rows go to docs/results/real.csv; what is there already is not computed again. Two kinds of subgroups:
+
+- `class`: cats among the animals of CIFAR-10, without the two classes for which there is no text embedding
+- `coarse`: subgroups of one label, as `subgroups.csv` lists them (tabby cats among "cat")
+
+DIR holds text.npz, class embeddings where the text tower cannot be had (`names` (C,) and unit `vectors` (C, D));
+subgroups.csv (wnid, label, subgroup); and images/train/WNID and images/val/WNID. Sets without such names
+(Fashion-MNIST, QuickDraw) get a head of image prototypes: they show what else is lost.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache, lru_cache
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.attacked import deep
+from benchmarks.benchmark import unlearned
+from benchmarks.limit import Plane, plane
+from benchmarks.rows import BY_A_PLANE, Rows, measured, options
+from forgetkit.data.folders import look
+from forgetkit.data.images import PARTS, ImageSet, Subgroup, some
+from forgetkit.data.reading import plain
+from forgetkit.data.sets import load_parts
+from forgetkit.evaluation import TARGET, accuracies
+from forgetkit.models.clip import Clip
+from forgetkit.models.loading import load_clip
+from forgetkit.subgroups import Splits, split
+
+SYNONYMS = {"automobile": "car", "ship": "boat"}  # CIFAR-10's names as the texts have them
+SIZES = dict(n_forget=150, n_retain=150, n_calibration=30, n_calibration_target=150)
+PER_CLASS = 150  # test images of a class of CIFAR-10, and three times as many of a set of another style
+CLASSES, PROTOTYPES = 40, 8  # of a set without texts: classes at most, and images of which a class embedding is made
+METHODS = ("default", "paper", "projection", "ga", "task_vector")
+
+
+@cache
+def texts(data: Path) -> dict[str, torch.Tensor]:
+    """Unit class embeddings (D,) by name."""
+    found = np.load(data / "text.npz")
+    return dict(zip(found["names"].tolist(), torch.as_tensor(found["vectors"]).float()))
+
+
+@cache
+def scratch() -> tempfile.TemporaryDirectory:
+    """One that goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="real-")
+
+
+@cache
+def listed(data: Path) -> Path:
+    """A CSV of all images with label, subgroup and part, as `data.folders.look` takes it."""
+    file, rows = Path(scratch().name) / "images.csv", []
+    for row in pd.read_csv(data / "subgroups.csv").itertuples():
+        for part, folder in (("train", "train"), ("test", "val")):
+            images = sorted((data / "images" / folder / row.wnid).resolve().iterdir())
+            rows += [{"image": image, "label": row.label, "subgroup": row.subgroup, "part": part} for image in images]
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+def few(part: ImageSet, per_class: int, seed: int = 0) -> ImageSet:
+    """At most so many random images of each class, the same in every call."""
+    rng = np.random.default_rng(seed)
+    members = [rng.permutation(np.flatnonzero(part.labels == c))[:per_class] for c in range(len(part.classes))]
+    return part.take(np.sort(np.concatenate(members)))
+
+
+def only(part: ImageSet, names: list[str], called: Mapping[str, str] = {}) -> ImageSet:
+    """The images of these classes, which are then all there are, in this order; called: other names for some."""
+    part = part.take(np.isin(part.names, names))
+    labels = np.asarray([names.index(name) for name in part.names], np.int64)
+    return replace(part, labels=labels, classes=tuple(called.get(name, name) for name in names))
+
+
+def cifar(known: Mapping[str, torch.Tensor]) -> dict[str, ImageSet]:
+    """CIFAR-10's parts without the classes that the texts do not name."""
+    parts = load_parts("cifar10")
+    names = [name for name in parts["train"].classes if SYNONYMS.get(name, name) in known]
+    return {part: only(parts[part], names, SYNONYMS) for part in PARTS} | {
+        "test": few(only(parts["test"], names, SYNONYMS), PER_CLASS)
+    }
+
+
+def by_prototypes(clip: Clip, name: str) -> tuple[ImageSet, torch.Tensor]:
+    """Test images of a set without texts, and class embeddings made of its training images."""
+    parts = load_parts(name)
+    counts = [np.bincount(parts[p].labels, minlength=len(parts[p].classes)) for p in ("train", "test")]
+    names = [parts["train"].classes[c] for c in np.flatnonzero(np.minimum(*counts))][:CLASSES]
+    shown = some({name: only(parts["test"], names)}, 3 * PER_CLASS)[name]
+    return shown, clip.prototypes(few(only(parts["train"], names), PROTOTYPES))
+
+
+@lru_cache(maxsize=1)
+def real_clip(model: str, weights: Path | None, size: int, device: str) -> Clip:
+    return load_clip(model, pretrained=weights and str(weights), image_size=size, device=device)
+
+
+@lru_cache(maxsize=1)
+def others(clip: Clip) -> tuple[dict[str, ImageSet], dict[str, torch.Tensor]]:
+    """Columns of other styles, and their heads."""
+    found = {name: by_prototypes(clip, name) for name in ("fashion", "quickdraw")}
+    return {name: part for name, (part, _) in found.items()}, {name: head for name, (_, head) in found.items()}
+
+
+@lru_cache(maxsize=1)
+def sets_of(
+    clip: Clip, kind: str, target: str, seed: int, data: Path
+) -> tuple[Splits, dict[str, torch.Tensor], dict[str, float], Plane]:
+    """The sets of a subgroup on the model, the heads of its test columns, the original's accuracies and plane there."""
+    known = texts(data)
+    columns, heads = others(clip)
+    if kind == "class":
+        sets = split(cifar(known), Subgroup(target, ("bird", "dog", "horse")), seed=seed, **SIZES)
+    else:
+        found, target = look(listed(data), clip, seed), plain(target)
+        rows = found.rows.drop_duplicates("subgroup").set_index("subgroup")["label"]
+        siblings = [name for name in rows.index if rows[name] == rows[target] and name != target]
+        sets = split(
+            **vars(found.grouped(target, siblings)), seed=seed, **{**SIZES, "n_forget": None, "n_retain": None}
+        )
+    sets = sets.on(clip, torch.stack([known[name] for name in sets.classes]))
+    heads = {**dict.fromkeys(sets.test, sets.head), **heads}
+    sets = replace(sets, test={**sets.test, **columns})
+    return sets, heads, accuracies(clip, sets.test, heads), plane(clip, sets, sets.test)
+
+
+@click.command(help=__doc__)
+@click.option(
+    "--model",
+    default="ViT-B-16-quickgelu",
+    show_default=True,
+    help="the architecture, or local-dir:FOLDER with weights",
+)
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="its checkpoint")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="texts and images: above")
+@click.option("--size", default=112, show_default=True, help="pixels")
+@click.option("--kind", type=click.Choice(["class", "coarse"]), default="class", show_default=True)
+@click.option("--target", "targets", multiple=True, default=["cat"], show_default=True)
+@click.option("--method", "methods", multiple=True, default=METHODS, show_default=True)
+@click.option("--seed", "seeds", multiple=True, default=[0], show_default=True)
+@options("real.csv")
+def main(model, weights, data, size, kind, targets, methods, seeds, device, out) -> pd.DataFrame:
+    clip = real_clip(model, weights, size, device)
+    rows = Rows(out, ["model", "pixels", "kind", "subgroup", "method", "seed"], clip.device)
+
+    def compute(kind: str, subgroup: str, method: str, seed: int, **_) -> list[dict]:
+        sets, heads, before, by_plane = sets_of(clip, kind, subgroup, seed, data)
+        attacker = {name: few(part, PER_CLASS) for name, part in sets.validation.items()}
+        if method == "original":
+            return [{**measured(before, None), **deep(clip, clip, sets, attacker, sets.test)}]
+        result, seconds = unlearned(method, clip, sets, seed, keep=False)
+        found = measured(accuracies(result, sets.test, heads), before)
+        if sets.own_labels != sets.labels:
+            found[BY_A_PLANE] = round(by_plane.keeps(found[TARGET]), 3)
+        row = {"seconds": round(seconds, 1), "alpha": result.record.get("alpha"), "images": len(sets.forget)}
+        pace = {f"{stage}_rate": told["rate"] for stage, told in result.record.get("pace", {}).items()}
+        return [{**found, **row, **pace, **deep(result, clip, sets, attacker, sets.test)}]
+
+    where = {"model": Path(model.removeprefix("local-dir:")).name, "pixels": size, "kind": kind}
+    return rows.fill(
+        [
+            {**where, "subgroup": target, "method": method, "seed": seed}
+            for target in targets for seed in seeds for method in ("original", *methods)
+        ],
+        compute,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

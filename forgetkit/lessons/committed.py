@@ -1,0 +1,72 @@
+"""The committed rows of docs/results, as lessons read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import forgetkit
+from forgetkit.evaluation import TARGET
+
+RESULTS = Path("docs/results")
+KEPT = ["retain", "other", "fashion", "quickdraw", "unseen", "emoji"]
+ACCURACIES = [TARGET, *KEPT]
+
+
+def committed(study: str) -> pd.DataFrame:
+    """The rows of docs/results/STUDY.csv, from wherever this is called; raises ValueError where there are none."""
+    file = forgetkit.HOME / RESULTS / f"{study}.csv"
+    if not file.exists():
+        raise ValueError(f"There is no {file}.")
+    return pd.read_csv(file)
+
+
+def whole(method: str) -> bool:
+    """Is this a method as it is, neither cut short nor without a part?"""
+    return " " not in method
+
+
+def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows without the originals (one a subgroup); accuracies, and recalls of an attacker, in percent of theirs."""
+    columns, own = (
+        [name for name in rows if name in ACCURACIES or name.endswith(" recall")],
+        rows["method"] == "original",
+    )
+    original, rows = rows[own].set_index(["kind", "subgroup"]), rows[~own]
+    accuracy = original.reindex(pd.MultiIndex.from_frame(rows[["kind", "subgroup"]])).set_axis(rows.index)
+    return rows.assign(**{name: 100 * rows[name] / accuracy[name].replace(0, np.nan) for name in columns})
+
+
+def with_whole_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows on those subgroups that every method in them has; of a method, those of a seed that has all of these.
+
+    So one method may have more seeds than another, and their means are still over the same subgroups.
+    """
+    methods = rows.groupby(["kind", "subgroup"])["method"].transform("nunique")
+    rows = rows[methods == rows["method"].nunique()]
+    ran = rows.groupby(["method", "seed"])["subgroup"].transform("size")
+    return rows[ran == len(rows[["kind", "subgroup"]].drop_duplicates())]
+
+
+def accuracies_in(rows: pd.DataFrame) -> list[str]:
+    return [name for name in ACCURACIES if name in rows]
+
+
+def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, str]:
+    return {name: f"{before[name].mean():.1f} → {after[name].mean():.1f}" for name in accuracies_in(before)}
+
+
+def real_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a class and method, and a subgroup of one label by the two best there: before → after."""
+    lines, where = [], ["pixels", "kind", "subgroup"]
+    whole = ~rows["method"].str.contains(" without ") & (rows["kind"] == "class")
+    rows = rows[whole | rows["method"].isin(["original", "default", "erasure"])]
+    original = rows[rows["method"] == "original"].set_index(where)
+    for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
+        line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))
+        line |= before_and_after(original.loc[[tuple(of)]], found)
+        line |= {"retain by a plane": found["retain by a plane"].mean(), "Score": found["score"].mean()}
+        lines.append({**line, "seeds": len(found), "s": found["seconds"].median()})
+    return pd.DataFrame(lines)

@@ -1,0 +1,178 @@
+"""Curves and bars: lines, markers and hatches tell series apart in grey, too. Each function returns a Figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from forgetkit.lessons.figures.style import COLOURS
+
+# One look a column, in every figure.
+LOOKS = {
+    "target": {"color": COLOURS["target"], "ls": "-", "marker": "o", "lw": 2.4},
+    "retain": {"color": "#0072B2", "ls": "--", "marker": "s"},
+    "other": {"color": "#56B4E9", "ls": "-.", "marker": "^"},
+    "fashion": {"color": "#009E73", "ls": ":", "marker": "D"},
+    "quickdraw": {"color": "#E69F00", "ls": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
+    "unseen": {"color": "#CC79A7", "ls": (0, (3, 1, 1, 1)), "marker": "P"},
+    "emoji": {"color": "#666666", "ls": (0, (7, 2)), "marker": "x"},
+    "score": {"color": "black", "ls": "--", "marker": ""},
+}
+STROKES = zip(("restore", "target", "original", "forget", "remind"), ("-", "--", "-.", ":", (0, (7, 2))), "os^Dv")
+SERIES = [{"color": COLOURS[colour], "ls": line, "marker": marker} for colour, line, marker in STROKES]
+BESIDE = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.02, 0.5)}  # a legend right of the axes
+ABOVE = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+
+
+def draw(axis, table: pd.DataFrame, mark: float | None = None, **settings) -> None:
+    """A line a column of the table over its index; `mark` gets a dotted line; settings as `Axes.set` takes them."""
+    for name, look in zip(table, SERIES * 3):
+        line = table[name].dropna()
+        axis.plot(line.index, line, label=name, ms=4, markevery=max(1, len(line) // 16), **LOOKS.get(name, look))
+    if mark is not None:
+        axis.axvline(mark, color="black", lw=1, ls=":")
+    axis.set(**{"xlabel": table.index.name, **settings})
+
+
+def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mapping[str, str], **settings) -> Figure:
+    """Curves over the index of a table, a line a column; a panel a table where there are several, by title.
+
+    label: of the y axis, or of each panel's own; settings: `mark` and those of `Axes.set`, for all or by title
+    """
+    tables = tables if isinstance(tables, Mapping) else {"": tables}
+    size = (5.4, 2.7) if len(tables) == 1 else (3.9 * len(tables) + 1, 2.9)
+    shared = isinstance(label, str)
+    figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=shared, squeeze=False)
+    for axis, (title, table) in zip(axes[0], tables.items()):
+        own = {name: value.get(title) if isinstance(value, Mapping) else value for name, value in settings.items()}
+        own["ylabel"] = label[title] if not shared else label if axis is axes[0, 0] else None
+        draw(axis, table, title=title, **{name: value for name, value in own.items() if value is not None})
+    axes[0, -1].legend(**BESIDE)
+    figure.tight_layout()
+    return figure
+
+
+def loss_curves(record: dict) -> Figure:
+    """What stage 1 leaves recognised of D_f (and of D_r, where it looks); stage 2's loss terms; by step."""
+    known = pd.DataFrame(record["forget"]).set_index("step").drop(columns="loss", errors="ignore").dropna(how="all")
+    terms = pd.DataFrame(record["remind"]).set_index("step").rolling(5, min_periods=1).mean()
+    labels, scale = {"1. forget": "recognised (%)", "2. remind": "loss"}, {"2. remind": "log"}
+    figure = lines({"1. forget": known, "2. remind": terms}, labels, yscale=scale, ylim={"1. forget": (-2, None)})
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def soup_path(record: dict, images: str = "calibration set") -> Figure:
+    """Accuracy and Score from the original (alpha 0) to the unlearned model (1), the chosen alpha dotted.
+
+    Where shares of stage 1's model were tried, the path goes on, a share s at 1 + s.
+    """
+    path, end, chosen = along(record["soup"]), 1, record["alpha"]
+    if "shares" in record:
+        beyond = pd.DataFrame(record["shares"]).set_index("share").drop(0.0)
+        path = pd.concat([path.sort_index(), beyond.set_index(1 + beyond.index)])
+        path = path.rename_axis("alpha (0 = original, 1 = unlearned), then 1 + the share of stage 1")
+        end, chosen = path.index.max(), 1 + record["share"] if record["share"] else chosen
+    return lines(path, f"{images} (%)", mark=chosen, xlim=(-0.02, end + 0.02), ylim=(0, 102))
+
+
+def along(path) -> pd.DataFrame:
+    """The rows of a path from the original to the unlearned model, by alpha."""
+    return pd.DataFrame(path).set_index("alpha").rename_axis("alpha (0 = original, 1 = unlearned)")
+
+
+# --------------------------------------------------------------------------------------------------
+# Bars
+
+
+def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), **settings) -> Figure:
+    """A group of bars a row of the table (its index), a bar a column, values above where there is room.
+
+    highlight: rows that are drawn, or named, in the target's colour; settings: as `Axes.set`
+    """
+    n, groups = table.shape[1], len(table)
+    figure, axis = plt.subplots(figsize=(min(9, max(0.3 * table.size, 0.75 * groups) + 2), 2.7))
+    fills = ["#dddddd", COLOURS["remind"], COLOURS["restore"], COLOURS["forget"]] if n > 1 else [COLOURS["restore"]]
+    for i, name in enumerate(table):
+        at = np.arange(groups) + (i - (n - 1) / 2) * 0.8 / n
+        look = {"color": COLOURS.get(name, fills[i % len(fills)]), "hatch": ["", "//", "..", "xx"][i % 4]}
+        drawn = axis.bar(at, table[name], 0.8 / n, label=name, edgecolor="black", lw=0.4, **look)
+        if table.size <= 40:
+            axis.bar_label(drawn, fmt="%.1f" if table.to_numpy().max() < 20 else "%.0f", fontsize=7, padding=1)
+        for bar, row in zip(drawn, table.index):
+            if n == 1 and row in highlight:
+                bar.set(facecolor=COLOURS["target"], hatch="//")
+    slant = {"rotation": 60 if groups > 12 else 30, "ha": "right", "rotation_mode": "anchor"}
+    slant = slant if groups > 6 or groups * max(map(len, map(str, table.index))) > 60 else {}
+    axis.set_xticks(range(groups), table.index, fontsize=7 if groups > 12 else None, **slant)
+    for text in axis.get_xticklabels():
+        if text.get_text() in highlight:
+            text.set(color=COLOURS["target"], fontweight="bold")
+    axis.set(**{"ylabel": label, "ylim": (0, 1.15 * max(table.to_numpy().max(), 1)), **settings})
+    axis.set_xlim(-0.6, groups - 0.4)
+    axis.grid(axis="x", visible=False)
+    if n > 1:
+        axis.legend(**ABOVE, ncol=n)
+    return figure
+
+
+def table_bars(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
+    """Accuracy per column, one bar a model, of `evaluate`'s table."""
+    return bars(table.set_index("model")[list(columns)].T, "accuracy (%)", ylim=(0, 108))
+
+
+def alignment_bars(losses) -> Figure:
+    """Distance to the BatchNorm statistics before and after alignment; rows of layer, before, after."""
+    table = pd.DataFrame(losses).set_index("layer")
+    return bars(table, "distance to the\nrunning statistics", xlabel="BatchNorm layer, input to output")
+
+
+def channel_means(means: Mapping[str, torch.Tensor], running: torch.Tensor, layer: str) -> Figure:
+    """Mean of each channel at a BatchNorm layer's input against its running mean, (channels,) each; a panel a set."""
+    figure, axes = plt.subplots(1, len(means), figsize=(3.3 * len(means), 3.1), sharex=True, sharey=True)
+    for axis, (name, mean), colour, marker in zip(axes, means.items(), ("original", "restore"), "oD"):
+        axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
+        look = {"color": COLOURS[colour], "marker": marker, "edgecolor": "black", "lw": 0.3}
+        axis.scatter(running.cpu(), mean.float().cpu(), s=16, **look)
+        axis.set(xlabel="running mean of a channel", title=f"{name}: distance {(mean - running).norm():.1f}")
+    axes[0].set_ylabel(f"mean over the images\n(input of {layer})")
+    figure.tight_layout()
+    return figure
+
+
+def soup_point(table: pd.DataFrame, alpha: float) -> Figure:
+    """Every column of one blend as bars, the original's accuracy as lines; table: rows of a path."""
+    row, before = table.loc[(table["alpha"] - alpha).abs().idxmin()], table.loc[table["alpha"].idxmin()]
+    names = list(table.columns.drop(["alpha", "score"]))
+    title = f"alpha = {row['alpha']:.2f}: Score {row['score']:.1f}"
+    figure = bars(row[names].to_frame(), "test set (%)", highlight=["target"], title=title, ylim=(0, 105))
+    for i, name in enumerate(names):
+        figure.axes[0].hlines(before[name], i - 0.42, i + 0.42, color="#666666", lw=2)
+    return figure
+
+
+def fisher_bars(table: pd.DataFrame, chosen: Sequence[str], order: Sequence[str] = (), title: str = "") -> Figure:
+    """Relative Fisher information of every layer, the chosen ones coloured and hatched.
+
+    table: layer, ratio, as `relative_fisher` makes it or stage 1 records it; order: the layers from input to output,
+    the order of the table unless given
+    """
+    ratio = pd.DataFrame(table).set_index("layer")["ratio"]
+    ratio = ratio.loc[list(order)] if len(order) else ratio
+    figure, axis = plt.subplots(figsize=(6.4, 0.17 * len(ratio) + 0.9))
+    ours = ratio.index.isin(chosen)
+    look = {"color": np.where(ours, COLOURS["restore"], "#dddddd"), "edgecolor": np.where(ours, "white", "#999999")}
+    axis.barh(ratio.index.str.removesuffix(".weight"), ratio, lw=0.3, hatch=["///" if o else "" for o in ours], **look)
+    axis.axvline(1, color="black", lw=0.8, ls=":")
+    axis.invert_yaxis()
+    label = "relative Fisher information, forget / retain (ratio)"
+    axis.set(xlabel=label, ylabel="input  →  output" if len(order) else "layer", title=title)
+    axis.tick_params(axis="y", labelsize=7)
+    axis.grid(axis="y", visible=False)
+    axis.margins(y=0.01)
+    return figure

@@ -1,0 +1,129 @@
+"""What every notebook does besides its subject: check its parameters, set up, show source, tell the time."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import open_clip
+import pandas as pd
+import torch
+from IPython.display import Markdown
+
+from forgetkit.data.images import some as few
+from forgetkit.data.tutorial import KINDS, targets
+from forgetkit.lessons.figures.style import use_style
+from forgetkit.lessons.own import HEADS, drawn
+from forgetkit.models.clip import Clip, describe, pick_device
+from forgetkit.models.loading import EMBEDDED, load_clip, register_mini
+from forgetkit.recipe import Recipe
+from forgetkit.subgroups import Splits, tutorial_sets
+
+CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "head")  # and sizes, n_...
+_started = time.perf_counter()
+
+
+def checked(name: str) -> bool:
+    """Is this a parameter of which `check_parameters` knows what is right?"""
+    return name in CHECKED or name.startswith("n_")
+
+
+def check_parameters(**values) -> None:
+    """Raise ValueError, a line for each wrong parameter, naming what there is to choose from; call it first.
+
+    Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, pretrained (of that model),
+    device, head, and sizes (n_...), where None is as many as usual.
+    """
+    if wrong := [said for name in values if (said := mistake(name, values))]:
+        raise ValueError("\n".join(dict.fromkeys(wrong)))
+
+
+def mistake(name: str, values: Mapping) -> str | None:
+    """What is wrong with the value of that name, beside the others; None where nothing is."""
+    value, kind = values[name], values.get("kind", "class")
+    if name == "kind" and kind not in (*KINDS, "folder"):
+        return f"kind={kind!r}: choose one of {', '.join(KINDS)}, folder."
+    if name == "target" and kind in KINDS and value not in targets(kind):
+        return f"target={value!r} is no {kind} here: choose one of {', '.join(targets(kind))}."
+    if name == "changes" and not isinstance(value, Mapping):
+        return f'changes={value!r}: values of the recipe by stage, such as {{"remind": {{"batch": 32}}}}.'
+    if name in ("recipe", "changes"):
+        changes = values.get("changes")
+        try:
+            Recipe.named(values.get("recipe", "default"), **(changes if isinstance(changes, Mapping) else {}))
+        except ValueError as error:
+            return str(error)
+    if name == "model":
+        register_mini()
+        if value not in (*EMBEDDED, *open_clip.list_models()):
+            embedded = ", ".join(map(repr, EMBEDDED))
+            return f"model={value!r}: choose {embedded}, or one of open_clip.list_models(), as 'RN50'."
+    if name == "pretrained" and not value and (model := values.get("model", "mini")) not in EMBEDDED:
+        return (
+            f"model={model!r} without weights is a random one, which knows nothing that it could forget: give"
+            " `pretrained`, a tag of open_clip such as 'openai', or a file."
+        )
+    if name == "head" and value not in HEADS:
+        return f"head={value!r}: choose 'text' (class names) or 'images' (prototypes)."
+    if name == "device":
+        try:
+            torch.empty(1, device=pick_device(value))
+        except (RuntimeError, AssertionError):
+            return f"device={value!r} cannot be used here: choose 'auto' or 'cpu'."
+    if name == "seed" or (name.startswith("n_") and value is not None):
+        least = 0 if name == "seed" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            return f"{name}={value!r}: a whole number, at least {least}."
+    return None if checked(name) else f"There is no parameter {name!r}."
+
+
+def start(
+    kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
+    recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto",
+    own: tuple = ("", [], "", "", "text"), as_images: bool = False, n_test: int | None = None,
+) -> tuple[Clip, Splits, Recipe]:  # fmt: skip
+    """The original model, the sets of a subgroup on it, and the recipe.
+
+    own: data_dir, siblings, labels, pretrained, head, as the lessons have them; all but `pretrained` are for
+        kind="folder", a subgroup of your own pictures, of which a look is printed (`own.check`)
+    as_images: leave the sets as they are, to be looked at: stages take them only on the model
+    n_test: keep so many test images of each column, drawn by the seed; None: all
+    Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
+    """
+    given = locals()
+    data_dir, siblings, labels, pretrained, head = own
+    shared = {name: given[name] for name in given if name not in ("own", "as_images")}
+    check_parameters(**shared, pretrained=pretrained, head=head)
+    if (kind == "folder") != bool(data_dir):
+        raise ValueError("kind='folder' and data_dir, the folder of your own pictures, go together: give both.")
+    use_style()
+    clip, sizes = load_clip(model, pretrained or None, device), {"n_forget": n_forget, "n_retain": n_retain}
+    if kind == "folder":
+        clip, sets, report = drawn(data_dir, target, clip, siblings or None, labels or None, head, seed, sizes)
+        print(report, end="\n\n")
+    else:
+        sets = tutorial_sets(target, seed, kind, clip, **sizes)
+    sets = replace(sets, test=few(sets.test, n_test, seed)) if n_test else sets
+    print(f"forget {sets.subgroup.target!r}, keep {', '.join(sets.subgroup.siblings)}")
+    return clip, sets if as_images else sets.on(clip), Recipe.named(recipe, seed, **changes)
+
+
+def source(*objects) -> Markdown:
+    """The source of functions and classes, as it stands in the package."""
+    blocks = [f"```python\n# {o.__module__}\n{inspect.getsource(o).rstrip()}\n```" for o in objects]
+    return Markdown("\n\n".join(blocks))
+
+
+def keep(table: pd.DataFrame, out: str | Path) -> pd.DataFrame:
+    """Write the lesson's table, rounded to 0.01, to `out/table.csv`, and hand it on."""
+    Path(out).mkdir(parents=True, exist_ok=True)
+    table.round(2).to_csv(Path(out) / "table.csv", index=False)
+    return table
+
+
+def elapsed(clip: Clip) -> str:
+    """How long this notebook took, since it imported this module, and where."""
+    return f"{time.perf_counter() - _started:.0f} s on {describe(clip.device)}"

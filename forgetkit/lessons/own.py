@@ -1,0 +1,251 @@
+"""Your own pictures, from a folder to a saved model: a look, the three stages, table, pictures, alarms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from forgetkit.data.folders import Look, look
+from forgetkit.data.images import PARTS, Grouped, ImageSet
+from forgetkit.data.reading import plain
+from forgetkit.evaluation import evaluate, interval, most_called, own_rank, predict, with_intervals
+from forgetkit.lessons.diagnostics import alarms
+from forgetkit.lessons.figures.pictures import before_after
+from forgetkit.lessons.figures.style import use_style
+from forgetkit.models import ModelError
+from forgetkit.models.clip import Clip
+from forgetkit.models.loading import FOLDER, load_clip
+from forgetkit.pipeline import unlearn
+from forgetkit.recipe import Recipe
+from forgetkit.subgroups import Splits, split
+
+HEADS = ("text", "images")
+HEAD = "head.safetensors"  # beside a saved model
+A_LOOK = 100  # images of a subgroup that the model is asked about before the work
+RANKED = 10  # names, from which on the rank of the target's among them says something
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known before the work.
+
+    counts:   a row a subgroup, its images by part; `recognised`: of some of them, as "12/26 (29 to 65 %)"
+    findings: what to know and what to do, a sentence each: files, copies, and what the model does not know
+    unknown:  subgroups whose images the model does not tell better than chance
+    good:     may a run start? all files can be read, and no subgroup is unknown
+    """
+
+    counts: pd.DataFrame
+    findings: list[str]
+    unknown: tuple[str, ...]
+    good: bool = True
+
+    def __str__(self) -> str:
+        return "\n".join([self.counts.to_string(), "", *(self.findings or ["Nothing speaks against it."])])
+
+
+def check(
+    data: str | Path | Look, clip: Clip, target: str | None = None, siblings: Sequence[str] | None = None,
+    labels: str | None = None, head: str = "text", forgotten: Sequence[str] | None = None, **settings,
+) -> Report:  # fmt: skip
+    """Look at a folder or CSV, and ask the model what it sees there, before anything starts.
+
+    target, siblings, labels, settings: as in `data.folders.grouped`; without a target, and where files cannot be read,
+        each subgroup by its own label
+    head: "text": class names; "images": prototypes, the mean embedding of each class's training images
+    forgotten: subgroups that the model was made to forget before: these it need not know
+    """
+    if head not in HEADS:
+        raise ValueError(f"head={head!r}: choose 'text' (class names) or 'images' (prototypes).")
+    found = data if isinstance(data, Look) else look(data, clip)
+    if target is None or found.broken:
+        rows = found.rows[~found.rows["dropped"]]
+        groups = {part: rows["subgroup"][rows["part"] == part].to_numpy(str) for part in PARTS}
+        parts = {part: found.part(part) for part in PARTS}
+    else:
+        grouped = found.grouped(target, siblings, labels, forgotten=forgotten, **settings)
+        parts, groups = grouped.parts, grouped.groups
+    if head == "images":  # which were made of the training images, and know these
+        groups = {part: of for part, of in groups.items() if part != "train"}
+    try:
+        known = recognition(clip, parts, groups, class_head(clip, parts["train"], head))
+    except ModelError as error:  # no training image of a class: the rest is still to be told
+        return Report(found.counts().assign(recognised=""), [*found.findings(), str(error)], (), False)
+    classes = len(parts["train"].classes)
+    told = {name: "{}/{} ({:.0f} to {:.0f} %)".format(*row, *interval(*row)) for name, row in known.items()}
+    before = [plain(name) for name in forgotten or ()]
+    unknown = tuple(name for name, row in known.items() if name not in before and by_chance(*row, classes))
+    findings = found.findings()
+    if classes < 2:
+        findings.append("There is one name only, and it always wins: name a target, and labels.")
+    elif unknown:
+        seen = ", ".join(f"{known[name][0]} of {known[name][1]} {name}" for name in unknown)
+        findings.append(
+            f"The model recognises {seen}, no better than chance among {classes} names: of these there is nothing to"
+            " forget or to keep. "
+            + ("Use image prototypes (head images), names that it knows (labels), or a larger model."
+               if head == "text" else "Images do not tell them apart either: use a larger model.")
+        )  # fmt: skip
+    counts = found.counts().assign(recognised=pd.Series(told))
+    unknown = unknown if classes > 1 else ()
+    return Report(counts.fillna({"recognised": ""}), findings, unknown, not (unknown or found.broken))
+
+
+def by_chance(hits: int, n: int, classes: int) -> bool:
+    """May chance among so many classes have found `hits` of n? Few images that are nearly all found are no chance."""
+    return interval(hits, n)[0] <= 100 / classes and 2 * hits < n * (1 + 1 / classes)
+
+
+def class_head(clip: Clip, train: ImageSet, head: str) -> torch.Tensor:
+    """Class embeddings (C, D) of text or of training images; those of an earlier request, where the model has them."""
+    if head == "images" and train.classes not in clip.heads:
+        return clip.prototypes(train)
+    return clip.head(train.classes, train.prompts)
+
+
+def recognition(
+    clip: Clip, parts: Mapping[str, ImageSet], groups: Mapping[str, np.ndarray], head: torch.Tensor
+) -> dict[str, tuple[int, int]]:
+    """By subgroup, how many of how many images the model calls by their label; of at most `A_LOOK` images each."""
+    rng, known = np.random.default_rng(0), {}
+    for name in sorted(set(np.concatenate([*groups.values()]))):
+        index = [(part, i) for part in groups for i in np.flatnonzero(groups[part] == name)]
+        chosen = [index[i] for i in sorted(rng.permutation(len(index))[:A_LOOK])]
+        hits = 0
+        for part in sorted({part for part, _ in chosen}):
+            own = parts[part].take([i for p, i in chosen if p == part])
+            hits += int((predict(clip, own.images, head) == torch.as_tensor(own.labels)).sum())
+        known[name] = hits, len(chosen)
+    return known
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `run` made: the four models, the sets on the model, tables (numbers; with counts and intervals), alarms."""
+
+    models: list[Clip]
+    sets: Splits
+    checked: Report
+    table: pd.DataFrame
+    told: pd.DataFrame
+    alarms: list[str]
+    figure: Figure
+
+
+def prepare(
+    data_dir: str | Path, target: str, clip: Clip, siblings: Sequence[str] | None = None, labels: str | None = None,
+    head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, **settings,
+) -> tuple[Splits, Report]:  # fmt: skip
+    """The sets of your subgroup on the model (see `Splits.on`), with the head asked for, and what the look found.
+
+    As `drawn`, which leaves the sets as images.
+    """
+    clip, sets, checked = drawn(data_dir, target, clip, siblings, labels, head, seed, sizes, **settings)
+    return sets.on(clip), checked
+
+
+def drawn(
+    data_dir: str | Path, target: str, clip: Clip, siblings: Sequence[str] | None = None, labels: str | None = None,
+    head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, **settings,
+) -> tuple[Clip, Splits, Report]:  # fmt: skip
+    """The model with the head asked for (see `Clip.with_head`), the sets of your subgroup, and what the look found.
+
+    sizes: n_forget and so on, as in `split`; settings: as in `data.folders.Look.grouped`
+    Raises ModelError where the model does not know target or siblings by name; DataError as `grouped`.
+    """
+    found = look(data_dir, clip, seed)
+    grouped: Grouped = found.grouped(target, siblings, labels, **settings)
+    kept = grouped.subgroup.without(grouped.forgotten)
+    names = (kept.target, *kept.siblings)
+    checked = check(found, clip, target, siblings, labels, head, **settings)
+    if head == "text" and (lost := [name for name in names if name in checked.unknown]):
+        raise ModelError(f"Stopped before the work ({', '.join(lost)}). {checked.findings[-1]}")
+    train = grouped.parts["train"]
+    clip = clip.with_head(train.classes, class_head(clip, train, head))
+    return clip, split(**vars(grouped), seed=seed, **sizes), checked
+
+
+def run(
+    data_dir: str | Path, target: str, clip: Clip, out: str | Path | None = None, siblings: Sequence[str] | None = None,
+    labels: str | None = None, head: str = "text", recipe: Recipe | None = None, seed: int = 0, **settings,
+) -> Run:  # fmt: skip
+    """Forget one subgroup of your own pictures: the look, three stages, table, pictures and alarms; see `prepare`.
+
+    out: a folder for table.csv, before_after.png, and `model`, which `load_clip("local-dir:out/model")` reads (with
+    head.safetensors where the head is made of images)
+    """
+    recipe = recipe or Recipe.default(seed)
+    sets, checked = prepare(data_dir, target, clip, siblings, labels, head, seed, **settings)
+    models = unlearn(clip, sets, recipe)
+    table = evaluate(models, sets.test, head=sets.head)
+    last, told = models[-1], with_intervals(table, sets.test)
+    rank = own_rank(last, sets.test["target"], sets.head) if len(sets.classes) >= RANKED else None
+    raised = alarms(table, rank, len(sets.classes), most_called(last, sets.test, sets.head))
+    use_style()
+    figure = before_after(clip, last, sets.test, seed=seed, heads=dict.fromkeys(sets.test, sets.head))
+    done = Run(models, sets, checked, table, told, raised, figure)
+    if out is not None:
+        save(done, Path(out).expanduser(), recipe, head, seed)
+    return done
+
+
+def save(done: Run, out: Path, recipe: Recipe, head: str, seed: int) -> None:
+    """Write tables, pictures and the model with its forgetting card to a folder."""
+    sets, last = done.sets, done.models[-1]
+    images = {
+        "forget": sets.forget,
+        "retain": sets.retain,
+        **{f"test {name}": part for name, part in sets.test.items()},
+    }
+    hashes = {name: {"images": len(part), "sha256": digest(part.images)} for name, part in images.items()}
+    said = {"subgroup": sets.subgroup, "recipe": recipe, "seed": seed, "table": done.told, "alarms": done.alarms}
+    last.save(out / "model", **said, head=head, classes=sets.classes, sets=hashes)
+    if head == "images":
+        names = {"classes": json.dumps(sets.classes)}
+        save_file({"head": sets.head.cpu().contiguous()}, out / "model" / HEAD, names)
+    done.table.to_csv(out / "table.csv", index=False)
+    done.figure.savefig(out / "before_after.png", dpi=110, bbox_inches="tight")
+    plt.close(done.figure)
+
+
+def digest(images) -> str:
+    """The SHA-256 of images: an array, files, or a tensor on any device."""
+    array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def folder_check(
+    data_dir: str | Path, target: str | None = None, model: str = "mini", pretrained: str | None = None,
+    device: str = "auto", **settings,
+) -> Report:  # fmt: skip
+    """`check` by names, for the command line."""
+    return check(data_dir, loaded(model, pretrained, device), target, **settings)
+
+
+def folder_run(
+    data_dir: str | Path, target: str, out: str | Path, model: str = "mini", pretrained: str | None = None,
+    device: str = "auto", recipe: str = "default", seed: int = 0, **settings,
+) -> Run:  # fmt: skip
+    """`run` by names, for the command line and for batches: the model by name and weights, the recipe by name."""
+    named = Recipe.named(recipe, seed)  # a wrong name is told before anything is loaded
+    return run(data_dir, target, loaded(model, pretrained, device), out, recipe=named, seed=seed, **settings)
+
+
+def loaded(model: str, pretrained: str | None, device: str) -> Clip:
+    """`load_clip`, with the head made of images that `save` left beside a model, where there is one."""
+    clip, file = load_clip(model, pretrained, device), Path(model.removeprefix(FOLDER)).expanduser() / HEAD
+    if model.startswith(FOLDER) and file.exists():
+        with safe_open(file, "pt") as kept:
+            clip = clip.with_head(json.loads(kept.metadata()["classes"]), kept.get_tensor("head"))
+    return clip

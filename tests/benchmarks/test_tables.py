@@ -1,0 +1,215 @@
+"""Tables and figures of the benchmark and the studies, from made-up rows."""
+
+import itertools
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import figures, tables
+from benchmarks.benchmark import ranked
+from benchmarks.rows import kept_at_target, measured, over_seeds, trade_off
+from forgetkit.lessons.committed import ACCURACIES, committed, percent_of_original, with_whole_seeds
+
+
+@pytest.fixture
+def bench():
+    rows = [{"method": "original", "kind": "class", "subgroup": "red", "seed": 0, "target": 80.0, "retain": 50.0}]
+    scores = {"default": 99.0, "ga": 90.0, "default without soup": 98.0, "default without guard": 60.0}
+    for method, value in scores.items():
+        rows.append({**rows[0], "method": method, "target": 100 - value, "retain": value / 2, "score": value})
+    return pd.DataFrame(rows).assign(other=40.0)[[*rows[0], *["other"], "score"]]
+
+
+def test_rows_are_percent_of_the_original_on_the_same_subgroup(bench):
+    found = percent_of_original(bench).set_index("method")
+    assert "original" not in found.index
+    assert found.loc["ga", "target"] == pytest.approx(100 * 10 / 80)
+    assert found.loc["ga", "retain"] == pytest.approx(90) and found.loc["ga", "other"] == pytest.approx(100)
+    elsewhere = pd.concat([bench, bench[bench["method"] == "ga"].assign(subgroup="blue")])
+    assert percent_of_original(elsewhere).query("subgroup == 'blue'")["target"].isna().all(), "it has no original"
+
+
+def test_committed_rows_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert {"method", "subgroup", "score"} <= set(committed("benchmark"))
+    with pytest.raises(ValueError, match="There is no .*none.csv"):
+        committed("none")
+
+
+def test_an_original_has_no_score_and_a_method_has_one():
+    original = {"target": 80.0, "retain": 50.0}
+    assert measured(original, None) == {**original, "score": None}
+    assert measured({"target": 0.0, "retain": 100 / 3}, original) == {"target": 0.0, "retain": 33.333, "score": 83.333}
+
+
+def test_a_method_may_have_more_seeds_but_no_half_of_one(bench):
+    rows = percent_of_original(bench)
+    rows = pd.concat([rows, rows.assign(subgroup="blue")])
+    default = rows[rows["method"] == "default"]
+    second = default.assign(seed=1, score=default["score"] - 2)
+    only_red = rows[rows["method"] == "ga"].assign(seed=1).query("subgroup == 'red'")
+    of_one = rows[rows["method"] == "ga"].assign(subgroup="green")
+    found = with_whole_seeds(pd.concat([rows, second, only_red, of_one]))
+    assert found.groupby("method")["seed"].unique().map(list).to_dict() == {
+        **{method: [0] for method in rows["method"]}, "default": [0, 1],
+    }  # fmt: skip
+    assert set(found["subgroup"]) == {"red", "blue"}
+    assert over_seeds(found[found["method"] == "default"]) == "98.0 ± 1.4"
+    assert over_seeds(found[found["method"] == "ga"]) == "90.0"
+
+
+def test_a_path_trades_the_target_for_the_rest():
+    path = pd.DataFrame(
+        {"alpha": [0.0, 0.5, 1.0], "target": [80, 40, 0], "retain": [50, 60, 25], "other": [40, 40, 40]}
+    )
+    curve = trade_off(path.sample(frac=1, random_state=0))
+    assert curve["target"].tolist() == [100, 50, 0] and curve["kept"].tolist() == [100, 100, 75], "gains do not count"
+    assert kept_at_target(curve, 25) == pytest.approx(87.5), "half way between two points"
+    assert kept_at_target(curve, 100) == 100 and np.isnan(kept_at_target(curve.iloc[:2], 25))
+
+
+def test_the_first_table_has_a_line_a_kind_and_one_of_a_real_clip(tmp_path):
+    def rows(kind, subgroup, *runs, **more):
+        where = {"kind": kind, "subgroup": subgroup, "other": 40.0, **more}
+        names = ("method", "seed", "target", "retain", "probe recall")
+        return [{**where, **dict(zip(names, run))} for run in runs]
+
+    red = [("original", 0, 80, 60, 77.0), ("ga", 0, 0, 0, 0), ("default", 0, 2, 50, 76.0), ("default", 1, 9, 9, 9)]
+    ink = [("original", 0, 50, 60, 70.0), ("default", 0, 5, 50, 60.0)]
+    bench = [*rows("class", "red", *red), *rows("class", "blue", *red), *rows("style", "red ink", *ink)]
+    pd.DataFrame(bench).to_csv(tmp_path / "benchmark.csv", index=False)
+    vit = rows("class", "cat", ("original", 0, 46, 80, 90.0), ("default", 0, 1, 78, 85.0), model="ViT")
+    pd.DataFrame(vit).to_csv(tmp_path / "real.csv", index=False)
+    assert tables.made("first", tmp_path).splitlines()[2:] == [
+        "| class: red | 80.0 → 2.0 | 50.0 → 45.0 | 77.0 → 76.0 |",
+        "| style: red ink | 50.0 → 5.0 | 50.0 → 45.0 | 70.0 → 60.0 |",
+        "| ViT: cat | 46.0 → 1.0 | 60.0 → 59.0 | 90.0 → 85.0 |",
+    ]
+
+
+def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
+    bench.to_csv(tmp_path / "benchmark.csv", index=False)
+    text = tables.made("ablation", tmp_path)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    table = {line[0]: dict(zip(lines[0], line)) for line in lines[2:]}
+    assert table["soup"]["default: change"] == "-1.0" and table["guard"]["default: change"] == "-39.0"
+    assert table["lora"]["default: change"] == "", "not run"
+    assert table["fisher"]["reported Score (RN50, marmoset)"] == "72.3"
+
+
+def test_a_vit_is_shown_before_and_after_over_seeds(tmp_path):
+    accuracies = dict.fromkeys(ACCURACIES, 80.0)
+    names = {"alignment": "none", "kind": "class", "subgroup": "cat"}
+    rows = []
+    for seed in (0, 1):
+        rows += [{**names, "seed": seed, "model": "original", **accuracies, "score": 80.0, "seconds": 0.0}]
+        rows += [{**names, "seed": seed, "model": "remind", **accuracies, "score": 80.0, "seconds": 20.0 + 10 * seed}]
+        last = {**accuracies, "target": 1.0 + seed}
+        rows += [{**names, "seed": seed, "model": "restore", **last, "score": 97.0 + 2 * seed, "seconds": 1.0}]
+    pd.DataFrame(rows).to_csv(tmp_path / "vit.csv", index=False)
+    line = tables.made("vit", tmp_path).splitlines()[-1]
+    assert line.startswith("| cat | none | 2 | 80.0 → 1.5 | 80.0 → 80.0 |") and line.endswith("| 98.0 ± 1.4 | 25 |")
+
+
+def test_strips_show_every_run_and_the_mean():
+    rows = pd.DataFrame(
+        [("default", "class", f"c{i}", 98.0 + i) for i in range(2)] + [("ga", "class", "c0", 70.0)],
+        columns=["method", "kind", "subgroup", "score"],
+    )
+    figure = figures.score_strips(rows)
+    assert len(figure.axes) == 1
+    points = np.concatenate([c.get_offsets()[:, 0] for c in figure.axes[0].collections])
+    assert {98.0, 99.0, 70.0, 98.5} <= {round(float(p), 3) for p in points}
+    assert [t.get_text() for t in figure.axes[0].texts] == ["98.5", "70.0"], "best first"
+    plt.close(figure)
+
+
+def test_the_same_rows_give_the_same_picture():
+    one = {"kind": "class", "subgroup": "red"}
+    rows = [{**one, "method": method, "score": 90.0 + i} for method in ("ga", "lip") for i in range(5)]
+    pictures = []
+    for _ in range(2):
+        figure = figures.score_strips(pd.DataFrame(rows))
+        figure.canvas.draw()
+        pictures.append(np.asarray(figure.canvas.buffer_rgba()))
+        plt.close(figure)
+    assert np.array_equal(*pictures)
+
+
+def test_fronts_start_at_everything_kept():
+    rows = [
+        {"method": m, "kind": k, "subgroup": "red", "alpha": a, "target": 80 * (1 - a), "retain": 50 - 5 * a}
+        for k, m, a in itertools.product(("class", "coarse"), ("default", "ga"), (0.0, 0.5, 1.0))
+    ]
+    figure = figures.fronts(pd.DataFrame(rows))
+    assert [axis.get_title() for axis in figure.axes] == ["class red", "coarse red"], "one name, two kinds"
+    for axis in figure.axes:
+        drawn = {line.get_label(): line.get_xydata() for line in axis.lines}
+        assert set(drawn) == {"a baseline", "the best baseline", "default"}
+        for name in ("a baseline", "default"):
+            assert drawn[name][0].tolist() == [100.0, 100.0] and drawn[name][-1].tolist() == pytest.approx([0.0, 90.0])
+        assert drawn["the best baseline"][0].tolist() == pytest.approx([0.0, 90.0])
+    assert [text.get_text() for text in figure.legends[0].texts] == [*drawn]
+    plt.close(figure)
+    assert tables.front_table(pd.DataFrame(rows)).columns.tolist() == ["method", "class red", "coarse red", "mean"]
+
+
+def test_sensitivity_marks_the_default():
+    rows = [
+        {"knob": knob, "value": v, "subgroup": "red", "model": "restore", "score": 90.0 + v, "target": 1.0}
+        for knob, v in (("forget.k", 4), ("forget.k", 8), ("rank", 1), ("rank", 2))
+    ]
+    figure = figures.sensitivity(pd.DataFrame(rows), {"forget.k": 8, "rank": 2})
+    marks = [line.get_xdata()[0] for axis in figure.axes[:2] for line in axis.lines if line.get_color() == "black"]
+    assert marks == [8, 2]
+    plt.close(figure)
+
+
+def test_a_job_gets_the_best_method_and_the_best_quick_one(tmp_path):
+    names = ("method", "target", "retain", "probe recall", "score", "seconds")
+    runs = [("original", 80, 50, 80, None, 0), ("default", 0, 50, 20, 99, 50), ("ga", 8, 50, 40, 95, 30)]
+    rows = [dict(zip(names, run)) for run in [*runs, ("projection", 16, 50, 80, 90, 3), ("lip", 80, 50, 80, 50, 2)]]
+    of = {"kind": "class", "subgroup": "red", "seed": 0}
+    pd.DataFrame([{**of, **row} for row in rows]).to_csv(tmp_path / "benchmark.csv", index=False)
+    (line,) = tables.made("choice", tmp_path).splitlines()[2:]
+    assert line == "| class | 1 | 99.0 (0 / 25; 50 s) | `ga` 95.0 (10 / 50; 30 s) | `projection` 90.0 (20 / 100; 3 s) |"
+
+
+def test_a_sibling_that_nobody_showed_stands_beside_those_shown(tmp_path):
+    where = {"kind": "class", "subgroup": "red", "unshown": "blue"}
+    rows = [
+        {**where, "method": "original", "target": 80.0, "retain": 50.0, "sibling": 40.0},
+        {**where, "method": "ga", "target": 8.0, "retain": 25.0, "sibling": 10.0},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "unshown.csv", index=False)
+    head, _, line = tables.made("unshown", tmp_path).splitlines()
+    assert "class red, blue not shown" in head and line == "| ga | 10 / 50 / 25 | 25.0 |"
+
+
+def test_one_label_stands_beside_the_plane(tmp_path):
+    rows = pd.DataFrame(
+        [
+            ("original", 0, 90.0, 80.0, None, None),
+            ("default", 0, 2.0, 70.0, 60.0, 1.0),
+            ("default", 1, 4.0, 72.0, 64.0, 2.0),
+        ],
+        columns=["method", "seed", "target", "retain", "retain by a plane", "target by a plane"],
+    ).assign(kind="coarse", subgroup="ship")
+    rows.to_csv(tmp_path / "benchmark.csv", index=False)
+    (line,) = tables.made("limit", tmp_path).splitlines()[2:]
+    assert line == "| coarse | ship | 90.0 → 3.0 | 80.0 → 71.0 | 62.0 | 1.5 |"
+    rows.loc[2, "target by a plane"] = None
+    rows.to_csv(tmp_path / "benchmark.csv", index=False)
+    assert tables.made("limit", tmp_path).endswith("| 62.0 |  |"), "of one seed alone, it would stand beside two"
+
+
+def test_settings_are_halved_and_the_best_of_those_left_is_used():
+    rows = [(s, sub, v) for s, of in {"a": (90, 60), "b": (80, 80), "c": (95,)}.items() for sub, v in zip("xy", of)]
+    table = pd.DataFrame(rows, columns=["setting", "subgroup", "score"]).assign(method="ga")
+    assert ranked(table, "ga").to_dict() == {"b": 80, "a": 75}, "c was not tried on the second"

@@ -1,0 +1,142 @@
+"""What notebooks share: parameters checked, source shown, training watched, widgets that only look up."""
+
+import base64
+import io
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from forgetkit.__main__ import check_lesson
+from forgetkit.alignment import align
+from forgetkit.batch.notebook import VIEW, clean
+from forgetkit.lessons import browse, exercises, lesson
+from forgetkit.lessons.widgets import png
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (dict(kind="flavour"), "choose one of class, coarse, style, cluster"),
+        (dict(kind="class", target="unicorn"), "choose one of airplane"),
+        (dict(kind="style", target="cat"), "no style here: choose one of airplane sketches"),
+        (dict(recipe="secret"), "choose 'default' or 'paper'"),
+        (dict(changes={"remind": {"stepps": 3}}), "stepps"),
+        (dict(recipe="paper", changes={"reminding": {}}), "reminding"),
+        (dict(model="RN5000"), "choose 'mini'"),
+        (dict(model="RN50", pretrained=""), "a random one.*give `pretrained`"),
+        (dict(model="ViT-B-16", pretrained=None), "a random one"),
+        (dict(device="cuda:77"), "choose 'auto' or 'cpu'"),
+        (dict(seed=-1), "a whole number, at least 0"),
+        (dict(seed="0"), "a whole number"),
+        (dict(seed=None), "a whole number"),
+        (dict(n_forget=0), "at least 1"),
+        (dict(n_retain=True), "at least 1"),
+        (dict(head="tail"), "choose 'text'"),
+        (dict(colour="red"), "no parameter 'colour'"),
+        (dict(recipe="paper", changes=3), "^changes=3: values of the recipe by stage"),
+        (
+            dict(kind="class", target="unicorn", seed=-1, n_test=0),
+            r"(?s)^target='unicorn' is .*\nseed=-1: .*\nn_test=0: ",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_told_with_the_choices(values, message):
+    with pytest.raises(ValueError, match=message):
+        lesson.check_parameters(**values)
+
+
+@pytest.mark.parametrize("given", [dict(kind="folder"), dict(own=("pictures", [], "", "", "text"))], ids=str)
+def test_a_folder_and_its_kind_go_together(given):
+    with pytest.raises(ValueError, match="go together"):
+        lesson.start(**given)
+
+
+def test_right_parameters_pass():
+    lesson.check_parameters(
+        kind="cluster", target="dog 1", seed=3, n_forget=10, n_retain=None, recipe="paper",
+        changes={"remind": {"steps": 3}}, model="RN50", pretrained="openai", device="cpu",
+    )  # fmt: skip
+    lesson.check_parameters(model="mini", pretrained="")
+
+
+def test_a_lesson_refuses_random_weights_before_it_makes_them(monkeypatch):
+    monkeypatch.setattr(lesson, "load_clip", lambda *_: pytest.fail("a model was made"))
+    with pytest.raises(ValueError, match="model='RN50' without weights"):
+        lesson.start(model="RN50")
+    with pytest.raises(ValueError, match="model='RN50' without weights"):
+        check_lesson("pretrained", "", {"model": "RN50"})  # as a sweep asks
+
+
+@pytest.mark.slow
+def test_a_lesson_starts_on_the_sets_as_the_model_takes_them_or_as_images(capsys):
+    asked = dict(kind="style", target="cat sketches", n_retain=20, recipe="paper", changes={"forget": {"k": 2}})
+    clip, sets, settings = lesson.start(**asked)
+    assert "forget 'cat sketches', keep cat photos, cat icons" in capsys.readouterr().out
+    assert sets.forget.images.shape[1:] == (3, *clip.image_shape) and sets.head.shape[0] == len(sets.classes)
+    assert len(sets.forget) < 400 and len(sets.retain) == 20, "all there are, and as many as asked for"
+    assert settings.name == "paper" and settings.forget.k == 2
+    _, images, _ = lesson.start(**asked, as_images=True, n_test=5)
+    assert images.forget.images.dtype == np.uint8 and images.head is None
+    assert max(map(len, images.test.values())) == 5 < max(map(len, images.validation.values()))
+
+
+def test_few_images_of_each_column_are_the_same_in_every_call(colours):
+    few = lesson.few(colours.test, 5)
+    assert few.keys() == colours.test.keys() and all(len(part) == 5 for part in few.values())
+    again = lesson.few(colours.test, 5)["target"]
+    assert np.array_equal(few["target"].images, again.images)
+    assert not np.array_equal(few["target"].images, lesson.few(colours.test, 5, seed=1)["target"].images)
+
+
+def test_the_table_is_kept_rounded_and_handed_on(tmp_path):
+    table = pd.DataFrame({"target": [1.23456]})
+    assert lesson.keep(table, tmp_path / "new") is table
+    assert (tmp_path / "new/table.csv").read_text().split() == ["target", "1.23"]
+
+
+def test_source_shows_the_code_itself():
+    text = lesson.source(exercises.check, align).data
+    assert "def check(name: str, answer)" in text and "# forgetkit.lessons.exercises" in text
+    assert "def align(" in text and text.rstrip().endswith("```")
+
+
+def test_of_a_widget_its_still_is_left_in_the_notebook(tmp_path):
+    still, bar = base64.b64encode(png(figure(1))).decode(), {VIEW: {"model_id": "a"}}
+    cell = nbformat.v4.new_code_cell("browse()")
+    cell.outputs = [nbformat.v4.new_output("display_data", data) for data in ({**bar, "image/png": still}, bar)]
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": ""}})
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    clean(tmp_path / "a.ipynb", committed=True)
+    left = nbformat.read(tmp_path / "a.ipynb", as_version=4).cells[0].outputs
+    assert [list(output.data) for output in left] == [["image/png"]], "the bar is gone, the picture is not"
+
+
+def figure(value):
+    fig, axis = plt.subplots(figsize=(1, 1))
+    axis.bar(0, value)
+    return fig
+
+
+def test_the_widget_only_looks_up():
+    open_before = len(plt.get_fignums())
+    box = browse("Which one?", ((str(i), figure(i)) for i in range(1, 6)), "height")
+    assert len(plt.get_fignums()) == open_before, "every figure is closed"
+    question, control, image = box.children
+    assert "Which one?" in question.value and control.description == "height"
+    seen = {bytes(image.value)}
+    for value in ("2", "3", "4", "5"):
+        control.value = value
+        seen.add(bytes(image.value))
+    assert len(seen) == 5 and len(plt.get_fignums()) == open_before, "nothing is drawn while it moves"
+    still = Image.open(io.BytesIO(box.still))
+    assert still.width == 1000 and still.convert("L").getextrema() == (0, 255), (
+        "the pictures, for whoever has no widget"
+    )
+    shown = box._repr_mimebundle_()
+    assert base64.b64decode(shown["image/png"]) == box.still and any("widget-view" in kind for kind in shown)
+    with pytest.raises(ValueError, match="at least one"):
+        browse("Nothing?", [], "none")

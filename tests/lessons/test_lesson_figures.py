@@ -1,0 +1,134 @@
+"""Figures show what they are given, with named axes."""
+
+from dataclasses import replace
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from forgetkit.lessons import figures
+
+RECORD = {
+    "fisher": [
+        {"layer": "a", "forget": 2.0, "retain": 1.0, "ratio": 2.0},
+        {"layer": "b", "forget": 1.0, "retain": 2.0, "ratio": 0.5},
+    ],
+    "layers": ["a"],
+    "align": [{"layer": "bn1", "before": 2.0, "after": 1.0}, {"layer": "bn2", "before": 4.0, "after": 1.0}],
+    "forget": [{"step": 0.0, "target": 90.0}, {"step": 1.0, "loss": 0.5}, {"step": 5.0, "target": 1.0}],
+    "remind": [{"step": 1.0, "contrastive": 2.0, "distill": 1.0}, {"step": 2.0, "contrastive": 1.0, "distill": 0.5}],
+    "soup": [
+        {"alpha": alpha, "target": target, "retain": 70.0, "score": 90.0}
+        for alpha, target in ((0.0, 80.0), (0.5, 9.0), (1.0, 0.0))
+    ],
+    "alpha": 0.5,
+}
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def test_chosen_layers_stand_out():
+    figure = figures.fisher_bars(RECORD["fisher"], RECORD["layers"])
+    bars = figure.axes[0].patches
+    assert [b.get_width() for b in bars] == [2.0, 0.5]
+    assert bars[0].get_facecolor() != bars[1].get_facecolor()
+
+
+DRAWN = {
+    "fisher": lambda: figures.fisher_bars(RECORD["fisher"], RECORD["layers"]),
+    "alignment": lambda: figures.alignment_bars(RECORD["align"]),
+    "soup": lambda: figures.soup_path(RECORD),
+    "curves": lambda: figures.loss_curves(RECORD),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_axes_are_named(name):
+    for axis in DRAWN[name]().axes:
+        assert axis.get_xlabel() and axis.get_ylabel()
+
+
+def test_alignment_shows_both_sides():
+    heights = sorted(p.get_height() for p in figures.alignment_bars(RECORD["align"]).axes[0].patches if p.get_height())
+    assert heights[:4] == [1.0, 1.0, 2.0, 4.0]
+
+
+def test_soup_marks_the_chosen_alpha():
+    lines = figures.soup_path(RECORD).axes[0].lines
+    assert any(list(line.get_xdata()) == [0.5, 0.5] for line in lines)
+
+
+def test_lines_have_a_panel_a_table_and_a_mark_by_title():
+    table = pd.DataFrame({"target": [100.0, 0.0], "odd": [1.0, float("nan")]}, index=pd.Index([0, 4], name="step"))
+    figure = figures.lines({"one": table, "two": table}, "accuracy (%)", mark={"two": 3})
+    one, two = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == ["one", "two"] and one.get_xlabel() == "step"
+    assert len(one.lines) == 2 and len(two.lines) == 3 and list(two.lines[-1].get_xdata()) == [3, 3]
+    assert list(one.lines[1].get_ydata()) == [1.0], "a gap is left out"
+
+
+def test_table_has_a_bar_a_model_and_column():
+    table = pd.DataFrame({"model": ["original", "restore"], "target": [90.0, 1.0], "retain": [80.0, 79.0]})
+    heights = [p.get_height() for p in figures.table_bars(table, ["target", "retain"]).axes[0].patches]
+    assert {90.0, 1.0, 80.0, 79.0} <= set(heights)
+
+
+def test_grid_has_a_row_a_set(colours):
+    figure = figures.image_grid({"forget": colours.forget, "retain": colours.retain}, columns=3)
+    assert len(figure.axes) == 6 and sum(len(a.images) for a in figure.axes) == 6
+    assert any("forget" in t.get_text() for a in figure.axes for t in a.texts)
+
+
+def test_before_after_shows_only_what_the_original_knew(mini, colours):
+    figure = figures.before_after(mini, mini, {"retain": colours.test["retain"]}, per_column=4)
+    titles = [a.get_title() for a in figure.axes if a.images]
+    for title in titles:
+        before, after = title.split("\n→ ")
+        assert before == after, "the same model changes nothing"
+
+
+def test_before_after_takes_a_head_and_leaves_a_row_without_right_answers_empty(mini, colours, prototypes):
+    part = colours.test["target"]
+    wrong = replace(part, labels=(part.labels + 1) % 4)
+    figure = figures.before_after(
+        mini, mini, {"right": part, "wrong": wrong}, per_column=3, heads={"right": prototypes, "wrong": prototypes}
+    )
+    assert [len(a.images) for a in figure.axes] == [1, 1, 1, 0, 0, 0]
+
+
+def test_styles_have_a_column_each_and_targets_a_frame(colours):
+    cells = {("red", "photos"): colours.forget, ("red", "sketches"): colours.retain, ("blue", "photos"): colours.retain}
+    assert sum(len(a.images) for a in figures.style_grid(cells, per_cell=2).axes) == 6
+    table = pd.DataFrame({"photos": [90.0, 80.0], "sketches": [70.0, float("nan")]}, index=["red", "blue"])
+    figure = figures.style_accuracies({"original": table, "restore": table}, {"red": ["sketches"]})
+    for axis in figure.axes[:2]:
+        assert [(p.get_x(), p.get_y()) for p in axis.patches] == [(1, 0)]
+        assert sorted(t.get_text() for t in axis.texts) == ["70", "80", "90"]
+
+
+def test_the_line_of_decision_counts_who_is_above_it():
+    above, below = np.array([[0.5, 0.2]] * 3 + [[0.1, 0.4]]), np.array([[0.1, 0.6]] * 5)
+    strip = {"original": {"target": above, "retain": below}, "forgotten": {"target": above[:, ::-1], "retain": below}}
+    first, second = figures.decisions(strip, "cat").axes
+    assert [t.get_text() for t in first.texts] == ["retain 0 %", "target 75 %"]
+    assert [t.get_text() for t in second.texts] == ["retain 0 %", "target 25 %"]
+    assert first.get_xlabel() and "'cat'" in first.get_ylabel() and first.get_xlim() == first.get_ylim()
+
+
+def test_towers_show_a_cell_a_pair():
+    cells = [patch for patch in figures.towers(3).axes[0].patches if patch.get_width() == patch.get_height()]
+    assert len(cells) == 9 and len({patch.get_facecolor() for patch in cells}) == 2
+
+
+def test_save_writes_a_png(tmp_path):
+    figures.save(figures.soup_path(RECORD), tmp_path / "new", "soup")
+    assert (tmp_path / "new/soup.png").read_bytes().startswith(b"\x89PNG")

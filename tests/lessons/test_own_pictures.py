@@ -1,0 +1,177 @@
+"""Your own pictures from a folder to a saved model, with classes that the model has no words for."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from synthetic_data import coloured_set
+
+from forgetkit import Recipe, accuracies, load_clip, restore
+from forgetkit.__main__ import main
+from forgetkit.data import DataError
+from forgetkit.lessons import own
+from forgetkit.models.clip import ModelError
+
+NAMES = ("Oma", "pelu", "sitar", "wuk")  # red, green, blue and yellow
+SMALL = dict(
+    forget={"k": 6, "fisher_samples": 12, "batch": 16},
+    remind={"align_steps": 2, "steps": 8, "batch": 16, "n_noise": 8, "n_abstract": 8},
+    restore={"alphas": (0.0, 0.5, 1.0)},
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """40 images each of four kinds, one of them there twice."""
+    root = tmp_path_factory.mktemp("own")
+    part = coloured_set(40, seed=3)
+    for i, (image, label) in enumerate(zip(part.images, part.labels)):
+        (root / NAMES[label]).mkdir(exist_ok=True)
+        Image.fromarray(image).save(root / NAMES[label] / f"{i:03}.png")
+    Image.fromarray(part.images[0]).save(root / "Oma/again.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(folder, mini, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    recipe = Recipe.default(**SMALL)
+    return own.run(folder, "oma", mini, out, ["pelu", "sitar"], head="images", recipe=recipe), out
+
+
+def test_a_class_without_words_is_forgotten_by_prototypes(done):
+    found, _ = done
+    table = found.table.set_index("model")
+    assert table.loc["original", "target"] > 80 and table.loc["original", "retain"] > 80, "or the rest says nothing"
+    assert table.loc["remind", "target"] <= 15 and table.loc["restore", "retain"] >= 60
+    assert found.sets.subgroup.siblings == ("pelu", "sitar") and "other" in found.table
+    n = len(found.sets.test["target"])
+    assert f"/{n}; " in found.told.set_index("model").loc["original", "target"], "with counts and an interval"
+    assert all(isinstance(sentence, str) for sentence in found.alarms)
+
+
+def test_what_is_left_can_be_taken_away(done, mini):
+    found, out = done
+    assert {"table.csv", "before_after.png", "model"} <= {path.name for path in out.iterdir()}
+    again = load_clip(f"local-dir:{out / 'model'}", device="cpu")
+    x = found.sets.forget.images[:4]
+    torch.testing.assert_close(again.embed(x), found.models[-1].embed(x))
+    card = json.loads((out / "model/forgetting.json").read_text(encoding="utf-8"))["record"]
+    assert card["subgroup"]["target"] == "oma" and card["head"] == "images" and "alarms" in card
+    assert (
+        card["sets"]["forget"]["images"] == len(found.sets.forget) and len(card["sets"]["test target"]["sha256"]) == 64
+    )
+    with safe_open(out / "model/head.safetensors", "pt") as file:
+        torch.testing.assert_close(file.get_tensor("head"), found.sets.head)
+        assert json.loads(file.metadata()["classes"]) == sorted(map(str.lower, NAMES))
+
+
+def test_a_second_request_takes_the_saved_head_and_keeps_the_first(done, folder):
+    """The prototypes are those of before: made anew, that of the first target would find it again."""
+    run, out = done
+    clip = own.loaded(f"local-dir:{out / 'model'}", None, "cpu")
+    torch.testing.assert_close(clip.head(run.sets.classes, ()), run.sets.head)
+    sets, checked = own.prepare(folder, "pelu", clip, head="images", forgotten=["OMA"])
+    torch.testing.assert_close(sets.head, run.sets.head)
+    assert sets.forgotten == ("oma",)
+    assert "oma" not in checked.unknown and "oma" not in sets.subgroup.siblings
+    gone = accuracies(clip, {"forgotten": sets.test["forgotten"]}, sets.head)["forgotten"]
+    assert gone == accuracies(run.models[-1], {"target": run.sets.test["target"]}, run.sets.head)["target"]
+
+
+def test_few_images_to_calibrate_are_told(folder, mini, caplog):
+    sets, _ = own.prepare(folder, "oma", mini, head="images")
+    recipe = Recipe.default(restore={"alphas": (0.0, 1.0)}).restore
+    n = len(sets.calibration["target"])
+    assert n < 250
+    done = restore(mini.copy("other"), mini, sets, recipe)
+    assert f"{n} images of the target calibrate" in caplog.text and "Give 250 or more" in caplog.text
+    assert done.record["alpha"] in (0.0, 1.0)
+    caplog.clear()
+    restore(
+        mini.copy("other"), mini, sets, Recipe.default(restore={"alphas": (0.0, 1.0), "target_limit": None}).restore
+    )
+    assert not caplog.text
+
+
+def test_a_look_says_what_the_model_does_not_know(folder, resnet):
+    found = own.check(folder, resnet)
+    assert found.counts["all"].tolist() == [41, 40, 40, 40] and len(found.unknown) >= 2 and not found.good
+    name = found.unknown[0]
+    assert found.counts.loc[name, "recognised"].startswith("0/") or "(" in found.counts.loc[name, "recognised"]
+    assert "nothing to forget" in found.findings[-1] and "Use image prototypes" in found.findings[-1]
+    assert "1 images are copies within a subgroup" in str(found) and "train" in str(found)
+
+
+def test_what_the_model_knows_is_no_finding(folder, mini):
+    found = own.check(folder, mini, "oma", head="images")
+    assert found.unknown == () and found.good and len(found.findings) == 1, "the copy is still told"
+
+
+def test_unknown_classes_stop_the_run_before_the_work(folder, resnet, monkeypatch):
+    monkeypatch.setattr(own, "unlearn", lambda *_: pytest.fail("the stages were run"))
+    unknown = own.check(folder, resnet).unknown[0]
+    with pytest.raises(ModelError, match="Stopped before the work .*Use image prototypes"):
+        own.run(folder, unknown, resnet)
+
+
+@pytest.mark.parametrize(
+    "settings, error, message",
+    [
+        (dict(head="picture"), ValueError, "choose 'text' .* or 'images'"),
+        (dict(target="unicorn"), DataError, "no subgroup 'unicorn'. Choose one of: oma, pelu"),
+        (dict(siblings="pelu"), DataError, r"write \['dog'\]"),
+        (dict(labels="cat", head="images"), ModelError, "there is none of"),
+    ],
+)
+def test_wrong_words_are_told(folder, mini, settings, error, message):
+    with pytest.raises(error, match=message):
+        own.prepare(folder, **{"target": "oma", "clip": mini, **settings})
+
+
+def call(capsys, *arguments) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return ended.value.code or 0, said.out + said.err
+
+
+def test_the_command_line_looks_and_tells_every_fault_at_once(folder, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for c in ("a", "b"):
+        (tmp_path / c).mkdir()
+        for i in range(6):
+            Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / c / f"{i}.png")
+    (tmp_path / "a/bad 1.png").write_bytes(b"x")
+    (tmp_path / "b/bad 2.jpg").write_bytes(b"")
+    (tmp_path / "b/notes.txt").write_text("x")
+    code, said = call(capsys, "check", tmp_path, "--head", "images", "--device", "cpu")
+    assert code == 1 and "bad 1.png" in said and "bad 2.jpg" in said and "1 with the suffix .txt" in said
+    assert "train" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["check", "nowhere"], "There is no folder or CSV nowhere"),
+        (["run", "--data-dir", "nowhere", "--target", "x"], "There is no folder or CSV nowhere"),
+        (["run", "--siblings", "a,b"], "--siblings goes with --data-dir"),
+        (["run", "--head", "images"], "--head goes with --data-dir"),
+        (["run", "--data-dir", ".", "--recipe", "papre"], "'papre'"),
+        (["check", ".", "--model", "nonsense"], "nonsense"),
+    ],
+)
+def test_the_command_line_refuses_in_a_sentence(capsys, arguments, message):
+    code, said = call(capsys, *arguments)
+    assert code in (1, 2) and message in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "hits, n, classes, expected",
+    [(0, 26, 10, True), (3, 26, 10, True), (20, 26, 10, False), (3, 3, 2, False), (4, 5, 2, False), (6, 12, 2, True)],
+)
+def test_chance_is_told_from_knowing(hits, n, classes, expected):
+    assert own.by_chance(hits, n, classes) == expected
