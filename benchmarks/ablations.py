@@ -20,23 +20,28 @@ from forgetkit.subgroups import Splits
 ABLATIONS: dict[str, dict] = {
     "fisher": {},
     "alignment": {"remind.align_steps": 0},
-    "distillation": {"remind.distill": 0.0, "remind.feature": 0.0, "remind.rename": 0.0},
+    "distillation": {"remind.distill": 0.0, "remind.feature": 0.0, "remind.distill_forget": 0.0},
     "ema": {"remind.ema_decay": 0.0},
     "soup": {"restore.alphas": (1.0,), "restore.shares": ()},
     "share": {"restore.shares": ()},  # of stage 1's model in the soup
-    "late layers": {"last": 1.0},
+    "late layers": {"trainable_fraction": 1.0},
     "raw images": {"remind.contrastive_on": "aligned"},
-    "guard": {"remind.guard": 0.0, "remind.rename": 0.0, "remind.distill_without_target": False, "remind.mmd": 0.0},
-    "discrepancy": {"remind.mmd": 0.0},
-    "wide margin": {"margin": 2.0, "restore.least": 0.0},  # and the soup's end, which came with it
+    "guard": {
+        "remind.guard": 0.0,
+        "remind.distill_forget": 0.0,
+        "remind.distill_without_target": False,
+        "remind.mmd": 0.0,
+    },
+    "mmd": {"remind.mmd": 0.0},
+    "wide margin": {"margin": 2.0, "restore.min_alpha": 0.0},  # and the soup's end, which came with it
     "lora": {},
 }
 # Parts that the published method does not have.
-UNPUBLISHED = ("share", "late layers", "raw images", "guard", "discrepancy", "wide margin")
+UNPUBLISHED = ("share", "late layers", "raw images", "guard", "mmd", "wide margin")
 
 
 def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:
-    """{"remind.move": 1, "rank": 2} as {"forget": {"rank": 2}, "remind": {"move": 1, "rank": 2}, "restore": {}}.
+    """{"remind.embedding_step": 1, "rank": 2} as {"forget": {"rank": 2}, "remind": {"embedding_step": 1, "rank": 2}, "restore": {}}.
 
     Raises ValueError for a name without a dot that no stage has; `Recipe` does for the others.
     """
@@ -53,7 +58,7 @@ def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:
 
 def random_layers(clip: Clip, sets: Splits, recipe: Forget) -> tuple[list[str], pd.DataFrame]:
     """For `choose=`: the recipe's k of the layers that may change, drawn at random, and an empty table."""
-    allowed = adaptable(clip.model.visual, recipe.last)
+    allowed = adaptable(clip.model.visual, recipe.trainable_fraction)
     order = torch.randperm(len(allowed), generator=torch.Generator().manual_seed(recipe.seed))
     return [allowed[i] for i in order[: recipe.k]], pd.DataFrame()
 

@@ -73,8 +73,8 @@ GRIDS = {
     "projection": combinations(orthogonal=(True, False)),
     "null_space": combinations(rank=(1, 2, 4), orthogonal=(True, False)),
     "erasure": combinations(ridge=(0.1, 1.0, 10.0), held=(0, 600)),
-    "paper": combinations(**{"forget.k": (8, 16), "remind.move": (0.0007, 0.0025, 0.006)}),
-    "default": combinations(**{"remind.move": (0.007, 0.01), "margin": (2.0, 4.0, 6.0)}),
+    "paper": combinations(**{"forget.k": (8, 16), "remind.embedding_step": (0.0007, 0.0025, 0.006)}),
+    "default": combinations(**{"remind.embedding_step": (0.007, 0.01), "margin": (2.0, 4.0, 6.0)}),
 }
 
 
@@ -97,7 +97,7 @@ def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Spli
 def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = True, **settings) -> tuple[Clip, float]:
     """The model a method makes, and the seconds it took: a baseline, a recipe, or a recipe without a part.
 
-    method: "original", a name in `BASELINES`, "default", "paper", or such as "default without soup and discrepancy",
+    method: "original", a name in `BASELINES`, "default", "paper", or such as "default without soup and mmd",
             "default after forget"
     keep:   a recipe's stages are read where they were computed before: ablations share some
     """

@@ -7,7 +7,7 @@ best other, in logits:
 
 | idea                | the loss gains                                                                              |
 |---------------------|---------------------------------------------------------------------------------------------|
-| `discrepancy`       | squared maximum mean discrepancy of z and s: what `default` has (`losses.discrepancy`)      |
+| `discrepancy`       | squared maximum mean discrepancy of z and s: what `default` has (`losses.mmd`)      |
 | `nearest siblings`  | mean of 1 - cos(z, the mean of the ten s nearest to the original's embedding)                |
 | `probe`             | log(1 + e^p(z)): a linear probe p, target against siblings, refitted at every step, errs     |
 | `gap`               | mean abs difference of the sorted g of D_f and of D_r: a Wasserstein distance of the gaps    |
@@ -104,15 +104,15 @@ def shifted(part: Inputs) -> Inputs:
 NONE = {"remind.mmd": 0.0}
 IDEAS: dict[str, tuple[dict, dict[Callable[[], Term], float]]] = {
     "none": (NONE, {}),
-    "discrepancy": ({}, {}),
-    "discrepancy, weight 10": ({"remind.mmd": 10.0}, {}),
-    "discrepancy, weight 100": ({"remind.mmd": 100.0}, {}),
-    **{f"discrepancy, margin {m:g}": ({"margin": m}, {}) for m in (0.0, 2.0, 6.0, 8.0)},
-    "discrepancy, soup from 0.8": ({"restore.least": 0.8}, {}),
-    "discrepancy, no soup": ({"restore.alphas": (1.0,)}, {}),
-    "discrepancy, D_f shifted": ({}, {}),
-    "discrepancy, half of the layers": ({"last": 0.5}, {}),
-    "discrepancy, every layer": ({"last": 1.0}, {}),
+    "mmd": ({}, {}),
+    "mmd, weight 10": ({"remind.mmd": 10.0}, {}),
+    "mmd, weight 100": ({"remind.mmd": 100.0}, {}),
+    **{f"mmd, margin {m:g}": ({"margin": m}, {}) for m in (0.0, 2.0, 6.0, 8.0)},
+    "mmd, soup from 0.8": ({"restore.min_alpha": 0.8}, {}),
+    "mmd, no soup": ({"restore.alphas": (1.0,)}, {}),
+    "mmd, D_f shifted": ({}, {}),
+    "mmd, half of the layers": ({"trainable_fraction": 0.5}, {}),
+    "mmd, every layer": ({"trainable_fraction": 1.0}, {}),
     "nearest siblings": (NONE, {lambda: nearest_siblings: 100.0}),
     "probe": (NONE, {Probe: 3.0}),
     "nearest siblings and probe": (NONE, {lambda: nearest_siblings: 100.0, Probe: 3.0}),

@@ -106,8 +106,8 @@ def stage_steps(clip: Clip, sets: Splits, batch: int) -> dict[str, Steps]:
     part = sets.retain.take(slice(batch))
     x, text, tower = part.images, sets.head[part.labels], clip.model.visual
     names = adaptable(tower)
-    forgotten = clip.copy("forget", layers=names[-4:])
-    once = dict(stop=None, spare=None, fisher_samples=1, batch=batch)
+    stage1 = clip.copy("forget", layers=names[-4:])
+    once = dict(stop=None, min_retain=None, fisher_samples=1, batch=batch)
     quarter = batch // 4  # of each of four pools
     few = dict(align_steps=1, mirrored=False, batch=quarter, n_noise=quarter, n_abstract=quarter)
     aligned = align if batch_norms(clip.model) else layernorm_alignment(clip, sets)
@@ -116,7 +116,7 @@ def stage_steps(clip: Clip, sets: Splits, batch: int) -> dict[str, Steps]:
         "Fisher": repeated(lambda: squared_gradients(tower, x[:ONE_BY_ONE], text[:ONE_BY_ONE], names)),
         "forget": lambda steps: forget(clip, sets, Recipe.default(forget={**once, "steps": steps}).forget),
         "align": lambda steps: aligned(clip, x, steps, batch=batch),
-        "remind": lambda n: remind(forgotten, clip, sets, Recipe.default(remind={**few, "steps": n}).remind),
+        "remind": lambda n: remind(stage1, clip, sets, Recipe.default(remind={**few, "steps": n}).remind),
         "restore": repeated(lambda: clip.embed(x)),
     }
 

@@ -60,11 +60,11 @@ SHARED = (
 )  # fmt: skip
 # One value at a time, the default's own among them; "n_" are sizes of the sets, the others the recipe's.
 KNOBS = {
-    "last": (0.2, 0.35, 0.7, 1.0),
+    "trainable_fraction": (0.2, 0.35, 0.7, 1.0),
     "forget.k": (1, 2, 4, 8),
     "rank": (1, 4, 8, 32),
-    "forget.move": (0.0002, 0.0007, 0.002),
-    "remind.move": (0.002, 0.005, 0.01, 0.02),
+    "forget.embedding_step": (0.0002, 0.0007, 0.002),
+    "remind.embedding_step": (0.002, 0.005, 0.01, 0.02),
     "remind.feature": (20.0, 200.0, 1000.0),
     "n_forget": (10, 50, 200, 500),
     "n_retain": (10, 50, 200, 500),
@@ -230,7 +230,7 @@ def requests(clip: Clip, method: str, seed: int, request: int) -> list[dict]:
     for i, target in enumerate(REQUESTS[:request]):
         told = method != "not told"
         before = models[-1] if told else replace(models[-1], record={})  # with it, the stages would refuse
-        sets = drawn(before, "class", target, seed, forgotten=REQUESTS[:i] if told else ())
+        sets = drawn(before, "class", target, seed, previous_targets=REQUESTS[:i] if told else ())
         models = unlearn(before, sets, Recipe.default(seed), kept)
     test = drawn(clip, "class", REQUESTS[0], seed).test
     found = {name: round(value, 3) for name, value in accuracies(models[-1], by_request(test)).items()}

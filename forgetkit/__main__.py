@@ -57,7 +57,7 @@ def names(context, option, value: str | None) -> list[str] | None:
 def own_pictures(command):
     """The options that say which model looks at whose pictures."""
     for option in (
-        click.option("--forgotten", callback=names, metavar="NAMES", help="What --model was made to forget before."),
+        click.option("--previous-targets", callback=names, metavar="NAMES", help="What --model was made to forget before."),
         click.option("--head", type=click.Choice(["text", "images"]), default="text", show_default=True,
                      help="Classes by name, or by their images."),
         click.option("--pretrained", metavar="TAG|FILE", help="Its weights, as open_clip names them, or a file."),
@@ -112,7 +112,14 @@ def run(
         raise ValueError("-p and --kind are for the notebook, which does not run with --data-dir.")
     if data_dir:
         return own_run(data_dir, target, out or Path("runs/own"), seed=seed, recipe=recipe, device=device, **settings)
-    usual = {"siblings": None, "forgotten": None, "labels": None, "pretrained": None, "model": "mini", "head": "text"}
+    usual = {
+        "siblings": None,
+        "previous_targets": None,
+        "labels": None,
+        "pretrained": None,
+        "model": "mini",
+        "head": "text",
+    }
     if given := [name for name in usual if settings[name] != usual[name]]:
         raise ValueError(f"--{'label' if given[0] == 'labels' else given[0]} goes with --data-dir.")
     notebook, out = NOTEBOOKS / "00_quickstart.ipynb", (out or Path("runs/quickstart")).resolve()

@@ -2,7 +2,7 @@
 
 Score: the mean over the columns, where the target counts 1 - acc / acc0, every other column min(1, acc / acc0),
 and acc0 is the original model's accuracy. The formula reproduces the scores reported in arXiv 2506.03117. A column
-`forgotten`, of targets of earlier requests, counts 1 - acc: the model before this request has nothing left of them.
+`previous_targets`, of targets of earlier requests, counts 1 - acc: the model before this request has nothing left of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from forgetkit.data.images import ImageSet
 from forgetkit.models.calls import check_evaluated
 from forgetkit.models.clip import Clip, Inputs, check_head, embed_each
 
-TARGET, FORGOTTEN = "target", "forgotten"
+TARGET, PREVIOUS = "target", "previous_targets"
 Head = torch.Tensor | Mapping[str, torch.Tensor] | None  # (C, D) for all columns, or by column; None: from the prompts
 
 
@@ -76,7 +76,7 @@ def score(found: Mapping[str, float], original: Mapping[str, float]) -> float:
         return math.nan
     parts = []
     for name, before in original.items():
-        if name == FORGOTTEN:
+        if name == PREVIOUS:
             parts.append(1 - found[name] / 100)
         elif before > 0:
             ratio = found[name] / before

@@ -68,10 +68,10 @@ def choose_layers(clip: Clip, sets: Splits, recipe: Forget) -> tuple[list[str], 
 
     Raises ValueError, before any work, if the tower has fewer.
     """
-    allowed = adaptable(clip.model.visual, recipe.last)
+    allowed = adaptable(clip.model.visual, recipe.trainable_fraction)
     if recipe.k > len(allowed):
         raise ValueError(
-            f"k={recipe.k} layers, but this image tower has {len(allowed)} that may change (last={recipe.last:g}):"
+            f"k={recipe.k} layers, but this image tower has {len(allowed)} that may change (last={recipe.trainable_fraction:g}):"
             " choose a lower k, or a larger share."
         )
     few = slice(recipe.fisher_samples)

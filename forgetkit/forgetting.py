@@ -50,14 +50,14 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
     layers, fisher = choose(clip, sets, recipe)
 
     student = clip.copy("forget", fisher=fisher.to_dict("records"), layers=layers)
-    weights = adapt(student.model.visual, layers, recipe.rank, recipe.alpha, generator)
+    weights = adapt(student.model.visual, layers, recipe.rank, recipe.lora_alpha, generator)
     watch = Watch.of(clip, sets, frozen(clip.model.visual, layers))
     # What lies before the layers does not change, and is computed once.
     sets = replace(sets, **{name: clip.past_body(getattr(sets, name), layers) for name in ("forget", "retain")})
     x, labels, head = sets.forget.images, sets.forget.labels, sets.head
     batches = index_batches(len(x), recipe.batch, generator, clip.device)
     embed = compiled(student.embed_tensor, recipe.compile)
-    descent = Descent("Stage 1", student, weights, watch, recipe.move, recipe.drift)
+    descent = Descent("Stage 1", student, weights, watch, recipe.embedding_step, recipe.drift)
     backward = Backward("forget", descent.optimizer, embed, recipe.micro_batch or recipe.batch)
 
     def loss_of(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
 
     history: list[dict] = []
     for step in tqdm(range(recipe.steps + 1), desc="forget", leave=False):
-        if step % recipe.check == 0 or step == recipe.steps:
+        if step % recipe.eval_every == 0 or step == recipe.steps:
             history.append({"step": step, **(known := still_known(student, sets, recipe))})
             well = descent.well(step, too_few_left(known, history[0], recipe))
             if well and known.get("target", 100) <= (recipe.stop or 0):
@@ -89,12 +89,12 @@ def forget(clip: Clip, sets: Splits, recipe: Forget, *, choose=choose_layers, ad
 
 def still_known(student: Clip, sets: Splits, recipe: Forget) -> dict[str, float]:
     """Percent of D_f and D_r still called by their own class, as far as a stopping rule asks for it."""
-    found = {"target": (recipe.stop, sets.forget), "retain": (recipe.spare, sets.retain)}
+    found = {"target": (recipe.stop, sets.forget), "retain": (recipe.min_retain, sets.retain)}
     return {name: recognised(student, part, sets.head) for name, (limit, part) in found.items() if limit is not None}
 
 
 def too_few_left(known: dict[str, float], first: dict[str, float], recipe: Forget) -> str | None:
-    """Says so where fewer siblings than `recipe.spare` allows are still recognised."""
-    if "retain" in known and known["retain"] < recipe.spare / 100 * first["retain"]:
+    """Says so where fewer siblings than `recipe.min_retain` allows are still recognised."""
+    if "retain" in known and known["retain"] < recipe.min_retain / 100 * first["retain"]:
         return f"{known['retain']:.0f} % of the siblings are still recognised, of {first['retain']:.0f} at first"
     return None

@@ -53,7 +53,7 @@ def feature_distillation(student: torch.Tensor, teacher: torch.Tensor, direction
     return (1 - F.cosine_similarity(student, teacher, dim=-1)).mean()
 
 
-def discrepancy(student: torch.Tensor, siblings: torch.Tensor) -> torch.Tensor:
+def mmd(student: torch.Tensor, siblings: torch.Tensor) -> torch.Tensor:
     """Squared maximum mean discrepancy between two sets of unit embeddings, (N, D) and (M, D): a scalar.
 
         MMD^2 = E k(z, z') + E k(s, s') - 2 E k(z, s),   k(x, y) = sum over r in 1/4, 1/2, 1, 2 of exp(-(1 - x.y) / r d)

@@ -33,7 +33,7 @@ from forgetkit.alignment import align as to_batch_norms
 from forgetkit.evaluation import recognised
 from forgetkit.forgetting import index_batches
 from forgetkit.lora import adapt, adaptable, merge
-from forgetkit.losses import class_distillation, discrepancy, feature_distillation, hinge
+from forgetkit.losses import class_distillation, feature_distillation, hinge, mmd
 from forgetkit.models.body import Features, frozen, joined
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip, ModelError, batch_norms
@@ -120,14 +120,18 @@ def reminding_terms(
     if "forget" in drawn:
         forget = drawn["forget"]
         terms["guard"] = recipe.guard * hinge(z["forget"], forget.labels, head, scale, recipe.margin)
-        terms["rename"] = recipe.rename * class_distillation(z["forget"], forget.teacher, head, scale, target, never)
+        terms["distill_forget"] = recipe.distill_forget * class_distillation(
+            z["forget"], forget.teacher, head, scale, target, never
+        )
         if recipe.mmd and own == target:  # siblings of the same label would bring it back
-            terms["mmd"] = recipe.mmd * discrepancy(z["forget"], siblings)
+            terms["mmd"] = recipe.mmd * mmd(z["forget"], siblings)
     if "earlier" in drawn:  # they stay forgotten, and keep the names that they have
         z_earlier, earlier = z["earlier"], drawn["earlier"]
         guard = recipe.guard * hinge(z_earlier, earlier.labels, head, scale, recipe.margin)
         gone = {*own, *never}
-        terms["stay"] = guard + recipe.rename * class_distillation(z_earlier, earlier.teacher, head, scale, (), gone)
+        terms["stay"] = guard + recipe.distill_forget * class_distillation(
+            z_earlier, earlier.teacher, head, scale, (), gone
+        )
     if recipe.feature:
         held = [*kept, *(["classless"] if "classless" in drawn else [])]
         student, teacher = (torch.cat(rows) for rows in zip(*[(z[name], drawn[name].teacher) for name in held]))
@@ -165,16 +169,16 @@ def remind(
 
     student = forgotten.copy("remind")
     tower = student.model.visual
-    layers = adaptable(tower, recipe.last) if recipe.layers == "all" else forgotten.record["layers"]
+    layers = adaptable(tower, recipe.trainable_fraction) if recipe.layers == "all" else forgotten.record["layers"]
     cut = frozen(tower, [*layers, *forgotten.record.get("layers", adaptable(tower))])  # neither stage changes these
     pools, record = make_pools(original, sets, recipe, generator, align if recipe.align_steps else None, cut)
     student.record.update(record)
-    weights = adapt(tower, layers, recipe.rank, recipe.alpha, generator)
+    weights = adapt(tower, layers, recipe.rank, recipe.lora_alpha, generator)
     average, averaged = get_ema_multi_avg_fn(recipe.ema_decay), copy.deepcopy(tower)
     watch = Watch.of(original, sets, cut)
     given = None if recipe.drift is None else watch.look(student)
     limit = None if given is None else max(recipe.drift, 2 * given.drift)
-    descent = Descent("Stage 2", student, weights, watch, recipe.move, limit, trained(averaged))
+    descent = Descent("Stage 2", student, weights, watch, recipe.embedding_step, limit, trained(averaged))
     batches = {
         name: index_batches(len(pool.images), recipe.batch, generator, original.device) for name, pool in pools.items()
     }
@@ -195,7 +199,7 @@ def remind(
         backward(joined([pool.images for pool in drawn.values()]), loss_of)
         descent.step(1 - (1 - recipe.lr_end) * step / recipe.steps)
         average(trained(averaged), trained(tower), step + 1)
-        if (step + 1) % recipe.check == 0 or step + 1 == recipe.steps:
+        if (step + 1) % recipe.eval_every == 0 or step + 1 == recipe.steps:
             descent.well(step + 1)
         history.append({"step": step + 1, **{name: term.detach() for name, term in found.items()}})
     student.model.visual = merge(averaged)
@@ -214,6 +218,6 @@ def harmed(given: Look, left: Look, forgotten: Clip, student: Clip, sets: Splits
     if too_much := lost > HARM + WORTH * max(0.0, before - after):
         kept, of = f"{left.known:.0f} % of what must be kept instead of {given.known:.0f}", f"{after:.0f} % of D_f"
         log.warning(
-            f"Stage 2 returns stage 1's model: its own knows {kept}, and {of}. Lower remind.move, or show more."
+            f"Stage 2 returns stage 1's model: its own knows {kept}, and {of}. Lower remind.embedding_step, or show more."
         )
     return too_much

@@ -117,7 +117,7 @@ def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Restore, forg
     if forgotten is not None and forgotten.record.get("stage") != "forget":
         raise ModelError(f"restore(..., forgotten): {forgotten.name!r} is not stage 1's result: hand that over.")
     table = path(unlearned, original, sets.calibration, recipe.alphas, sets.head)
-    alpha = choose_alpha(table, recipe.target_limit, n := len(sets.calibration[TARGET]), recipe.least)
+    alpha = choose_alpha(table, recipe.target_limit, n := len(sets.calibration[TARGET]), recipe.min_alpha)
     if recipe.target_limit and n < (needed := 300 / recipe.target_limit) and len(recipe.alphas) > 1:
         log.warning(
             f"Stage 3 restores little (alpha = {alpha:g}): {n} images of the target calibrate. If none is recognised,"
@@ -128,7 +128,7 @@ def restore(unlearned: Clip, original: Clip, sets: Splits, recipe: Restore, forg
     if forgotten is not None and recipe.shares and recipe.target_limit is not None and any(left > recipe.target_limit):
         known = accuracies(original, sets.calibration, sets.head)
         shares = path(forgotten, unlearned, sets.calibration, (0.0, *recipe.shares), sets.head, known)
-        share = choose_share(shares, known["retain"], recipe.spare)
+        share = choose_share(shares, known["retain"], recipe.min_retain)
         found = {"shares": shares.rename(columns={"alpha": "share"}).to_dict("records"), "share": share}
         if share:
             ends, alpha = (forgotten, unlearned, share), 1.0

@@ -33,7 +33,7 @@ class Splits:
     `on(clip)` makes of D_f, D_r and D_m what a model takes; the stages work with that, and with its `head`, the
     class embeddings (C, D) of unit rows. Before, they are image sets and `head` is None.
 
-    forgotten: subgroups of earlier requests: no siblings, not in D_m, and a column of their own
+    previous_targets: subgroups of earlier requests: no siblings, not in D_m, and a column of their own
     never:     labels that they alone bear: what no image may be called any more
     """
 
@@ -44,7 +44,7 @@ class Splits:
     validation: dict[str, ImageSet]
     test: dict[str, ImageSet]
     head: torch.Tensor | None = None
-    forgotten: tuple[str, ...] = ()
+    previous_targets: tuple[str, ...] = ()
     earlier: ImageSet | Inputs | None = None
     never: tuple[int, ...] = ()
 
@@ -85,7 +85,7 @@ def split(
     *,
     groups: Mapping[str, np.ndarray] | None = None,
     zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None,
-    forgotten: Sequence[str] = (),
+    previous_targets: Sequence[str] = (),
     n_forget: int | None = None,
     n_retain: int | None = None,
     n_calibration: int = 100,
@@ -97,7 +97,7 @@ def split(
     parts:         the four parts of the image set (`data.load_parts`)
     groups:        by part, (N,) the name of the subgroup each image belongs to; its class unless given
     zero_shot:     other sets by column name, each with its four parts: never used by a stage, only evaluated
-    forgotten:     subgroups of earlier requests: they are no siblings and not in D_m; up to n_forget of their training
+    previous_targets:     subgroups of earlier requests: they are no siblings and not in D_m; up to n_forget of their training
                    images guard them, the others are a column of their own
     n_forget:      images of the target in D_f; None: 400, or all there are where they are fewer
     n_retain:      images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has); None: as
@@ -108,7 +108,7 @@ def split(
     Raises DataError: unknown subgroup, empty subgroup, or fewer images than asked for.
     """
     check_parts(parts, subgroup)
-    subgroup, wanted = subgroup.without(forgotten), (subgroup.target, *subgroup.siblings, *forgotten)
+    subgroup, wanted = subgroup.without(previous_targets), (subgroup.target, *subgroup.siblings, *previous_targets)
     groups = {name: np.asarray(groups[name]) if groups else parts[name].names for name in PARTS}
     if wrong := [name for name in PARTS if len(groups[name]) != len(parts[name])]:
         raise DataError(f"groups name the subgroup of every image: {wrong[0]} has another number of them than images.")
@@ -118,7 +118,7 @@ def split(
         raise DataError(f"{train.name} has no subgroup {', '.join(map(repr, unknown))}. Choose among: {shown}.")
     rng = np.random.default_rng(seed)
     members = {name: np.flatnonzero(groups["train"] == name) for name in wanted}
-    names = [name for name in names if name not in forgotten]
+    names = [name for name in names if name not in previous_targets]
     there = {"n_forget": len(members[subgroup.target]), "n_retain": sum(len(members[s]) for s in subgroup.siblings)}
     n_forget = min(N, there["n_forget"]) if n_forget is None else n_forget
     n_retain = min(N, there["n_retain"]) if n_retain is None else n_retain
@@ -151,9 +151,9 @@ def split(
 
     def shown(part: str) -> dict[str, ImageSet]:
         others = {name: sets[part] for name, sets in (zero_shot or {}).items()}
-        return {**columns(parts[part], subgroup, groups[part], forgotten), **others}
+        return {**columns(parts[part], subgroup, groups[part], previous_targets), **others}
 
-    chosen, gone = few(groups["calibration"]), np.isin(groups["train"], [*forgotten])
+    chosen, gone = few(groups["calibration"]), np.isin(groups["train"], [*previous_targets])
     never = sorted({*train.labels[gone].tolist()} - {*train.labels[~gone].tolist()})
     drawn = Splits(
         subgroup=subgroup,
@@ -162,25 +162,25 @@ def split(
         calibration=columns(parts["calibration"].take(chosen).loaded(), subgroup, groups["calibration"][chosen]),
         validation=shown("validation"),
         test=shown("test"),
-        forgotten=tuple(forgotten),
+        previous_targets=tuple(previous_targets),
         never=tuple(never),
     )
-    if not forgotten:
+    if not previous_targets:
         return drawn
-    earlier = draw(forgotten, min(max(n_forget, len(forgotten)), int(gone.sum())), "earlier")
+    earlier = draw(previous_targets, min(max(n_forget, len(previous_targets)), int(gone.sum())), "earlier")
     return replace(drawn, earlier=train.take(earlier).loaded())
 
 
 def columns(
-    part: ImageSet, subgroup: Subgroup, of: np.ndarray | None = None, forgotten: Sequence[str] = ()
+    part: ImageSet, subgroup: Subgroup, of: np.ndarray | None = None, previous_targets: Sequence[str] = ()
 ) -> dict[str, ImageSet]:
-    """The images of a part as `target`, `retain` and, where there are some, `other` and `forgotten`.
+    """The images of a part as `target`, `retain` and, where there are some, `other` and `previous_targets`.
 
-    of: (N,) the subgroup of every image; its class unless given; forgotten: subgroups of earlier requests
+    of: (N,) the subgroup of every image; its class unless given; previous_targets: subgroups of earlier requests
     """
     of = part.names if of is None else of
-    target, retain, gone = of == subgroup.target, np.isin(of, subgroup.siblings), np.isin(of, [*forgotten])
-    found = {"target": target, "retain": retain, "other": ~(target | retain | gone), "forgotten": gone}
+    target, retain, gone = of == subgroup.target, np.isin(of, subgroup.siblings), np.isin(of, [*previous_targets])
+    found = {"target": target, "retain": retain, "other": ~(target | retain | gone), "previous_targets": gone}
     for name in ("target", "retain"):
         if not found[name].any():
             raise DataError(f"{part.name} has no image of the {name} subgroups: nothing could be measured there.")
@@ -188,18 +188,20 @@ def columns(
 
 
 def tutorial_sets(
-    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None, forgotten: Sequence[str] = (),
+    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None, previous_targets: Sequence[str] = (),
     **sizes: int | None,
 ) -> Splits:  # fmt: skip
     """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
 
     kind:  "class", "coarse", "style" or "cluster" (`data.tutorial`)
     clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it, for every request the same
-    forgotten: targets of earlier requests, of the same kind, which are to stay forgotten
+    previous_targets: targets of earlier requests, of the same kind, which are to stay forgotten
     sizes: `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`
 
     Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.
     """
-    if isinstance(forgotten, str):
-        raise DataError(f"What was forgotten before is a tuple of names, as ({forgotten!r},), got {forgotten!r}.")
-    return split(**vars(tutorial.grouped(target, kind, clip, forgotten)), seed=seed, **sizes)
+    if isinstance(previous_targets, str):
+        raise DataError(
+            f"What was forgotten before is a tuple of names, as ({previous_targets!r},), got {previous_targets!r}."
+        )
+    return split(**vars(tutorial.grouped(target, kind, clip, previous_targets)), seed=seed, **sizes)

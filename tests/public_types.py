@@ -14,14 +14,14 @@ def the_method() -> pd.DataFrame:
     clip: forgetkit.Clip = forgetkit.load_clip("mini", device="cpu")
     sets: forgetkit.Splits = forgetkit.tutorial_sets("cat", 0, n_forget=10).on(clip)
     recipe: forgetkit.Recipe = forgetkit.Recipe.default()
-    forgotten: forgetkit.Clip = forgetkit.forget(clip, sets, recipe.forget)
-    reminded: forgetkit.Clip = forgetkit.remind(forgotten, clip, sets, recipe.remind)
-    restored: forgetkit.Clip = forgetkit.restore(reminded, clip, sets, recipe.restore, forgotten)
+    stage1: forgetkit.Clip = forgetkit.forget(clip, sets, recipe.forget)
+    reminded: forgetkit.Clip = forgetkit.remind(stage1, clip, sets, recipe.remind)
+    restored: forgetkit.Clip = forgetkit.restore(reminded, clip, sets, recipe.restore, stage1)
     stages: list[forgetkit.Clip] = forgetkit.unlearn(clip, sets, recipe)
     restored.save("my-model", subgroup=sets.subgroup, recipe=recipe)
     found = forgetkit.audit(clip, stages[-1], sets)
     print(found.table, found.alarms)
-    return forgetkit.evaluate([clip, forgotten, reminded, restored], sets.test)
+    return forgetkit.evaluate([clip, stage1, reminded, restored], sets.test)
 
 
 def the_numbers(clip: forgetkit.Clip, sets: forgetkit.Splits, table: pd.DataFrame) -> list[str]:

@@ -121,7 +121,7 @@ def audit_saved(
     target = target or said
     if target is None:
         raise ValueError(f"The card of {folder} does not say what was forgotten: name it with --target.")
-    before_that = after.record.get("forgotten") or ()
+    before_that = after.record.get("previous_targets") or ()
     seed = (after.record.get("seed") or 0) if seed is None else seed
     sets = tutorial_sets(target, seed, kind, before, [name for name in before_that if name != target])
     oracle = oracle_of(target) if oracle is None and original == "mini" else oracle

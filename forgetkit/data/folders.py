@@ -113,7 +113,7 @@ class Look:
 
     def grouped(
         self, target: str, siblings: Sequence[str] | None = None, labels: str | None = None,
-        prompts: Sequence[str] = PROMPTS, words: Sequence[str] | None = None, forgotten: Sequence[str] | None = None,
+        prompts: Sequence[str] = PROMPTS, words: Sequence[str] | None = None, previous_targets: Sequence[str] | None = None,
     ) -> Grouped:  # fmt: skip
         """What `split` takes: this subgroup to forget, its siblings to keep.
 
@@ -121,13 +121,15 @@ class Look:
         labels:   one common label for target and siblings (the coarse case); None: the folders' names, the CSV's labels
         words:    further class names, of which there are no images: names compete for an image, and one alone always
                   wins. None: ten plain words where there is one label only
-        forgotten: subgroups of earlier requests, which are to stay forgotten; they are no siblings
+        previous_targets: subgroups of earlier requests, which are to stay forgotten; they are no siblings
 
         Raises DataError: files that cannot be read, no such subgroup, too few images of the target.
         """
         self.check_readable()
-        if any(isinstance(names, str) for names in (siblings, prompts, words, forgotten)):
-            raise DataError("siblings, prompts, words and forgotten are lists of names: write ['dog'], not 'dog'.")
+        if any(isinstance(names, str) for names in (siblings, prompts, words, previous_targets)):
+            raise DataError(
+                "siblings, prompts, words and previous_targets are lists of names: write ['dog'], not 'dog'."
+            )
         if not isinstance(labels or "", str):
             raise DataError(f"labels is one label for target and siblings, or None for each its own: got {labels!r}.")
         used = self.rows[~self.rows["dropped"]]
@@ -165,7 +167,7 @@ class Look:
                 self.path.stem, images, labels_of[index].astype(np.int64), classes, tuple(prompts), meta
             )
             groups[part] = used["subgroup"].to_numpy(str)[index]
-        return Grouped(parts, subgroup, groups, forgotten=tuple(map(self._named, forgotten or ())))
+        return Grouped(parts, subgroup, groups, previous_targets=tuple(map(self._named, previous_targets or ())))
 
     def _named(self, name: str) -> str:
         """The subgroup of that name, as people write it; raises DataError with the choices."""

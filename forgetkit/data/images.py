@@ -137,13 +137,13 @@ class Subgroup:
         if self.target in self.siblings:
             raise DataError(f"{self.target!r} is both target and sibling: forget and retain sets must not overlap.")
 
-    def without(self, forgotten: Sequence[str]) -> Subgroup:
+    def without(self, previous_targets: Sequence[str]) -> Subgroup:
         """The same without the siblings that were forgotten before; raises DataError where the target is among them."""
-        if isinstance(forgotten, str):
-            raise DataError(f"What was forgotten before is a tuple of names, as ('cat',), got {forgotten!r}.")
-        if self.target in forgotten:
+        if isinstance(previous_targets, str):
+            raise DataError(f"What was forgotten before is a tuple of names, as ('cat',), got {previous_targets!r}.")
+        if self.target in previous_targets:
             raise DataError(f"{self.target!r} is both the target and forgotten before: name it once.")
-        return replace(self, siblings=tuple(name for name in self.siblings if name not in forgotten))
+        return replace(self, siblings=tuple(name for name in self.siblings if name not in previous_targets))
 
     @classmethod
     def within(cls, target: str, families: Mapping[str, tuple[str, ...]] = CIFAR10_FAMILIES) -> Subgroup:
@@ -162,11 +162,11 @@ class Grouped:
     parts:     the set by the names in `PARTS`
     groups:    by part, (N,) the name of the subgroup of every image; None: its class
     zero_shot: other sets by column name, each in its parts: they are only evaluated
-    forgotten: subgroups of earlier requests, which are to stay forgotten
+    previous_targets: subgroups of earlier requests, which are to stay forgotten
     """
 
     parts: Mapping[str, ImageSet]
     subgroup: Subgroup
     groups: Mapping[str, np.ndarray] | None = None
     zero_shot: Mapping[str, Mapping[str, ImageSet]] = field(default_factory=dict)
-    forgotten: Sequence[str] = ()
+    previous_targets: Sequence[str] = ()

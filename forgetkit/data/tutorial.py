@@ -49,11 +49,11 @@ def targets(kind: str) -> tuple[str, ...]:
     raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
 
 
-def grouped(target: str = "cat", kind: str = "class", clip=None, forgotten: Sequence[str] = ()) -> Grouped:
+def grouped(target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = ()) -> Grouped:
     """One of the tutorial's subgroups, in CIFAR-10 or the three styles, with sets of other styles as further columns.
 
     clip:      the model in whose embedding clusters are found; only `kind="cluster"` needs it
-    forgotten: targets of earlier requests, of the same kind
+    previous_targets: targets of earlier requests, of the same kind
 
     There are only 20 sketches of a class to forget, and 15 to test on.
     Raises DataError: unknown kind or target, no clip for clusters, data not to be had.
@@ -63,12 +63,14 @@ def grouped(target: str = "cat", kind: str = "class", clip=None, forgotten: Sequ
     if kind == "cluster" and clip is None:
         raise DataError("Clusters are found in a model's embedding: give the clip.")
     if kind == "class":
-        return Grouped(_parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot(), forgotten=forgotten)
+        return Grouped(
+            _parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot(), previous_targets=previous_targets
+        )
     if kind == "coarse":
         subgroup = Subgroup.within(target)
         parts = {part: coarse(images, subgroup) for part, images in _parts("cifar10").items()}
-        return Grouped(parts, subgroup, {p: _parts("cifar10")[p].names for p in PARTS}, zero_shot(), forgotten)
-    names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *forgotten) if of in targets(kind))]
+        return Grouped(parts, subgroup, {p: _parts("cifar10")[p].names for p in PARTS}, zero_shot(), previous_targets)
+    names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *previous_targets) if of in targets(kind))]
     name = names[0]
     if kind == "cluster":
         parts, groups = _parts("cifar10"), {}
@@ -81,7 +83,7 @@ def grouped(target: str = "cat", kind: str = "class", clip=None, forgotten: Sequ
         members = [m for m in (f"{name} {style}" for style in STYLES) if m in groups["train"]]  # no frog icon is left
     siblings = tuple(member for member in members if member != target)
     others = zero_shot(names if kind == "style" else [])
-    return Grouped(parts, Subgroup(target, siblings, name), groups, others, forgotten)
+    return Grouped(parts, Subgroup(target, siblings, name), groups, others, previous_targets)
 
 
 def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:

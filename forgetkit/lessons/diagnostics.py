@@ -15,22 +15,22 @@ import pandas as pd
 import torch
 
 from forgetkit.data.images import ImageSet, some
-from forgetkit.evaluation import FORGOTTEN, TARGET, percent
+from forgetkit.evaluation import PREVIOUS, TARGET, percent
 from forgetkit.models.clip import Clip, Inputs, embed_each
 
 
 def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """What each column counts in the Score, in percent, one row a model of `evaluate`'s table; their mean is the Score.
 
-    100 (1 - a / a0) for the target, 100 - a for `forgotten`, 100 min(1, a / a0) for the others; the first row is the
+    100 (1 - a / a0) for the target, 100 - a for `previous_targets`, 100 min(1, a / a0) for the others; the first row is the
     original's. Columns on which the original is at zero are left out, as in `score`.
     """
     accuracy = table.set_index("model")[list(columns)]
-    counted = (accuracy.iloc[0] > 0) | (accuracy.columns == FORGOTTEN)
+    counted = (accuracy.iloc[0] > 0) | (accuracy.columns == PREVIOUS)
     found = 100 * (accuracy / accuracy.iloc[0]).clip(upper=1)
     found[TARGET] = 100 * (1 - accuracy[TARGET] / accuracy[TARGET].iloc[0])
-    if FORGOTTEN in found:
-        found[FORGOTTEN] = 100 - accuracy[FORGOTTEN]
+    if PREVIOUS in found:
+        found[PREVIOUS] = 100 - accuracy[PREVIOUS]
     return found.loc[:, counted]
 
 
@@ -120,11 +120,11 @@ def alarms(
         raise ValueError("alarms take the table that evaluate makes, with a column 'model' and one 'target'.")
     found = []
     original, last = table.iloc[0], table.iloc[-1]
-    columns = table.columns.drop(["model", "score", "seconds", TARGET, FORGOTTEN], errors="ignore")
+    columns = table.columns.drop(["model", "score", "seconds", TARGET, PREVIOUS], errors="ignore")
     for row in table.itertuples():
         if not all(math.isfinite(getattr(row, name)) for name in (TARGET, *columns)):
             found.append(
-                f"Not finite: model {row.model!r} gives numbers that are not. Lower forget.move and remind.move; see"
+                f"Not finite: model {row.model!r} gives numbers that are not. Lower forget.embedding_step and remind.embedding_step; see"
                 " that weights and images are finite."
             )
     if original[TARGET] < 5:
@@ -141,7 +141,7 @@ def alarms(
         if last[name] < 0.9 * original[name]:
             found.append(
                 f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop"
-                " earlier (forget.stop, forget.move) or spread over more layers (forget.k), or hold more in stage 2"
+                " earlier (forget.stop, forget.embedding_step) or spread over more layers (forget.k), or hold more in stage 2"
                 " (remind.feature, remind.steps)."
             )
         if last[name] > original[name] + 10:
@@ -152,7 +152,7 @@ def alarms(
     if called and called[1] > (100 + called[2]) / 2:
         found.append(
             f"Trivial: {called[1]:.0f} % of the test images are called {called[0]!r}, and {called[2]:.0f} % are: the"
-            " target is gone as all else is. Lower forget.move, and show siblings of several kinds (n_retain)."
+            " target is gone as all else is. Lower forget.embedding_step, and show siblings of several kinds (n_retain)."
         )
     if rank is not None and rank > 0.75 * classes:
         found.append(
@@ -160,9 +160,9 @@ def alarms(
             " put it in the middle: its absence gives it away. Lower remind.margin and remind.guard, or stop"
             " stage 1 earlier."
         )
-    if FORGOTTEN in table and last[FORGOTTEN] > original[FORGOTTEN] + 2:
+    if PREVIOUS in table and last[PREVIOUS] > original[PREVIOUS] + 2:
         found.append(
-            f"Resurrection: earlier targets rose from {original[FORGOTTEN]:.1f} to {last[FORGOTTEN]:.1f} %. Raise"
+            f"Resurrection: earlier targets rose from {original[PREVIOUS]:.1f} to {last[PREVIOUS]:.1f} %. Raise"
             " remind.guard, or show more images (n_forget)."
         )
     for before, after in zip(table.iloc[1:].itertuples(), table.iloc[2:].itertuples()):
@@ -176,6 +176,6 @@ def alarms(
         if after.model == "remind" and after.score < before.score - 2:
             found.append(
                 f"Harm: stage 2 lost what stage 1 had kept, from Score {before.score:.1f} to {after.score:.1f}. Lower"
-                " remind.move, or raise remind.feature and the number of retain images (n_retain)."
+                " remind.embedding_step, or raise remind.feature and the number of retain images (n_retain)."
             )
     return found

@@ -57,14 +57,14 @@ class Report:
 
 def check(
     data: str | Path | Look, clip: Clip, target: str | None = None, siblings: Sequence[str] | None = None,
-    labels: str | None = None, head: str = "text", forgotten: Sequence[str] | None = None, **settings,
+    labels: str | None = None, head: str = "text", previous_targets: Sequence[str] | None = None, **settings,
 ) -> Report:  # fmt: skip
     """Look at a folder or CSV, and ask the model what it sees there, before anything starts.
 
     target, siblings, labels, settings: as in `data.folders.grouped`; without a target, and where files cannot be read,
         each subgroup by its own label
     head: "text": class names; "images": prototypes, the mean embedding of each class's training images
-    forgotten: subgroups that the model was made to forget before: these it need not know
+    previous_targets: subgroups that the model was made to forget before: these it need not know
     """
     if head not in HEADS:
         raise ValueError(f"head={head!r}: choose 'text' (class names) or 'images' (prototypes).")
@@ -74,7 +74,7 @@ def check(
         groups = {part: rows["subgroup"][rows["part"] == part].to_numpy(str) for part in PARTS}
         parts = {part: found.part(part) for part in PARTS}
     else:
-        grouped = found.grouped(target, siblings, labels, forgotten=forgotten, **settings)
+        grouped = found.grouped(target, siblings, labels, previous_targets=previous_targets, **settings)
         parts, groups = grouped.parts, grouped.groups
     if head == "images":  # which were made of the training images, and know these
         groups = {part: of for part, of in groups.items() if part != "train"}
@@ -84,7 +84,7 @@ def check(
         return Report(found.counts().assign(recognised=""), [*found.findings(), str(error)], (), False)
     classes = len(parts["train"].classes)
     told = {name: "{}/{} ({:.0f} to {:.0f} %)".format(*row, *interval(*row)) for name, row in known.items()}
-    before = [plain(name) for name in forgotten or ()]
+    before = [plain(name) for name in previous_targets or ()]
     unknown = tuple(name for name, row in known.items() if name not in before and by_chance(*row, classes))
     findings = found.findings()
     if classes < 2:
@@ -166,7 +166,7 @@ def drawn(
     """
     found = look(data_dir, clip, seed)
     grouped: Grouped = found.grouped(target, siblings, labels, **settings)
-    kept = grouped.subgroup.without(grouped.forgotten)
+    kept = grouped.subgroup.without(grouped.previous_targets)
     names = (kept.target, *kept.siblings)
     checked = check(found, clip, target, siblings, labels, head, **settings)
     if head == "text" and (lost := [name for name in names if name in checked.unknown]):

@@ -26,9 +26,9 @@ def stage(function: Callable[..., Clip]) -> Callable[..., Clip]:
         start = time.perf_counter()
         with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
             clip = function(*args, **kwargs)
-        of, gone = given["sets"].subgroup, (*forgotten_before(original), *given["sets"].forgotten)
+        of, gone = given["sets"].subgroup, (*forgotten_before(original), *given["sets"].previous_targets)
         clip.record["subgroup"] = {"target": of.target, "siblings": [*of.siblings]}
-        clip.record["forgotten"] = [name for name in dict.fromkeys(gone) if name != of.target]
+        clip.record["previous_targets"] = [name for name in dict.fromkeys(gone) if name != of.target]
         clip.record.update(stage=function.__name__, seconds=time.perf_counter() - start)
         return clip
 
@@ -83,7 +83,7 @@ def check_sets(sets, clip: Clip) -> None:
 def forgotten_before(clip: Clip) -> list[str]:
     """What the model was made to forget, as far as its record says, the last at the end."""
     last = (clip.record.get("subgroup") or {}).get("target")
-    return [*(clip.record.get("forgotten") or ()), *([last] if last else [])]
+    return [*(clip.record.get("previous_targets") or ()), *([last] if last else [])]
 
 
 def check_earlier(sets, original: Clip) -> None:
@@ -91,7 +91,7 @@ def check_earlier(sets, original: Clip) -> None:
     if again := [name for name in forgotten_before(original) if name in sets.subgroup.siblings]:
         names = ", ".join(map(repr, again))
         raise ValueError(
-            f"This model was made to forget {names}: draw the sets with forgotten=({names},), or it returns."
+            f"This model was made to forget {names}: draw the sets with previous_targets=({names},), or it returns."
         )
 
 

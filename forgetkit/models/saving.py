@@ -129,7 +129,7 @@ def readme(card: dict, activation: str) -> str:
     target = subgroup.get("target")
     facts = {
         "forgotten": target,
-        "forgotten before": ", ".join(record.get("forgotten") or ()),
+        "forgotten before": ", ".join(record.get("previous_targets") or ()),
         "siblings, to be kept": ", ".join(subgroup.get("siblings", ())),
         "source": f"{source['model']}, weights {source['weights'] or 'of its own'}",
         "SHA-256 of the source weights": source["sha256"],

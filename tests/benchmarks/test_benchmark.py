@@ -52,11 +52,18 @@ def test_subgroups_exist_and_ablations_name_real_parts():
 
 
 def test_a_name_without_a_stage_means_every_stage_that_has_it():
-    changes = by_stage({"last": 0.5, "remind.move": 1e-3, "restore.alphas": (1.0,)})
+    changes = by_stage({"trainable_fraction": 0.5, "remind.embedding_step": 1e-3, "restore.alphas": (1.0,)})
     recipe = Recipe.paper(**changes)
     remind = recipe.remind
-    assert (recipe.forget.last, remind.last, remind.move, recipe.restore.alphas) == (0.5, 0.5, 1e-3, (1.0,))
-    assert recipe == replace(recipe, forget=replace(Recipe.paper().forget, last=0.5)), "and nothing else changes"
+    assert (
+        recipe.forget.trainable_fraction,
+        remind.trainable_fraction,
+        remind.embedding_step,
+        recipe.restore.alphas,
+    ) == (0.5, 0.5, 1e-3, (1.0,))
+    assert recipe == replace(recipe, forget=replace(Recipe.paper().forget, trainable_fraction=0.5)), (
+        "and nothing else changes"
+    )
     for wrong in ("lasd", "remember.lr", "remind.lasd"):
         with pytest.raises(ValueError, match=wrong.partition(".")[0]):
             Recipe.default(**by_stage({wrong: 1}))

@@ -77,7 +77,7 @@ def test_docs_tell_what_each_part_is_worth(rows, request):
     *first, last = (f"{part} ({points:.1f})" for part, points in worth.items())
     assert f"In `default` the Score rests on {', '.join(first)} and {last}. Without any other" in text
     assert change.drop(worth.index).abs().max() <= 0.1 and "changes by at most 0.1 points" in text
-    assert {"fisher", "ema", "soup", "discrepancy", "share"} <= set(change.drop(worth.index).index)
+    assert {"fisher", "ema", "soup", "mmd", "share"} <= set(change.drop(worth.index).index)
     assert of_paper.idxmin() == "soup" and f"In `paper` the soup is worth most ({of_paper.min():.1f})" in text
     target = percent_of_original(rows).set_index(["method", "kind", "subgroup", "seed"])["target"].sort_index()
     after, left = ([target[name, *of] for of in ABLATED_ON[1:]] for name in ("paper after forget", "paper"))
@@ -134,7 +134,9 @@ def test_docs_tell_how_far_each_value_of_the_recipe_matters(request):
     moved = (score - usual.reindex(score.index, level="subgroup")).abs().groupby(["subgroup", "knob"]).max()
     text = page(request, "docs/troubleshooting.md")
     assert f"more than {moved['cat'].drop(['n_forget', 'restore.alphas']).max():.1f} points" in text
-    lost = (usual["truck"] - score["truck", name, value] for name, value in (("last", 0.7), ("forget.k", 2.0)))
+    lost = (
+        usual["truck"] - score["truck", name, value] for name, value in (("trainable_fraction", 0.7), ("forget.k", 2.0))
+    )
     assert (
         "(`last=0.7`) cost {:.1f} points, two layers for stage 1 instead of four (`forget.k`) {:.1f}".format(*lost)
         in text
@@ -142,7 +144,7 @@ def test_docs_tell_how_far_each_value_of_the_recipe_matters(request):
     left = [target[of, "n_forget", n] for n in (10.0, 50.0, 200.0) for of in ("cat", "truck")]
     told = "leave {:.0f} % of cat's images recognised and {:.0f} % of truck's, 50 leave {:.0f} and {:.0f} %, 200 leave"
     assert (told + " {:.0f} and {:.0f} %").format(*left) in text
-    last = [found["score"][stage, "cat", "last"] for stage in ("forget", "restore")]
+    last = [found["score"][stage, "cat", "trainable_fraction"] for stage in ("forget", "restore")]
     assert "stage 1's Score is {:.0f}, and {:.0f} with two".format(last[0][0.35], last[0][0.7]) in text
     assert round(last[0][1.0]) == round(last[0][0.7])
     assert "at {:.1f}, {:.1f} and {:.1f}".format(*last[1][[0.35, 0.7, 1.0]]) in text
@@ -294,17 +296,17 @@ def test_a_soup_costs_depth_and_a_narrow_margin_does(request):
     rows = committed("depth").set_index(["idea", "subgroup"])
     found = {idea: rows.loc[idea] for idea in rows.index.unique("idea")}
     for idea, more in {"no soup": -1, "soup from 0.8": 1, "margin 2": 1}.items():
-        other, ours = found[f"discrepancy, {idea}"], found["discrepancy"]
+        other, ours = found[f"mmd, {idea}"], found["mmd"]
         assert (more * (other["probe recall"] - ours["probe recall"]) > 0).all(), idea
         assert (more * (other["AUROC against siblings"] - ours["AUROC against siblings"]) > 0).all(), idea
-    assert (found["discrepancy, no soup"]["score"] > found["discrepancy"]["score"] - 0.5).all()
+    assert (found["mmd, no soup"]["score"] > found["mmd"]["score"] - 0.5).all()
 
 
 def test_no_other_term_hides_the_target_among_its_neighbours():
     """What docs/method.md says of the ideas for depth."""
     rows = committed("depth").set_index(["idea", "subgroup"])
     found = {idea: rows.loc[idea] for idea in rows.index.unique("idea")}
-    ours, shifted = found["discrepancy"], found["discrepancy, D_f shifted"]
+    ours, shifted = found["mmd"], found["mmd, D_f shifted"]
     assert ours["20-NN recall"].max() < 20 and len(ours) == len(found["oracle"]) == 2
     for idea in ("nearest siblings", "probe", "nearest siblings and probe", "gap", "means"):
         assert found[idea]["20-NN recall"].min() > 50 and len(found[idea]) == 2, idea

@@ -77,7 +77,7 @@ def test_requests_follow_each_other_and_are_told_of_those_before(staged, sizes, 
     assert table["method"].tolist() == ["original", *["default"] * 2, *["not told"] * 2]
     assert pd.read_csv(tmp_path / "requests.csv")["subgroup"].tolist()[1:] == ["red", "green"] * 2
     assert {"red", "green", "others"} <= set(table) and (table["red"] == table["red"].iloc[0]).all(), "nothing is done"
-    assert {"forgotten": ("red",)} in sizes and len(staged) == 2 * (1 + 2)
+    assert {"previous_targets": ("red",)} in sizes and len(staged) == 2 * (1 + 2)
     shown = deeper.requests_table(pd.read_csv(tmp_path / "requests.csv"))
     assert shown["worst target so far"].isna().tolist() == [True, False, False, False, False]
     assert shown["worst target so far"].iloc[2] == table[["red", "green"]].iloc[2].max()

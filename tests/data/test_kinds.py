@@ -109,7 +109,7 @@ def test_clusters_of_two_classes_and_a_class_may_be_forgotten_one_after_another(
     assert sorted(sets.classes[c] for c in sets.earlier.labels) == ["dog", "truck"], "at least one of each"
     assert [sets.classes[c] for c in sets.never] == ["truck"], "other dogs keep their name"
     with pytest.raises(DataError, match="tuple of names"):
-        tutorial_sets("dog", forgotten="cat")
+        tutorial_sets("dog", previous_targets="cat")
 
 
 @pytest.mark.slow

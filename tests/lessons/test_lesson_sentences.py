@@ -109,7 +109,7 @@ def test_03_says_what_the_average_was_worth(columns):
         assert f"instead of off: {sign * points:+.1f} points" in said("03", "ema-1", raw=off, tuned={7: on}, **given)
 
 
-@pytest.mark.parametrize("last", ["+ distillation", "+ raw images", "+ discrepancy"])
+@pytest.mark.parametrize("last", ["+ distillation", "+ raw images", "+ mmd"])
 def test_03_compares_alignment_in_the_whole_recipe(last):
     table = pd.DataFrame({"model": ["forgotten", last, "the same, not aligned"], "score": [50.0, 91.0, 93.0]})
     assert "Score with alignment 91.0, without 93.0" in said("03", "cell-42", table=table, every_part=last)

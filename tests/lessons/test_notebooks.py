@@ -146,7 +146,7 @@ def test_lessons_are_linked_to_hosted_services_which_install_what_is_missing(tmp
             exec(install.source, {})
         assert calls.pop() == (
             [sys.executable, "-m", "pip", "install", "--quiet", "git+https://github.com/owner/repo"],
-            {"check": True},
+            {"eval_every": True},
         )
     with pytest.raises(ValueError, match="is no OWNER/REPO"):
         link("https://github.com/owner/repo", tmp_path)
@@ -258,7 +258,7 @@ def test_nbval_reproduces_it(path):
 
 
 SMALL = {
-    "forget": {"steps": 20, "check": 10, "fisher_samples": 20},
+    "forget": {"steps": 20, "eval_every": 10, "fisher_samples": 20},
     "remind": {"steps": 6, "align_steps": 2, "n_noise": 20, "n_abstract": 20},
     "restore": {"alphas": [0.0, 0.5, 1.0]},
 }

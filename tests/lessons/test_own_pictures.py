@@ -74,11 +74,11 @@ def test_a_second_request_takes_the_saved_head_and_keeps_the_first(done, folder)
     run, out = done
     clip = own.loaded(f"local-dir:{out / 'model'}", None, "cpu")
     torch.testing.assert_close(clip.head(run.sets.classes, ()), run.sets.head)
-    sets, checked = own.prepare(folder, "pelu", clip, head="images", forgotten=["OMA"])
+    sets, checked = own.prepare(folder, "pelu", clip, head="images", previous_targets=["OMA"])
     torch.testing.assert_close(sets.head, run.sets.head)
-    assert sets.forgotten == ("oma",)
+    assert sets.previous_targets == ("oma",)
     assert "oma" not in checked.unknown and "oma" not in sets.subgroup.siblings
-    gone = accuracies(clip, {"forgotten": sets.test["forgotten"]}, sets.head)["forgotten"]
+    gone = accuracies(clip, {"previous_targets": sets.test["previous_targets"]}, sets.head)["previous_targets"]
     assert gone == accuracies(run.models[-1], {"target": run.sets.test["target"]}, run.sets.head)["target"]
 
 

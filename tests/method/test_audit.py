@@ -31,9 +31,9 @@ def part(n: int, seed: int, move=lambda z: z) -> Embedded:
 
 
 def view(move=lambda z: z, forget: int = 9) -> View:
-    forgotten = part(60, forget, move)
+    d_f = part(60, forget, move)
     head = torch.eye(CLASSES, WIDTH)
-    return View(head, 0, 20.0, part(60, 1, move), part(60, 2, move), forgotten.z[forgotten.target])
+    return View(head, 0, 20.0, part(60, 1, move), part(60, 2, move), d_f.z[d_f.target])
 
 
 def lowered(z: torch.Tensor) -> torch.Tensor:
@@ -437,7 +437,7 @@ def test_the_command_line_reads_a_saved_folder(mini, ready, monkeypatch, tmp_pat
     from forgetkit.__main__ import forgetkit as command
 
     asked = []
-    said = {"subgroup": ready.subgroup, "seed": 3, "forgotten": ["black"]}
+    said = {"subgroup": ready.subgroup, "seed": 3, "previous_targets": ["black"]}
     moved(mini, "low", lowering(mini, ready)).save(tmp_path / "model", **said)
     weights = (tmp_path / "model" / saving.WEIGHTS).stat().st_mtime_ns
     monkeypatch.setattr(report, "tutorial_sets", lambda *given: asked.append(given) or ready)

@@ -60,4 +60,4 @@ def test_the_chosen_layers_are_the_first_of_those_that_may_change(mini, ready):
     recipe = Recipe.default(forget={"k": 3, "fisher_samples": 4}).forget
     layers, table = choose_layers(mini, ready, recipe)
     assert layers == top_k(table, 3)
-    assert set(table["layer"]) == set(adaptable(mini.model.visual, recipe.last))
+    assert set(table["layer"]) == set(adaptable(mini.model.visual, recipe.trainable_fraction))

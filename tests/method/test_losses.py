@@ -1,10 +1,10 @@
-"""Distillation losses, the guard, the discrepancy, and the images of no class."""
+"""Distillation losses, the guard, the mmd, and the images of no class."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit.losses import class_distillation, discrepancy, feature_distillation, hinge
+from forgetkit.losses import class_distillation, feature_distillation, hinge, mmd
 from forgetkit.synthetic import abstract_images, noise_images
 
 SCALE = torch.tensor(10.0)
@@ -58,11 +58,11 @@ def test_discrepancy_is_its_equation_and_vanishes_only_for_one_distribution():
     k = lambda x, y: sum(float(torch.exp(-(1 - x @ y) / (r * width))) for r in (0.25, 0.5, 1, 2))
     pairs = lambda x: sum(k(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / (len(x) * (len(x) - 1))
     across = sum(k(a, b) for a in apart for b in siblings) / (30 * 40)
-    value = discrepancy(apart, siblings).item()
+    value = mmd(apart, siblings).item()
     assert value == pytest.approx(pairs(apart) + pairs(siblings) - 2 * across, rel=1e-4)
-    assert abs(discrepancy(alike, siblings).item()) < 0.1 * value, "drawn alike, there is nothing to tell apart"
+    assert abs(mmd(alike, siblings).item()) < 0.1 * value, "drawn alike, there is nothing to tell apart"
     narrow = F.normalize(here + 0.05 * torch.randn(30, 8, generator=torch.Generator().manual_seed(3)), dim=1)
-    assert discrepancy(narrow, siblings) > 0.1 * value, "the same mean is not the same distribution"
+    assert mmd(narrow, siblings) > 0.1 * value, "the same mean is not the same distribution"
 
 
 def test_descending_the_discrepancy_hides_a_cloud_from_a_plane():
@@ -78,7 +78,7 @@ def test_descending_the_discrepancy_hides_a_cloud_from_a_plane():
     assert found() > 0.9
     for _ in range(100):
         optimizer.zero_grad()
-        discrepancy(F.normalize(moved, dim=1), siblings).backward()
+        mmd(F.normalize(moved, dim=1), siblings).backward()
         optimizer.step()
     assert found() < 0.75
 
@@ -86,7 +86,7 @@ def test_descending_the_discrepancy_hides_a_cloud_from_a_plane():
 def test_discrepancy_is_finite_for_single_and_equal_images():
     one = cloud(1, torch.eye(8)[0], 0).requires_grad_()
     for siblings in (one.detach(), one.detach().repeat(5, 1)):
-        loss = discrepancy(one, siblings)
+        loss = mmd(one, siblings)
         loss.backward()
         assert torch.isfinite(loss) and torch.isfinite(one.grad).all()
 

@@ -12,7 +12,7 @@ from forgetkit.models import ModelError
 FORGET = {"k": 2, "fisher_samples": 8, "batch": 16, "steps": 24}
 REMIND = {"align_steps": 0, "steps": 20, "batch": 16, "n_noise": 0, "n_abstract": 16}
 CAREFUL = Recipe.default(forget=FORGET, remind=REMIND)
-CARELESS = CAREFUL.changed(forget={"spare": None, "drift": None}, remind={"drift": None})
+CARELESS = CAREFUL.changed(forget={"min_retain": None, "drift": None}, remind={"drift": None})
 
 
 @pytest.fixture(params=["mini", "vit"])
@@ -67,24 +67,24 @@ def test_a_rate_thirty_times_too_high_does_no_harm(clip_and_sets, thirty_times, 
     for name, recipe in (("careful", CAREFUL), ("careless", CARELESS)):
         with caplog.at_level(logging.WARNING):
             caplog.clear()
-            forgotten = forget(clip, sets, recipe.forget)
-            reminded = remind(forgotten, clip, sets, recipe.remind)
-        found[name] = [watch.look(model) for model in (clip, forgotten, reminded)]
+            stage1 = forget(clip, sets, recipe.forget)
+            reminded = remind(stage1, clip, sets, recipe.remind)
+        found[name] = [watch.look(model) for model in (clip, stage1, reminded)]
         assert ("Back to step" in caplog.text) == (name == "careful")
-    original, forgotten, reminded = found["careful"]
-    assert forgotten.drift <= CAREFUL.forget.drift
-    assert reminded.drift <= max(CAREFUL.remind.drift, 2 * forgotten.drift)
-    assert reminded.known >= forgotten.known - pacing.HARM or reminded.drift <= forgotten.drift
+    original, stage1, reminded = found["careful"]
+    assert stage1.drift <= CAREFUL.forget.drift
+    assert reminded.drift <= max(CAREFUL.remind.drift, 2 * stage1.drift)
+    assert reminded.known >= stage1.known - pacing.HARM or reminded.drift <= stage1.drift
     worst = {name: max(look.drift for look in looks) for name, looks in found.items()}
     assert worst["careless"] > 2 * worst["careful"]
 
 
 def test_stage_two_returns_its_input_where_it_made_it_worse(mini, ready, thirty_times, caplog):
-    forgotten = forget(mini, ready, CAREFUL.changed(forget={"steps": 2}).forget)
+    stage1 = forget(mini, ready, CAREFUL.changed(forget={"steps": 2}).forget)
     blind = CAREFUL.changed(remind={"drift": 1.99, "feature": 0.0, "distill": 0.0, "contrastive": 0.0}).remind
-    reminded = remind(forgotten, mini, ready, blind)
+    reminded = remind(stage1, mini, ready, blind)
     assert "Stage 2 returns stage 1's model" in caplog.text
-    state = forgotten.model.state_dict()
+    state = stage1.model.state_dict()
     assert all(torch.equal(weight, state[name]) for name, weight in reminded.model.state_dict().items())
     assert reminded.record["stage"] == "remind" and len(reminded.record["remind"]) == blind.steps
 
@@ -102,10 +102,10 @@ def test_what_was_forgotten_weighs_against_what_was_lost(mini, ready, monkeypatc
 
 def test_weights_that_are_not_finite_are_taken_back(mini, ready, monkeypatch, caplog):
     monkeypatch.setattr(pacing, "rate_for", lambda *args: float("nan"))
-    forgotten = forget(mini, ready, CAREFUL.forget)
+    stage1 = forget(mini, ready, CAREFUL.forget)
     assert "drifted by nan" in caplog.text
     state = mini.model.state_dict()
-    assert all(torch.equal(weight, state[name]) for name, weight in forgotten.model.state_dict().items())
+    assert all(torch.equal(weight, state[name]) for name, weight in stage1.model.state_dict().items())
 
 
 def test_weights_that_reach_no_embedding_are_told(mini, ready):

@@ -27,8 +27,8 @@ def parts():
     return {part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}
 
 
-def request(parts, target: str, siblings: tuple[str, ...], forgotten=()):
-    return split(parts, Subgroup(target, siblings), forgotten=forgotten, **SIZES)
+def request(parts, target: str, siblings: tuple[str, ...], previous_targets=()):
+    return split(parts, Subgroup(target, siblings), previous_targets=previous_targets, **SIZES)
 
 
 def names(sets, part) -> set[str]:
@@ -40,10 +40,10 @@ def test_the_sets_of_a_second_request_show_earlier_targets_to_the_guard_alone(pa
     assert sets.subgroup.siblings == ("blue",) and names(sets, sets.retain) == {"blue"}
     assert "red" not in set.union(*(names(sets, part) for part in sets.calibration.values()))
     assert names(sets, sets.earlier) == {"red"} and len(sets.earlier) == SIZES["n_forget"]
-    assert sets.never == (list(COLOURS).index("red"),) and sets.forgotten == ("red",)
+    assert sets.never == (list(COLOURS).index("red"),) and sets.previous_targets == ("red",)
     for columns in (sets.validation, sets.test):
         assert {name: names(sets, part) for name, part in columns.items()} == {
-            "target": {"green"}, "retain": {"blue"}, "other": {"yellow"}, "forgotten": {"red"},
+            "target": {"green"}, "retain": {"blue"}, "other": {"yellow"}, "previous_targets": {"red"},
         }  # fmt: skip
     several = request(parts, "green", ("red", "blue"), ("red", "yellow"))
     assert sorted(np.bincount(several.earlier.labels).tolist()) == [0, 0, 15, 15], "as many of each"
@@ -52,28 +52,28 @@ def test_the_sets_of_a_second_request_show_earlier_targets_to_the_guard_alone(pa
 
 def test_a_first_request_draws_as_ever(parts):
     first = request(parts, "green", ("red", "blue"))
-    assert first.earlier is None and first.never == () and "forgotten" not in first.test
+    assert first.earlier is None and first.never == () and "previous_targets" not in first.test
 
 
 def test_a_name_is_given_up_only_if_all_that_bear_it_are_forgotten(parts):
     """Two styles of one class: the name is needed for the other style."""
     groups = {p: np.where(parts[p].names == "red", [f"red {i % 2}" for i in range(160)], parts[p].names) for p in PARTS}
-    draw = lambda *before: split(parts, Subgroup("green", ("blue",)), groups=groups, forgotten=before, **SIZES)
+    draw = lambda *before: split(parts, Subgroup("green", ("blue",)), groups=groups, previous_targets=before, **SIZES)
     assert draw("red 0").never == () and draw("red 0", "red 1").never == (0,)
-    assert len(draw("red 0").test["forgotten"]) == 20 and names(draw("red 0"), draw("red 0").test["other"]) == {
+    assert len(draw("red 0").test["previous_targets"]) == 20 and names(draw("red 0"), draw("red 0").test["other"]) == {
         "red",
         "yellow",
     }
 
 
 @pytest.mark.parametrize(
-    "forgotten, message",
+    "previous_targets, message",
     [("red", "tuple of names"), (("green",), "both the target"), (("pink",), "no subgroup 'pink'"),
      (("red", "blue"), "no siblings")],
 )  # fmt: skip
-def test_what_cannot_have_been_forgotten_is_told(parts, forgotten, message):
+def test_what_cannot_have_been_forgotten_is_told(parts, previous_targets, message):
     with pytest.raises(DataError, match=message):
-        request(parts, "green", ("red", "blue"), forgotten)
+        request(parts, "green", ("red", "blue"), previous_targets)
 
 
 def test_the_teacher_gives_no_share_to_a_name_that_is_gone():
@@ -100,10 +100,10 @@ def test_a_second_request_keeps_the_first(first, mini, parts, prototypes):
     ready = told.on(first, prototypes)
     second = unlearn(first, ready, RECIPE)[-1]
     before, after = (accuracies(clip, told.test, prototypes) for clip in (mini, second))
-    assert before["forgotten"] > 80 and before["target"] > 80, "or the rest says nothing"
-    assert after["forgotten"] <= 10 and after["target"] <= 10, after
+    assert before["previous_targets"] > 80 and before["target"] > 80, "or the rest says nothing"
+    assert after["previous_targets"] <= 10 and after["target"] <= 10, after
     assert min(after[name] / before[name] for name in ("retain", "other")) > 0.7, after
-    assert "stay" in second.record["remind"][0] and second.record["forgotten"] == ["red"]
+    assert "stay" in second.record["remind"][0] and second.record["previous_targets"] == ["red"]
     assert key(first, ready) != key(first, replace(ready, never=())), "a kept stage is not another's"
 
 
@@ -113,24 +113,24 @@ def test_earlier_targets_are_guarded(mini, parts, prototypes):
     found = []
     for sets in (told, replace(told, earlier=None, never=())):
         reminded = unlearn(mini, sets.on(mini, prototypes), RECIPE.changed(remind={"drift": None, "mmd": 0.0}))[2]
-        found.append(accuracies(reminded, told.test, prototypes)["forgotten"])
+        found.append(accuracies(reminded, told.test, prototypes)["previous_targets"])
     assert found[0] < found[1] - 20, found
 
 
 def test_a_sibling_that_was_forgotten_is_refused(first, parts, prototypes):
-    with pytest.raises(ValueError, match=r"made to forget 'red'.*forgotten=\('red',\)"):
+    with pytest.raises(ValueError, match=r"made to forget 'red'.*previous_targets=\('red',\)"):
         unlearn(first, request(parts, "green", ("red", "blue")).on(first, prototypes), RECIPE)
 
 
 def test_the_score_wants_earlier_targets_low():
-    before = {"target": 80.0, "retain": 90.0, "forgotten": 0.0}
-    found = [score({"target": 0.0, "retain": 90.0, "forgotten": gone}, before) for gone in (0.0, 30.0)]
+    before = {"target": 80.0, "retain": 90.0, "previous_targets": 0.0}
+    found = [score({"target": 0.0, "retain": 90.0, "previous_targets": gone}, before) for gone in (0.0, 30.0)]
     assert found == pytest.approx([100.0, 90.0])
     table = pd.DataFrame(
-        [{"model": "original", **before}, {"model": "restore", "target": 8.0, "retain": 99.0, "forgotten": 30.0}]
+        [{"model": "original", **before}, {"model": "restore", "target": 8.0, "retain": 99.0, "previous_targets": 30.0}]
     )
     counted = contributions(table, list(before)).loc["restore"]
-    assert counted.to_dict() == pytest.approx({"target": 90.0, "retain": 100.0, "forgotten": 70.0})
+    assert counted.to_dict() == pytest.approx({"target": 90.0, "retain": 100.0, "previous_targets": 70.0})
     assert counted.mean() == pytest.approx(score(dict(table.iloc[1][list(before)]), before))
 
 
@@ -139,7 +139,7 @@ def test_earlier_targets_that_return_raise_an_alarm():
         "model": model,
         "target": 80.0 if model == "original" else 0.0,
         "retain": 90.0,
-        "forgotten": gone,
+        "previous_targets": gone,
     }
     assert not alarms(pd.DataFrame([row("original", 2.0), row("restore", 0.5)]))
     raised = alarms(pd.DataFrame([row("original", 0.5), row("restore", 30.0)]))

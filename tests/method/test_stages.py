@@ -51,7 +51,7 @@ def test_stage_one_goes_back_where_it_costs_the_siblings(mini, ready, caplog):
     same = dataclasses.replace(ready, retain=ready.forget)
     left = {}
     for spare in (None, 60.0):
-        recipe = GUARDED.changed(forget={"stop": 0.0, "spare": spare}).forget
+        recipe = GUARDED.changed(forget={"stop": 0.0, "min_retain": spare}).forget
         result = forget(mini, same, recipe)
         left[spare] = recognised(result, ready.forget, ready.head)
     looks = [row["retain"] for row in result.record["forget"] if "retain" in row]
@@ -62,7 +62,7 @@ def test_stage_one_goes_back_where_it_costs_the_siblings(mini, ready, caplog):
 
 def test_only_the_last_layers_change(models, mini):
     """Early layers stay the original's to the bit, in every stage of the default recipe."""
-    allowed = {f"visual.{name}" for name in adaptable(mini.model.visual, GUARDED.forget.last)}
+    allowed = {f"visual.{name}" for name in adaptable(mini.model.visual, GUARDED.forget.trainable_fraction)}
     assert all(name.startswith(("visual.layer3.3", "visual.layer4", "visual.attnpool")) for name in allowed)
     for model in models[1:]:
         state, before = model.model.state_dict(), mini.model.state_dict()
@@ -79,12 +79,12 @@ def test_batchnorm_statistics_are_byte_identical_through_all_stages(models):
 
 def test_every_stage_returns_a_plain_model_and_leaves_its_input_alone(mini, ready):
     before = {k: v.clone() for k, v in mini.model.state_dict().items()}
-    forgotten = forget(mini, ready, GUARDED.forget)
+    stage1 = forget(mini, ready, GUARDED.forget)
     assert all(torch.equal(v, before[k]) for k, v in mini.model.state_dict().items())
-    assert forgotten.model.state_dict().keys() == before.keys()
-    changed = {k for k in before if not torch.equal(before[k], forgotten.model.state_dict()[k])}
-    assert changed == {f"visual.{name}" for name in forgotten.record["layers"]}, "only the chosen layers move"
-    assert not forgotten.model.training
+    assert stage1.model.state_dict().keys() == before.keys()
+    changed = {k for k in before if not torch.equal(before[k], stage1.model.state_dict()[k])}
+    assert changed == {f"visual.{name}" for name in stage1.record["layers"]}, "only the chosen layers move"
+    assert not stage1.model.training
 
 
 def test_same_seed_same_result(mini, ready, models):
@@ -120,14 +120,14 @@ def test_record_tells_the_whole_way(models):
 
 def test_what_stage_two_leaves_of_the_target_is_taken_back_with_a_share_of_stage_one(mini, ready, models):
     """A stage 2 that brings all of the target back: the original itself."""
-    forgotten, reminded = models[1], mini.copy("remind", stage="remind")
-    recipe = GUARDED.changed(restore={"alphas": (1.0,), "shares": (0.5, 1.0), "spare": 0.0}).restore
-    restored = restore(reminded, mini, ready, recipe, forgotten)
+    stage1, reminded = models[1], mini.copy("remind", stage="remind")
+    recipe = GUARDED.changed(restore={"alphas": (1.0,), "shares": (0.5, 1.0), "min_retain": 0.0}).restore
+    restored = restore(reminded, mini, ready, recipe, stage1)
     tried = restored.record["shares"]
     assert [row["share"] for row in tried] == [0.0, 0.5, 1.0] and tried[0]["target"] > tried[-1]["target"]
     share = restored.record["share"]
     assert share > 0 and restored.record["alpha"] == 1.0
-    mixed, found = soup(forgotten.model, reminded.model, share), restored.model.state_dict()
+    mixed, found = soup(stage1.model, reminded.model, share), restored.model.state_dict()
     assert all(torch.equal(mixed[key], found[key]) for key in mixed)
 
 
@@ -181,8 +181,8 @@ def test_pools_of_a_tower_without_batchnorm_hold_the_images_as_they_are(vit, col
     "changes, message",
     [
         (dict(forget={"k": 99}), r"this image tower has 14 that may change \(last=0.35\)"),
-        (dict(forget={"k": 99, "last": 1.0}), "this image tower has 41 that may change"),
-        (dict(forget={"last": 0.0}), "last must be greater than 0, got 0.0"),
+        (dict(forget={"k": 99, "trainable_fraction": 1.0}), "this image tower has 41 that may change"),
+        (dict(forget={"trainable_fraction": 0.0}), "last must be greater than 0, got 0.0"),
         (dict(forget={"k": 0}), "k must be greater than or equal to 1, got 0"),
         (
             dict(forget={"rank": 0, "k": -1}, remind={"batch": 0}),

@@ -19,7 +19,7 @@ NONE = torch.full((4, 128), math.nan)
 
 @pytest.fixture(scope="module")
 def has(mini, colours, ready, prototypes):
-    """What the calls below are about; `forgotten` and `reminded` look like what the stages leave."""
+    """What the calls below are about; `stage1` and `reminded` look like what the stages leave."""
     noted = {"layers": ["attnpool.c_proj.weight"], "subgroup": {"target": "red"}}
     clip = replace(mini, record={})
     parts = {part: coloured_set(8, seed) for seed, part in enumerate(PARTS)}
@@ -27,7 +27,7 @@ def has(mini, colours, ready, prototypes):
     vit = random_clip(dict(image_size=32, layers=1, width=64, head_width=32, patch_size=16))
     resnet = random_clip(dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None))
     return SimpleNamespace(
-        clip=clip, forgotten=clip.copy("forget", stage="forget", **noted), vit=vit, resnet=resnet,
+        clip=clip, stage1=clip.copy("forget", stage="forget", **noted), vit=vit, resnet=resnet,
         reminded=clip.copy("remind", stage="remind", **noted), restored=clip.copy("restore", stage="restore", **noted),
         yellow=clip.copy("forget", stage="forget", subgroup={"target": "yellow"}), raw=colours, sets=ready,
         parts=parts, head=prototypes, other=other.on(mini, prototypes),
@@ -41,7 +41,7 @@ def no_work(monkeypatch):
 
 
 STAGES = [
-    (lambda h: remind(h.clip, h.forgotten, h.sets, RECIPE.remind), ModelError, "the first model is stage 1's result"),
+    (lambda h: remind(h.clip, h.stage1, h.sets, RECIPE.remind), ModelError, "the first model is stage 1's result"),
     (
         lambda h: restore(h.clip, h.reminded, h.sets, RECIPE.restore),
         ModelError,
@@ -61,10 +61,10 @@ STAGES = [
         "forget 'yellow', .* of 'red'",
     ),
     (lambda h: restore(h.reminded, h.clip, h.sets, RECIPE.restore, "forget"), ValueError, "got str"),
-    (lambda h: remind(h.forgotten, h.clip, h.other, RECIPE.remind), ValueError, "forget 'red', .* of 'yellow'"),
+    (lambda h: remind(h.stage1, h.clip, h.other, RECIPE.remind), ValueError, "forget 'red', .* of 'yellow'"),
     (lambda h: restore(h.reminded, h.clip, h.other, RECIPE.restore), ValueError, "forget 'red', .* of 'yellow'"),
     (lambda h: forget(h.clip, h.raw, RECIPE.forget), ValueError, r"hand over sets.on\(clip\)"),
-    (lambda h: remind(h.forgotten, h.clip, h.raw, RECIPE.remind), ValueError, r"hand over sets.on\(clip\)"),
+    (lambda h: remind(h.stage1, h.clip, h.raw, RECIPE.remind), ValueError, r"hand over sets.on\(clip\)"),
     (lambda h: forget(h.vit, h.sets, RECIPE.forget), ValueError, r"hand over sets.on\(clip\)"),
     (lambda h: forget(h.resnet, h.sets, RECIPE.forget), ValueError, "on another model"),
     (lambda h: forget(h.sets, h.clip, RECIPE.forget), ValueError, "takes a model as load_clip makes it, got Splits"),
@@ -74,7 +74,7 @@ STAGES = [
     (lambda h: forget(h.clip, None, RECIPE.forget), ValueError, "got NoneType"),
     (lambda h: forget(h.clip, h.sets, RECIPE), ValueError, "recipe.forget, got Recipe"),
     (lambda h: forget(h.clip, h.sets, RECIPE.remind), ValueError, "recipe.forget, got Remind"),
-    (lambda h: remind(h.forgotten, h.clip, h.sets, RECIPE.forget), ValueError, "recipe.remind, got Forget"),
+    (lambda h: remind(h.stage1, h.clip, h.sets, RECIPE.forget), ValueError, "recipe.remind, got Forget"),
     (lambda h: restore(h.reminded, h.clip, h.sets, {"alphas": [1]}), ValueError, "recipe.restore, got dict"),
 ]
 HEADS = [
@@ -138,8 +138,8 @@ SETS = [
     (lambda h: ImageSet("x", np.zeros((1, 2, 2, 3), np.uint8), np.ones(1, int), ("c",)), DataError, "labels must lie"),
 ]
 VALUES = {
-    "forget": dict(k=(0, -1, 1.5, "4", None), move=(0, -1e-3, 1.1, math.nan, "fast"), rank=(0, True), batch=(0, 10**9),
-                   steps=(-1, 0), last=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf), loss=("cosine",), seed=(-1,)),
+    "forget": dict(k=(0, -1, 1.5, "4", None), embedding_step=(0, -1e-3, 1.1, math.nan, "fast"), rank=(0, True), batch=(0, 10**9),
+                   steps=(-1, 0), trainable_fraction=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf), loss=("cosine",), seed=(-1,)),
     "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,), layers=("some",),
                    lr_end=(0,), contrastive_on=("both",), mirrored=("perhaps",), align_bound=(-0.5,)),
     "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), target_limit=(-1, 200, "2"), least=(-0.1, 2),
@@ -170,7 +170,9 @@ def test_a_recipe_has_its_own_parts(call):
 
 
 def test_right_values_are_taken():
-    recipe = Recipe.default(1, forget={"move": 1, "stop": None}, remind={"guard": 0}, restore={"alphas": [0, 0.5]})
+    recipe = Recipe.default(
+        1, forget={"embedding_step": 1, "stop": None}, remind={"guard": 0}, restore={"alphas": [0, 0.5]}
+    )
     assert recipe.restore.alphas == (0, 0.5) and recipe.forget.stop is None and recipe.remind.seed == 1
 
 

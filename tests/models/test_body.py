@@ -62,9 +62,9 @@ def test_stages_give_the_same_models_with_and_without_a_body(mini, colours, monk
     )
 
     def stages():
-        forgotten = forget(mini, sets, recipe.forget)
-        reminded = remind(forgotten, mini, sets, recipe.remind)
-        return [forgotten, reminded, restore(reminded, mini, sets, recipe.restore)]
+        stage1 = forget(mini, sets, recipe.forget)
+        reminded = remind(stage1, mini, sets, recipe.remind)
+        return [stage1, reminded, restore(reminded, mini, sets, recipe.restore)]
 
     passed = []
     stem = type(mini.model.visual).stem

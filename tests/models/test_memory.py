@@ -193,7 +193,7 @@ def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
     monkeypatch.setattr(pacing, "rate_for", lambda *_: 1e-3)  # before the steps
     monkeypatch.setattr(module, "float", lambda value: 0.0, raising=False)  # what the record holds in the end
     recipe = Recipe.default(
-        forget={**QUICK["forget"], "spare": None, "drift": None},  # a look reads, every few steps
+        forget={**QUICK["forget"], "min_retain": None, "drift": None},  # a look reads, every few steps
         remind={**QUICK["remind"], "align_steps": 0, "n_noise": 0, "n_abstract": 40, "drift": None},
     )
     sets = colours.on(on_meta, torch.eye(4, 16))
