@@ -41,7 +41,7 @@ UNPUBLISHED = ("share", "late layers", "raw images", "guard", "mmd", "wide margi
 
 
 def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:
-    """{"remind.embedding_step": 1, "rank": 2} as {"forget": {"rank": 2}, "remind": {"embedding_step": 1, "rank": 2}, "restore": {}}.
+    """{"remind.steps": 1, "rank": 2} as {"forget": {"rank": 2}, "remind": {"steps": 1, "rank": 2}, "restore": {}}.
 
     Raises ValueError for a name without a dot that no stage has; `Recipe` does for the others.
     """

@@ -26,7 +26,7 @@ BY_A_PLANE, LEFT_BY_A_PLANE = "retain by a plane", "target by a plane"  # `bench
 
 
 def options(file: str) -> Callable:
-    """The options of every command in `benchmarks`: `--device`, and `--out`, which is docs/results/FILE unless given."""
+    """The options of every command in `benchmarks`: `--device`, and `--out`, docs/results/FILE unless given."""
     device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps")
     path = click.Path(path_type=Path, dir_okay=False)
     out = click.option("--out", type=path, default=RESULTS / file, show_default=True, help="where the rows are kept")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names below
     from forgetkit.recipe import Recipe as Recipe
     from forgetkit.reminding import remind as remind
     from forgetkit.restoring import restore as restore
+    from forgetkit.subgroups import Grouped as Grouped
+    from forgetkit.subgroups import ModelSets as ModelSets
     from forgetkit.subgroups import Splits as Splits
     from forgetkit.subgroups import Subgroup as Subgroup
     from forgetkit.subgroups import split as split
@@ -32,7 +34,8 @@ _HERE = Path(__file__).resolve().parent
 HOME = _HERE if (_HERE / "notebooks").exists() else _HERE.parent  # of notebooks and docs: this package, or its clone
 _HOME = {
     "Clip": "models.clip", "load_clip": "models.loading", "Recipe": "recipe",
-    "Subgroup": "subgroups", "Splits": "subgroups", "split": "subgroups", "tutorial_sets": "subgroups",
+    "Grouped": "subgroups", "ModelSets": "subgroups", "Splits": "subgroups", "Subgroup": "subgroups",
+    "split": "subgroups", "tutorial_sets": "subgroups",
     "forget": "forgetting", "remind": "reminding", "restore": "restoring", "unlearn": "pipeline",
     "accuracies": "evaluation", "evaluate": "evaluation", "score": "evaluation", "alarms": "lessons.diagnostics",
     "audit": "auditing",

@@ -57,7 +57,8 @@ def names(context, option, value: str | None) -> list[str] | None:
 def own_pictures(command):
     """The options that say which model looks at whose pictures."""
     for option in (
-        click.option("--previous-targets", callback=names, metavar="NAMES", help="What --model was made to forget before."),
+        click.option("--previous-targets", callback=names, metavar="NAMES",
+                     help="What --model was made to forget before."),
         click.option("--head", type=click.Choice(["text", "images"]), default="text", show_default=True,
                      help="Classes by name, or by their images."),
         click.option("--pretrained", metavar="TAG|FILE", help="Its weights, as open_clip names them, or a file."),

@@ -20,6 +20,8 @@ from tqdm.auto import tqdm
 from forgetkit.models.clip import Clip, ModelError, autocast, batch_norms, check_images
 from forgetkit.models.memory import halving, lean_moments
 
+STEP = 0.05  # Adam's rate, in normalised pixels: a pixel can reach the bound in ten of the recipe's fifteen steps
+BOUND = 0.5  # of |delta|, in normalised pixels: one is about a quarter of the way from black to white
 Statistics = dict[str, tuple[torch.Tensor, torch.Tensor]]  # {layer: (mean, std) of its inputs, (channels,) each}
 
 
@@ -100,7 +102,7 @@ def align_batch(
 
 
 def align(
-    clip: Clip, x: torch.Tensor, steps: int = 15, lr: float = 0.05, bound: float = 0.5, batch: int = 200,
+    clip: Clip, x: torch.Tensor, steps: int = 15, bound: float = BOUND, lr: float = STEP, batch: int = 200,
     goal: Statistics | None = None, moments: Callable = lean_moments,
 ) -> Aligned:  # fmt: skip
     """Learn a perturbation per image that brings the statistics of its batch to `goal`.

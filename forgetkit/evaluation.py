@@ -2,7 +2,7 @@
 
 Score: the mean over the columns, where the target counts 1 - acc / acc0, every other column min(1, acc / acc0),
 and acc0 is the original model's accuracy. The formula reproduces the scores reported in arXiv 2506.03117. A column
-`previous_targets`, of targets of earlier requests, counts 1 - acc: the model before this request has nothing left of them.
+`previous_targets`, of targets of earlier requests, counts 1 - acc: the model before this one has nothing left of them.
 """
 
 from __future__ import annotations

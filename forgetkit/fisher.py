@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from forgetkit.lora import adaptable
-from forgetkit.models.body import run
 from forgetkit.models.clip import Clip, Inputs
+from forgetkit.models.prefix import run
 from forgetkit.recipe import Forget
 from forgetkit.subgroups import Splits
 
@@ -27,7 +27,7 @@ def squared_gradients(
 ) -> torch.Tensor:
     """|| d sim(x_i, t_i) / d theta_l ||^2 per sample and layer, (N, L).
 
-    x (N, 3, S, S) preprocessed images, or what the tower's body makes of them; text (N, D) class embeddings; names: L
+    x (N, 3, S, S) preprocessed images, or their prefix features; text (N, D) class embeddings; names: L
     weights of `tower`, in eval mode.
     """
     weights = [tower.get_parameter(name) for name in names]
@@ -71,10 +71,10 @@ def choose_layers(clip: Clip, sets: Splits, recipe: Forget) -> tuple[list[str], 
     allowed = adaptable(clip.model.visual, recipe.trainable_fraction)
     if recipe.k > len(allowed):
         raise ValueError(
-            f"k={recipe.k} layers, but this image tower has {len(allowed)} that may change (last={recipe.trainable_fraction:g}):"
-            " choose a lower k, or a larger share."
+            f"k={recipe.k} layers, but this image tower has {len(allowed)} that may change"
+            f" (trainable_fraction={recipe.trainable_fraction:g}): choose a lower k, or a larger fraction."
         )
     few = slice(recipe.fisher_samples)
-    forget, retain = (clip.past_body(part.take(few), allowed, mixed=False) for part in (sets.forget, sets.retain))
+    forget, retain = (clip.prefix_features(part.take(few), allowed, mixed=False) for part in (sets.forget, sets.retain))
     table = relative_fisher(clip, forget, retain, sets.head, allowed)
     return top_k(table, recipe.k), table

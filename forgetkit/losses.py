@@ -1,5 +1,5 @@
-"""Losses of the stages: a hinge that makes forget, distillation that holds the student to the original model, and a
-discrepancy that leaves the target no place of its own.
+"""Losses of the stages: a hinge that makes forget, distillation that holds the student to the original model, and an
+MMD that leaves the target no place of its own.
 
 The paper reports "knowledge distillation to handle the distribution disparity between forgetting, retaining
 samples and unseen pre-trained data"; its exact form is not known. The forms below are ours, chosen by validation.

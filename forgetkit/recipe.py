@@ -46,28 +46,19 @@ class Forget(Checked):
     """Stage 1."""
 
     seed: Whole = 0  # of the adapters' start and the order of batches; the sets have a seed of their own
-    trainable_fraction: Share = (
-        0.35  # share of the layers, from the output, that may change: early ones serve every image
-    )
+    trainable_fraction: Share = 0.35  # of the layers, from the output, that may change: early ones serve every image
     k: Count = 4  # of those, how many are adapted, by relative Fisher information
     fisher_samples: Count = 200  # images of each set over which the Fisher information is averaged
     rank: Count = 8  # of the adapters
-    lora_alpha: Weight = 16.0  # the adapters' scale is lora_alpha / rank
     loss: Literal["hinge", "similarity"] = "hinge"  # ends where its work is done; the paper's similarity has no floor
-    margin: Weight = 4.0  # of the hinge, in logits: images not seen scatter around the line
+    margin: Weight = 4.0  # of the hinge, in logits: images not seen scatter around the decision boundary
     steps: Count = 200  # at most; the stopping rule ends it long before
-    embedding_step: Share = (
-        0.0007  # how far a random step moves the embeddings of kept images: the rate follows (`pacing`)
-    )
+    embedding_step: Share = 0.0007  # how far a random step moves embeddings of kept images; the rate follows from it
     batch: Count = 64
     stop: Percent | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
-    min_retain: Percent | None = (
-        50.0  # go back where fewer percent of the siblings known at first are left; None: never
-    )
-    eval_every: Count = 2  # steps between two looks at the stopping rules: each step past them is damage
-    drift: Weight | None = 0.2  # steps are taken back past this mean 1 - cos of kept images; None: never
-    micro_batch: Count | None = None  # images whose activations are kept at once; None: a whole batch where it fits
-    compile: bool = False  # torch.compile the tower: compiles first, worth it where steps are long or many
+    min_retain: Percent | None = 50.0  # roll back where fewer percent of the siblings known at first are; None: never
+    eval_every: Count = 2  # steps between two checks of the stopping rules: each step past them is damage
+    drift: Weight | None = 0.2  # roll back past this mean 1 - cos of kept images; None: never
 
 
 @dataclass(frozen=True)
@@ -75,36 +66,23 @@ class Remind(Checked):
     """Stage 2."""
 
     seed: Whole = 0
-    layers: Literal["all", "same"] = "all"  # "all" that may change can undo side effects; "same": only the k of stage 1
-    trainable_fraction: Share = 0.35
+    trainable_fraction: Share | None = 0.35  # what may change can undo side effects; None: only the k layers of stage 1
     rank: Count = 8
-    lora_alpha: Weight = 16.0
     align_steps: Whole = 15  # most of the fall, in seconds; by 40 every layer's term has fallen. 0: no alignment
-    align_lr: Rate = 0.05
-    align_bound: Weight = 0.5  # |delta| in normalised pixels (one is about a quarter of the grey scale)
-    mirrored: bool = True  # retain and forget images mirrored, too: twice as many to learn from
     steps: Count = 150  # losses are flat by then
-    embedding_step: Share = (
-        0.01  # how far a random step moves the embeddings of kept images: the rate follows (`pacing`)
-    )
-    eval_every: Count = 5  # steps between two looks at kept images
-    drift: Weight | None = 0.05  # steps are taken back past this, and past twice what stage 1 left; None: never
-    lr_end: Share = 0.1  # the rate falls linearly to this share of it: at a constant rate, a late step may still slip
+    embedding_step: Share = 0.01  # as in stage 1: how far a random step moves embeddings of kept images
+    drift: Weight | None = 0.05  # roll back past this, and past twice what stage 1 left; None: never
     batch: Count = 48  # of each pool of images; 64 is no better
-    contrastive: Weight = 1.0  # weight of the contrastive loss
     contrastive_on: Literal["raw", "aligned"] = "raw"  # "aligned", as published, is a short cut beside a guard
-    distill: Weight = 1.0  # weight of class distillation on the retain images, raw and aligned
-    distill_without_target: bool = True  # remove the target's text from student and teacher
-    feature: Weight = 200.0  # weight of feature distillation on retain and classless images; 1 - cos is small
+    distill: Weight = 1.0  # class distillation on the retain images, raw and aligned; the contrastive loss weighs 1
+    feature: Weight = 200.0  # feature distillation on retain and classless images; 1 - cos is small
     n_noise: Whole = 200  # noise images aligned to the BatchNorm statistics
     n_abstract: Whole = 400  # abstractions of retain images: inverted, edges, grey, blended
-    guard: Weight = 3.0  # weight of the hinge on D_f that keeps the target's text below the best other
+    guard: Weight = 3.0  # hinge on D_f that keeps the target's text below the best other; with it, no teacher names it
     margin: Weight = 4.0  # of that hinge, in logits: less leaves more of the target, more costs siblings
-    distill_forget: Weight = 1.0  # weight of class distillation on D_f with the target's text removed: what else is it?
-    mmd: Weight = 30.0  # weight of the squared MMD of D_f and siblings: without it, the target is renamed only
+    distill_forget: Weight = 1.0  # class distillation on D_f with the target's text removed: what else is it?
+    mmd: Weight = 30.0  # squared MMD of D_f and siblings: without it, the target is renamed only
     ema_decay: Annotated[Finite, Field(ge=0, lt=1)] = 0.95  # averages over some 20 steps
-    micro_batch: Count | None = None
-    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,11 +91,7 @@ class Restore(Checked):
 
     alphas: Annotated[tuple[Alpha, ...], Field(min_length=1)] = tuple(round(0.05 * i, 2) for i in range(21))
     target_limit: Percent | None = 1.2  # percent of targets that may be recognised; None: whatever scores best
-    min_alpha: Alpha = (
-        0.9  # smallest alpha under that limit: names stay away further back, neighbours and probes do not
-    )
-    shares: tuple[Alpha, ...] = tuple(round(0.05 * i, 2) for i in range(1, 11))  # of stage 1's model; (): none
-    spare: Percent = 90.0  # no share that leaves fewer percent of the siblings known at first
+    min_alpha: Alpha = 0.9  # smallest alpha under that limit: names stay away further back, neighbours and probes not
 
 
 @dataclass(frozen=True)
@@ -146,19 +120,16 @@ class Recipe(Checked):
             drift=None,
         )
         remind = Remind(
-            layers="same",  # (guess)
-            trainable_fraction=1.0,
-            mirrored=False,
+            trainable_fraction=None,  # (guess)
             steps=100,  # (guess)
             embedding_step=0.0007,  # (guess) on the first mini-CLIP the best of docs/results/settings.csv, as is k
             drift=None,
             batch=64,  # (guess)
             contrastive_on="aligned",
-            distill_without_target=False,  # (guess)
             feature=0.0,  # (guess) distillation on class probabilities of the retain images only
             n_noise=0,
             n_abstract=0,
-            guard=0.0,
+            guard=0.0,  # so that the teacher keeps the target's text (guess)
             mmd=0.0,
         )
         restore = Restore(target_limit=None)  # (guess) the best calibration Score

@@ -2,136 +2,79 @@
 
 Retain images are aligned to the BatchNorm statistics of the original model (a ViT has none, and does without). Then
 adapters are trained on them with the contrastive loss, held to the original model by distillation, and averaged over
-steps:
+steps (`training`). (Zhang et al., CVPR 2025, arXiv 2506.03117.)
 
-    theta_ema = beta theta_ema + (1 - beta) theta
-
-(Zhang et al., CVPR 2025, arXiv 2506.03117.) Reminding alone resurrects the target: siblings carry it back. The
-`default` recipe therefore guards it, with a hinge on D_f and a teacher whose target text is removed, and
-distils on images of no class (`synthetic`), so that what nobody shows to this stage is held too.
+Reminding alone resurrects the target: siblings carry it back. The `default` recipe therefore guards it, with a hinge on
+D_f and a teacher whose target text is removed, and distils on images of no class (`synthetic`), so that what nobody
+shows to this stage is held too.
 
 With a guard there is a short cut: if forget images come as they are and retain images only aligned, "aligned or not"
 tells them apart, and siblings as they are stay forgotten. `default` therefore trains on the raw retain images, and
 distils on raw and aligned ones.
 
-A guarded image lies where it lay, across a line that can be moved. `default` loses it among its siblings (`mmd`).
+A guarded image lies where it lay, across a decision boundary that can be moved. `default` loses it among its siblings
+(`mmd`).
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm.auto import tqdm
 
 from forgetkit.alignment import align as to_batch_norms
 from forgetkit.evaluation import recognised
-from forgetkit.forgetting import index_batches
 from forgetkit.lora import adapt, adaptable, merge
 from forgetkit.losses import class_distillation, feature_distillation, hinge, mmd
-from forgetkit.models.body import Features, frozen, joined
 from forgetkit.models.calls import stage
-from forgetkit.models.clip import Clip, ModelError, batch_norms
-from forgetkit.models.memory import Backward, compiled
-from forgetkit.pacing import HARM, WORTH, Descent, Look, Watch
+from forgetkit.models.clip import Clip, Inputs, ModelError, batch_norms
+from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Remind
-from forgetkit.subgroups import Splits
+from forgetkit.subgroups import ModelSets
 from forgetkit.synthetic import abstract_images, noise_images
+from forgetkit.training import Drift, Monitor, Pool, Trainer, rate_for
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What a step draws from: N images as the tower's body leaves them, and what the original makes of each, (N, D)."""
-
-    images: torch.Tensor | Features
-    teacher: torch.Tensor
-    labels: torch.Tensor | None = None  # (N,) long, where the images have a class
-
-    def draw(self, index: torch.Tensor) -> Pool:
-        return Pool(self.images[index], self.teacher[index], None if self.labels is None else self.labels[index])
-
-
-def make_pools(
-    original: Clip, sets: Splits, recipe: Remind, generator: torch.Generator, align: Callable | None, cut: int = 0
-) -> tuple[dict[str, Pool], dict]:
-    """The pools of a step by name, and what to record.
-
-    `retain`: D_r as it is; `aligned`: with its perturbation (either may be left out); `forget`: D_f, for the guard;
-    `classless`: images of no class; `earlier`: of targets of earlier requests, for their guard. D_r, D_f and these are
-    joined by their mirror images where the recipe says so.
-    align: None where nothing is aligned. cut: the tower's first blocks, which do not change.
-    """
-
-    def pool(images: torch.Tensor, labels: torch.Tensor | None = None, mirrored: bool = False) -> Pool:
-        if mirrored:
-            images, labels = torch.cat([images, images.flip(-1)]), labels.repeat(2)
-        features = original.features(images, cut)
-        return Pool(features, original.embed(features, progress="teacher"), labels)
-
-    forget, retain = sets.forget, sets.retain
-    pools, record, classless = {}, {}, []
-    if recipe.contrastive_on == "raw" or align is None:
-        pools["retain"] = pool(retain.images, retain.labels, recipe.mirrored)
-    if align is not None:
-        aligned = align(original, retain.images, recipe.align_steps, recipe.align_lr, recipe.align_bound)
-        pools["aligned"] = pool(aligned.images, retain.labels)
-        record["align"] = aligned.losses.to_dict("records")
-    if recipe.guard or recipe.mmd:
-        pools["forget"] = pool(forget.images, forget.labels, recipe.mirrored)
-    if recipe.guard and sets.earlier is not None:
-        pools["earlier"] = pool(sets.earlier.images, sets.earlier.labels, recipe.mirrored)
-    if recipe.n_noise:
-        noise = noise_images(original, recipe.n_noise, generator)
-        if align is not None:
-            noise = align(original, noise, recipe.align_steps, recipe.align_lr, float("inf")).images
-        classless.append(noise)
-    if recipe.n_abstract:
-        classless.append(abstract_images(original, retain.images, recipe.n_abstract, generator))
-    if classless:
-        pools["classless"] = pool(torch.cat(classless))
-    return pools, record
+EVAL_EVERY = 5  # steps between two measurements of kept images
+LAST_RATE = 0.1  # the rate falls linearly to this share of it: at a constant rate, a late step may still slip
+HARM = 3.0  # percent of kept images that stage 2 may know less than stage 1: few can come by chance,
+WORTH = 0.1  # and so many more for each percent of D_f that it forgot: the target is one column of several
 
 
 def reminding_terms(
-    z: dict[str, torch.Tensor], drawn: dict[str, Pool], head: torch.Tensor, scale: torch.Tensor,
-    target: list[int], own: list[int], recipe: Remind, siblings: torch.Tensor, never: Sequence[int] = (),
+    z: dict[str, torch.Tensor], drawn: dict[str, Pool], sets: ModelSets, scale: torch.Tensor, recipe: Remind,
+    siblings: torch.Tensor,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """The weighted terms of stage 2's loss, scalars; z: the student's unit embeddings (B, D) of each drawn pool.
 
-    siblings (N, D): the original's of all retain images, among which D_f is to be lost;
-    target: the labels of D_f; own: those of them that no sibling bears, so that their text can be given up;
-    never: labels of earlier targets, which no image may be given.
+    siblings (N, D): the original's of all retain images, among which D_f is to be lost.
+    With a guard the teacher never names the target by a text that no sibling bears; see `losses`.
     """
-    without = own if recipe.distill_without_target else []
+    head, target, own, never = sets.head, sets.labels, sets.own_labels, sets.never
+    without = own if recipe.guard else []
     kept = [name for name in ("retain", "aligned") if name in drawn]
-    named = drawn[kept[0]]
     terms = {
-        "contrastive": recipe.contrastive * F.cross_entropy(scale * z[kept[0]] @ head.T, named.labels),
+        "contrastive": F.cross_entropy(scale * z[kept[0]] @ head.T, drawn[kept[0]].labels),
         "distill": recipe.distill
         * sum(class_distillation(z[name], drawn[name].teacher, head, scale, without, never) for name in kept),
     }
     if "forget" in drawn:
-        forget = drawn["forget"]
-        terms["guard"] = recipe.guard * hinge(z["forget"], forget.labels, head, scale, recipe.margin)
+        d_f = drawn["forget"]
+        terms["guard"] = recipe.guard * hinge(z["forget"], d_f.labels, head, scale, recipe.margin)
         terms["distill_forget"] = recipe.distill_forget * class_distillation(
-            z["forget"], forget.teacher, head, scale, target, never
+            z["forget"], d_f.teacher, head, scale, target, never
         )
         if recipe.mmd and own == target:  # siblings of the same label would bring it back
             terms["mmd"] = recipe.mmd * mmd(z["forget"], siblings)
-    if "earlier" in drawn:  # they stay forgotten, and keep the names that they have
-        z_earlier, earlier = z["earlier"], drawn["earlier"]
-        guard = recipe.guard * hinge(z_earlier, earlier.labels, head, scale, recipe.margin)
-        gone = {*own, *never}
-        terms["stay"] = guard + recipe.distill_forget * class_distillation(
-            z_earlier, earlier.teacher, head, scale, (), gone
-        )
+    if "previous" in drawn:  # they stay forgotten, and keep the names that they have
+        previous, gone = drawn["previous"], {*own, *never}
+        guard = recipe.guard * hinge(z["previous"], previous.labels, head, scale, recipe.margin)
+        named = class_distillation(z["previous"], previous.teacher, head, scale, (), gone)
+        terms["stay"] = guard + recipe.distill_forget * named
     if recipe.feature:
         held = [*kept, *(["classless"] if "classless" in drawn else [])]
         student, teacher = (torch.cat(rows) for rows in zip(*[(z[name], drawn[name].teacher) for name in held]))
@@ -140,84 +83,105 @@ def reminding_terms(
     return terms
 
 
-def trained(tower: torch.nn.Module) -> list[torch.nn.Parameter]:
-    return [p for p in tower.parameters() if p.requires_grad]
-
-
-@stage
+@stage(Remind)
 def remind(
-    forgotten: Clip, original: Clip, sets: Splits, recipe: Remind, *, adapt=adapt, align: Callable | None = None,
+    stage1: Clip, original: Clip, sets: ModelSets, recipe: Remind, *, adapt=adapt, align=to_batch_norms,
     terms: Callable = reminding_terms,
 ) -> Clip:  # fmt: skip
     """Stage 2: a new model in which the siblings are back and the target is not.
 
-    forgotten: what stage 1 made of `original`; sets: `sets.on(original)`. adapt: what makes weights trainable; align:
-    what aligns images, to the BatchNorm statistics unless given; where there are none, nothing is aligned; terms: the
-    loss, as `reminding_terms`.
+    stage1: what stage 1 made of `original`; sets: `sets.on(original)`. adapt: what makes weights trainable; align: what
+    aligns images; terms: the loss.
     The record gains `align` (loss per layer before and after), `remind` (loss terms by step) and `pace`.
-    Where it would know less of what must be kept than `forgotten`, and forgot too little for that, that is returned.
+    Where it would know less of what must be kept than `stage1`, and forgot too little for that, that is returned.
     Raises ModelError where the two models are in the wrong order.
     """
-    if recipe.layers == "same" and "layers" not in forgotten.record:
-        raise ModelError("remind(forgotten, original, ...): the first model is stage 1's result, which has its layers.")
-    if align is None and batch_norms(original.model):
-        align = to_batch_norms
-    elif align is None and recipe.align_steps:
-        log.warning("This image tower has no BatchNorm to align to: stage 2 takes the retain images as they are.")
     generator = torch.Generator().manual_seed(recipe.seed + 1)
-    target, own = sets.labels, sets.own_labels
-
-    student = forgotten.copy("remind")
+    student = stage1.copy("remind")
     tower = student.model.visual
-    layers = adaptable(tower, recipe.trainable_fraction) if recipe.layers == "all" else forgotten.record["layers"]
-    cut = frozen(tower, [*layers, *forgotten.record.get("layers", adaptable(tower))])  # neither stage changes these
-    pools, record = make_pools(original, sets, recipe, generator, align if recipe.align_steps else None, cut)
+    layers = layers_of(stage1, recipe)
+    prefix = n_frozen(tower, [*layers, *stage1.record.get("layers", adaptable(tower))])  # neither stage changes these
+    pools, record = make_pools(original, sets, recipe, generator, align, prefix)
     student.record.update(record)
-    weights = adapt(tower, layers, recipe.rank, recipe.lora_alpha, generator)
-    average, averaged = get_ema_multi_avg_fn(recipe.ema_decay), copy.deepcopy(tower)
-    watch = Watch.of(original, sets, cut)
-    given = None if recipe.drift is None else watch.look(student)
-    limit = None if given is None else max(recipe.drift, 2 * given.drift)
-    descent = Descent("Stage 2", student, weights, watch, recipe.embedding_step, limit, trained(averaged))
-    batches = {
-        name: index_batches(len(pool.images), recipe.batch, generator, original.device) for name, pool in pools.items()
-    }
-    scale, siblings = original.scale, pools["retain" if "retain" in pools else "aligned"].teacher
-    embed = compiled(student.embed_tensor, recipe.compile)
-    backward = Backward("remind", descent.optimizer, embed, recipe.micro_batch or len(pools) * recipe.batch)
-
-    history = []
-    for step in tqdm(range(recipe.steps), desc="remind", leave=False):
-        drawn = {name: pool.draw(next(batches[name])) for name, pool in pools.items()}
-        found = {}
-
-        def loss_of(z: torch.Tensor) -> torch.Tensor:
-            z = dict(zip(drawn, z.split([len(pool.images) for pool in drawn.values()])))
-            found.update(terms(z, drawn, sets.head, scale, target, own, recipe, siblings, sets.never))
-            return sum(found.values())
-
-        backward(joined([pool.images for pool in drawn.values()]), loss_of)
-        descent.step(1 - (1 - recipe.lr_end) * step / recipe.steps)
-        average(trained(averaged), trained(tower), step + 1)
-        if (step + 1) % recipe.eval_every == 0 or step + 1 == recipe.steps:
-            descent.well(step + 1)
-        history.append({"step": step + 1, **{name: term.detach() for name, term in found.items()}})
-    student.model.visual = merge(averaged)
-    if given is not None and harmed(given, watch.look(student), forgotten, student, sets):
-        student.model.visual = copy.deepcopy(forgotten.model.visual)
-    student.record["pace"] = {**student.record.get("pace", {}), "remind": descent.told()}
-    student.record["remind"] = [{name: float(value) for name, value in row.items()} for row in history]
+    weights = adapt(tower, layers, recipe.rank, generator=generator)
+    monitor = Monitor.of(original, sets, prefix)
+    siblings = pools["retain" if "retain" in pools else "aligned"].teacher
+    trainer = Trainer(
+        "remind", student, weights, rate_for(recipe.embedding_step, student, weights, monitor.images), monitor,
+        recipe.drift,
+    )  # fmt: skip
+    trainer.run(
+        pools, lambda z, drawn: terms(z, drawn, sets, original.scale, recipe, siblings), generator, steps=recipe.steps,
+        batch=recipe.batch, eval_every=EVAL_EVERY, decay=recipe.ema_decay, last_rate=LAST_RATE,
+    )  # fmt: skip
+    merge(tower)
+    if trainer.start and harmed(trainer.start, monitor.measure(student), stage1, student, sets):
+        student.model.visual = copy.deepcopy(stage1.model.visual)
     return student
 
 
-def harmed(given: Look, left: Look, forgotten: Clip, student: Clip, sets: Splits) -> bool:
+def layers_of(stage1: Clip, recipe: Remind) -> list[str]:
+    """The weights that stage 2 trains: a fraction of all, from the output, or those that stage 1 chose."""
+    if recipe.trainable_fraction is not None:
+        return adaptable(stage1.model.visual, recipe.trainable_fraction)
+    if "layers" not in stage1.record:
+        raise ModelError("remind(stage1, original, ...): the first model is stage 1's result, which has its layers.")
+    return stage1.record["layers"]
+
+
+def make_pools(
+    original: Clip, sets: ModelSets, recipe: Remind, generator: torch.Generator, align: Callable = to_batch_norms,
+    prefix: int = 0,
+) -> tuple[dict[str, Pool], dict]:  # fmt: skip
+    """The pools of a step by name, and what to record: `align`, where something is aligned.
+
+    `retain`: D_r as it is; `aligned`: with its perturbation (either may be left out); `forget`: D_f, for the guard;
+    `classless`: images of no class; `previous`: of targets of earlier requests, for their guard. D_r, D_f and these are
+    joined by their mirror images, twice as many to learn from at no more cost.
+    align: `alignment.align` or another; that one is left out where there is no BatchNorm. prefix: how many of the
+    tower's first blocks are frozen.
+    """
+    aligning = bool(recipe.align_steps)
+    if aligning and align is to_batch_norms and not batch_norms(original.model):
+        log.warning("This image tower has no BatchNorm to align to: stage 2 takes the retain images as they are.")
+        aligning = False
+
+    def pool(images: torch.Tensor, labels: torch.Tensor | None = None) -> Pool:
+        features = original.features(images, prefix)
+        return Pool(features, labels, original.embed(features, progress="teacher"))
+
+    def mirrored(part: Inputs) -> Pool:
+        return pool(torch.cat([part.images, part.images.flip(-1)]), part.labels.repeat(2))
+
+    pools, record, classless = {}, {}, []
+    if recipe.contrastive_on == "raw" or not aligning:
+        pools["retain"] = mirrored(sets.retain)
+    if aligning:
+        aligned = align(original, sets.retain.images, recipe.align_steps)
+        pools["aligned"] = pool(aligned.images, sets.retain.labels)
+        record["align"] = aligned.losses.to_dict("records")
+    if recipe.guard or recipe.mmd:
+        pools["forget"] = mirrored(sets.forget)
+    if recipe.guard and sets.previous is not None:
+        pools["previous"] = mirrored(sets.previous)
+    if recipe.n_noise:
+        noise = noise_images(original, recipe.n_noise, generator)
+        classless.append(align(original, noise, recipe.align_steps, math.inf).images if aligning else noise)
+    if recipe.n_abstract:
+        classless.append(abstract_images(original, sets.retain.images, recipe.n_abstract, generator))
+    if classless:
+        pools["classless"] = pool(torch.cat(classless))
+    return pools, record
+
+
+def harmed(start: Drift, end: Drift, stage1: Clip, student: Clip, sets: ModelSets) -> bool:
     """Does stage 2 know too little of what must be kept, for what it forgot? A warning says so."""
-    if left.drift <= given.drift or (lost := given.known - left.known) <= HARM:
+    if end.drift <= start.drift or (lost := start.known - end.known) <= HARM:
         return False
-    before, after = (recognised(clip, sets.forget, sets.head) for clip in (forgotten, student))
+    before, after = (recognised(clip, sets.forget, sets.head) for clip in (stage1, student))
     if too_much := lost > HARM + WORTH * max(0.0, before - after):
-        kept, of = f"{left.known:.0f} % of what must be kept instead of {given.known:.0f}", f"{after:.0f} % of D_f"
         log.warning(
-            f"Stage 2 returns stage 1's model: its own knows {kept}, and {of}. Lower remind.embedding_step, or show more."
+            f"Stage 2 returns stage 1's model: its own knows {end.known:.0f} % of what must be kept instead of"
+            f" {start.known:.0f}, and {after:.0f} % of D_f. Lower remind.embedding_step, or show more."
         )
     return too_much

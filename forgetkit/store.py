@@ -1,9 +1,9 @@
 """Kept on disk: finished stages, and embeddings of the frozen original model.
 
-`kept(forget)` takes what `forget` takes. A result is found again by a key, a SHA-256 over everything that it depends
-on: weights and preprocessing of the models, images, labels and class embeddings, the recipe's part, the code of the
-method, the versions of torch and open_clip, and the device. A file begins with the SHA-256 of the rest, so that one
-that is damaged is told, and made anew.
+`forget(clip, sets, recipe, cache=Cache())` reads what it computed before. A result is found again by a key, a SHA-256
+over everything that it depends on: weights and preprocessing of the models, images, labels and class embeddings, the
+recipe's part, the code of the method, the versions of torch and open_clip, and the device. A file begins with the SHA-256 of the
+rest, so that one that is damaged is told, and made anew.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from forgetkit.data.reading import ImageFiles
 from forgetkit.data.sets import cache_folder
 from forgetkit.evaluation import percent
 from forgetkit.models.clip import Clip, Inputs, describe
-from forgetkit.subgroups import Splits
+from forgetkit.subgroups import ModelSets
 
 SHARD = 4096  # images in a file of embeddings, so that a run that ends early loses no more
 MOST = {"stages": 60, "embeddings": 256}  # files; the ones not used for longest go first
@@ -35,30 +35,34 @@ HERE = Path(__file__).parent
 log = logging.getLogger(__name__)
 
 
-def kept(stage: Callable[..., Clip], folder: Path | None = None) -> Callable[..., Clip]:
-    """The stage (`forget`, `remind`, `restore`), reading its result from `folder` where it was computed before.
+class Cache:
+    """Finished stages in a folder, for `unlearn(..., cache=)` and for each stage: computed once, read afterwards.
 
     folder: `stages` in `data.cache_folder()` unless named. A full disk costs a warning, not the result.
-    What a stage is given by name (`align=`) is known by its own name: ValueError for a function that has none.
     """
-    folder = Path(folder or cache_folder() / "stages")
 
-    def run(clip: Clip, *args, **pieces: Callable) -> Clip:
+    def __init__(self, folder: str | Path | None = None):
+        self.folder = Path(folder or cache_folder() / "stages")
+
+    def result(
+        self, stage: Callable[..., Clip], args: Sequence, pieces: Mapping[str, Callable], compute: Callable[[], Clip]
+    ) -> Clip:
+        """What the stage made of these arguments before; computed and kept where it is not there.
+
+        Pieces of the method (`align=`) are known by their own names: ValueError for a function that has none.
+        """
         named = [(name, f"{piece.__module__}.{piece.__qualname__}") for name, piece in sorted(pieces.items())]
         if nameless := [name for name, said in named if "<" in said]:
-            raise ValueError(f"kept(...): {', '.join(nameless)} is a function made inside another, which has no name.")
-        file = folder / f"{stage.__name__}-{key(stage.__name__, clip, *args, *named)}"
+            raise ValueError(f"cache=: {', '.join(nameless)} is a function made inside another, which has no name.")
+        file = self.folder / f"{stage.__name__}-{key(stage.__name__, *args, *named)}"
         if (found := read(file)) is None:
-            result = stage(clip, *args, **pieces)
+            result = compute()
             write(file, result.model.visual.state_dict(), {"name": result.name, "record": result.record})
             return result
         weights, note = found
-        result = clip.copy(note["name"], **note["record"])
+        result = args[0].copy(note["name"], **note["record"])
         result.model.visual.load_state_dict(weights)
         return result
-
-    run.__name__ = stage.__name__
-    return run
 
 
 def once(align: Callable) -> Callable:
@@ -69,10 +73,10 @@ def once(align: Callable) -> Callable:
     made = {}
 
     @wraps(align)
-    def run(clip: Clip, x: torch.Tensor, steps: int, lr: float, bound: float):
-        which = key(clip, _tensors({"x": x}), steps, lr, bound)
+    def run(clip: Clip, x: torch.Tensor, *settings: float):
+        which = key(clip, _tensors({"x": x}), *settings)
         if which not in made:
-            made[which] = align(clip, x, steps, lr, bound)
+            made[which] = align(clip, x, *settings)
         return made[which]
 
     return run
@@ -166,8 +170,8 @@ def _bytes(part) -> bytes:
     if isinstance(part, Clip):
         said = (describe(part.device), part.model, part.model.visual.preprocess_cfg, part.record.get("layers"))
         return repr(said).encode() + _tensors(part.model.state_dict())
-    if isinstance(part, Splits):
-        seen = (part.forget, part.retain, *part.calibration.values(), part.earlier, part.never)
+    if isinstance(part, ModelSets):
+        seen = (part.forget, part.retain, *part.calibration.values(), part.previous, part.never)
         return b"".join(map(_bytes, seen)) + _tensors({"head": part.head})
     if isinstance(part, Inputs):
         return repr((part.classes, part.prompts)).encode() + _tensors({"x": part.images, "y": part.labels})

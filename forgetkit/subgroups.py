@@ -7,46 +7,27 @@
 | `calibration` | a small mixed set: target, siblings, other classes (D_m)       | stage 3; watched in 1, 2   |
 | `validation`  | like the test columns, from images no stage reads              | whoever tunes a recipe     |
 | `test`        | target, siblings, other classes, and other sets by prompt      | once, for the table        |
-| `earlier`     | images of targets of earlier requests, where there were some   | stage 2, to guard them     |
+| `previous`    | images of targets of earlier requests, where there were some   | stage 2, to guard them     |
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from forgetkit.data import tutorial
-from forgetkit.data.images import PARTS, DataError, ImageSet, Subgroup, check_parts
+from forgetkit.data.images import PARTS, DataError, Grouped, ImageSet, Subgroup, check_parts
 from forgetkit.models.clip import Clip, Inputs, check_head
 
-__all__ = ["Splits", "Subgroup", "columns", "split", "tutorial_sets"]
+__all__ = ["Grouped", "ModelSets", "Splits", "Subgroup", "columns", "split", "tutorial_sets"]
 N = 400  # images in D_f and in D_r, where there are so many
 
 
-@dataclass(frozen=True)
-class Splits:
-    """The sets of a subgroup; see the module's table.
-
-    `on(clip)` makes of D_f, D_r and D_m what a model takes; the stages work with that, and with its `head`, the
-    class embeddings (C, D) of unit rows. Before, they are image sets and `head` is None.
-
-    previous_targets: subgroups of earlier requests: no siblings, not in D_m, and a column of their own
-    never:     labels that they alone bear: what no image may be called any more
-    """
-
-    subgroup: Subgroup
-    forget: ImageSet | Inputs
-    retain: ImageSet | Inputs
-    calibration: dict[str, ImageSet | Inputs]
-    validation: dict[str, ImageSet]
-    test: dict[str, ImageSet]
-    head: torch.Tensor | None = None
-    previous_targets: tuple[str, ...] = ()
-    earlier: ImageSet | Inputs | None = None
-    never: tuple[int, ...] = ()
+class Labelled:
+    """What the sets of a subgroup say of themselves, before they are on a model and after."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -66,39 +47,65 @@ class Splits:
         """Those of them that no image of D_r bears: names that can be given up."""
         return sorted({*self.labels} - {*self.retain.labels.tolist()})
 
-    def on(self, clip: Clip, head: torch.Tensor | None = None) -> Splits:
+
+@dataclass(frozen=True, kw_only=True)
+class Splits(Labelled):
+    """The sets of a subgroup as images; see the module's table.
+
+    previous_targets: subgroups of earlier requests: no siblings, not in D_m, and a column of their own
+    never: labels that they alone bear: what no image may be called any more
+    """
+
+    subgroup: Subgroup
+    forget: ImageSet
+    retain: ImageSet
+    calibration: dict[str, ImageSet]
+    validation: dict[str, ImageSet]
+    test: dict[str, ImageSet]
+    previous_targets: tuple[str, ...] = ()
+    previous: ImageSet | None = None
+    never: tuple[int, ...] = ()
+
+    def on(self, clip: Clip, head: torch.Tensor | None = None) -> ModelSets:
         """These sets for `clip`: D_f, D_r and D_m preprocessed once, on its device, and the head.
 
         head (C, D): class embeddings in the order of `classes`, of any length; from the sets' prompts by default.
         Raises ModelError for a head of another shape or with numbers that are not finite.
         """
         head = clip.head(self.classes, self.prompts) if head is None else check_head(head, len(self.classes), clip)
-        calibration = {name: clip.inputs(part) for name, part in self.calibration.items()}
-        forget, retain = clip.inputs(self.forget), clip.inputs(self.retain)
-        earlier = self.earlier and clip.inputs(self.earlier)
-        return replace(self, forget=forget, retain=retain, calibration=calibration, head=head, earlier=earlier)
+        on_model = {
+            "forget": clip.inputs(self.forget),
+            "retain": clip.inputs(self.retain),
+            "calibration": {name: clip.inputs(part) for name, part in self.calibration.items()},
+            "previous": self.previous and clip.inputs(self.previous),
+        }
+        return ModelSets(**{**vars(self), **on_model}, head=head)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSets(Labelled):
+    """The sets as a model takes them, which the stages read, with its head: class embeddings (C, D), unit rows."""
+
+    subgroup: Subgroup
+    forget: Inputs
+    retain: Inputs
+    calibration: dict[str, Inputs]
+    validation: dict[str, ImageSet]
+    test: dict[str, ImageSet]
+    head: torch.Tensor
+    previous_targets: tuple[str, ...] = ()
+    previous: Inputs | None = None
+    never: tuple[int, ...] = ()
 
 
 def split(
-    parts: Mapping[str, ImageSet],
-    subgroup: Subgroup,
-    *,
-    groups: Mapping[str, np.ndarray] | None = None,
-    zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None,
-    previous_targets: Sequence[str] = (),
-    n_forget: int | None = None,
-    n_retain: int | None = None,
-    n_calibration: int = 100,
-    n_calibration_target: int = 250,
-    seed: int = 0,
-) -> Splits:
+    grouped: Grouped, *, n_forget: int | None = None, n_retain: int | None = None, n_calibration: int = 100,
+    n_calibration_target: int = 250, seed: int = 0,
+) -> Splits:  # fmt: skip
     """Draw the sets of a subgroup.
 
-    parts:         the four parts of the image set (`data.load_parts`)
-    groups:        by part, (N,) the name of the subgroup each image belongs to; its class unless given
-    zero_shot:     other sets by column name, each with its four parts: never used by a stage, only evaluated
-    previous_targets:     subgroups of earlier requests: they are no siblings and not in D_m; up to n_forget of their training
-                   images guard them, the others are a column of their own
+    grouped:       an image set with its subgroup (`data.images.Grouped`); up to n_forget training images of targets of
+                   earlier requests guard them, the others are a column of their own
     n_forget:      images of the target in D_f; None: 400, or all there are where they are fewer
     n_retain:      images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has); None: as
                    for n_forget
@@ -107,9 +114,11 @@ def split(
 
     Raises DataError: unknown subgroup, empty subgroup, or fewer images than asked for.
     """
-    check_parts(parts, subgroup)
-    subgroup, wanted = subgroup.without(previous_targets), (subgroup.target, *subgroup.siblings, *previous_targets)
-    groups = {name: np.asarray(groups[name]) if groups else parts[name].names for name in PARTS}
+    parts, zero_shot, previous_targets = grouped.parts, grouped.zero_shot or {}, grouped.previous_targets
+    check_parts(parts, grouped.subgroup)
+    subgroup = grouped.subgroup.without(previous_targets)
+    wanted = (subgroup.target, *grouped.subgroup.siblings, *previous_targets)
+    groups = {name: np.asarray(grouped.groups[name]) if grouped.groups else parts[name].names for name in PARTS}
     if wrong := [name for name in PARTS if len(groups[name]) != len(parts[name])]:
         raise DataError(f"groups name the subgroup of every image: {wrong[0]} has another number of them than images.")
     train, names = parts["train"], list(dict.fromkeys(groups["train"].tolist()))
@@ -150,7 +159,7 @@ def split(
         return np.sort(np.concatenate([rng.permutation(np.flatnonzero(of == n))[: most(n)] for n in names]))
 
     def shown(part: str) -> dict[str, ImageSet]:
-        others = {name: sets[part] for name, sets in (zero_shot or {}).items()}
+        others = {name: sets[part] for name, sets in zero_shot.items()}
         return {**columns(parts[part], subgroup, groups[part], previous_targets), **others}
 
     chosen, gone = few(groups["calibration"]), np.isin(groups["train"], [*previous_targets])
@@ -167,8 +176,8 @@ def split(
     )
     if not previous_targets:
         return drawn
-    earlier = draw(previous_targets, min(max(n_forget, len(previous_targets)), int(gone.sum())), "earlier")
-    return replace(drawn, earlier=train.take(earlier).loaded())
+    previous = draw(previous_targets, min(max(n_forget, len(previous_targets)), int(gone.sum())), "previous")
+    return replace(drawn, previous=train.take(previous).loaded())
 
 
 def columns(
@@ -188,8 +197,8 @@ def columns(
 
 
 def tutorial_sets(
-    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None, previous_targets: Sequence[str] = (),
-    **sizes: int | None,
+    target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None,
+    previous_targets: Sequence[str] = (), **sizes: int | None,
 ) -> Splits:  # fmt: skip
     """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
 
@@ -204,4 +213,4 @@ def tutorial_sets(
         raise DataError(
             f"What was forgotten before is a tuple of names, as ({previous_targets!r},), got {previous_targets!r}."
         )
-    return split(**vars(tutorial.grouped(target, kind, clip, previous_targets)), seed=seed, **sizes)
+    return split(tutorial.grouped(target, kind, clip, previous_targets), seed=seed, **sizes)

@@ -113,7 +113,8 @@ class Look:
 
     def grouped(
         self, target: str, siblings: Sequence[str] | None = None, labels: str | None = None,
-        prompts: Sequence[str] = PROMPTS, words: Sequence[str] | None = None, previous_targets: Sequence[str] | None = None,
+        prompts: Sequence[str] = PROMPTS, words: Sequence[str] | None = None,
+        previous_targets: Sequence[str] | None = None,
     ) -> Grouped:  # fmt: skip
         """What `split` takes: this subgroup to forget, its siblings to keep.
 

@@ -157,7 +157,7 @@ class Subgroup:
 
 @dataclass(frozen=True, eq=False)
 class Grouped:
-    """An image set in its parts, the subgroup of every image, and what is to go; the fields are `split`'s parameters.
+    """An image set in its parts, the subgroup of every image, and what is to go: what `split` takes.
 
     parts:     the set by the names in `PARTS`
     groups:    by part, (N,) the name of the subgroup of every image; None: its class

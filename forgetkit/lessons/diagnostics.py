@@ -22,8 +22,8 @@ from forgetkit.models.clip import Clip, Inputs, embed_each
 def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """What each column counts in the Score, in percent, one row a model of `evaluate`'s table; their mean is the Score.
 
-    100 (1 - a / a0) for the target, 100 - a for `previous_targets`, 100 min(1, a / a0) for the others; the first row is the
-    original's. Columns on which the original is at zero are left out, as in `score`.
+    100 (1 - a / a0) for the target, 100 - a for `previous_targets`, 100 min(1, a / a0) for the others; the first row is
+    the original's. Columns on which the original is at zero are left out, as in `score`.
     """
     accuracy = table.set_index("model")[list(columns)]
     counted = (accuracy.iloc[0] > 0) | (accuracy.columns == PREVIOUS)
@@ -124,7 +124,7 @@ def alarms(
     for row in table.itertuples():
         if not all(math.isfinite(getattr(row, name)) for name in (TARGET, *columns)):
             found.append(
-                f"Not finite: model {row.model!r} gives numbers that are not. Lower forget.embedding_step and remind.embedding_step; see"
+                f"Not finite: model {row.model!r} gives numbers that are not. Lower embedding_step in both stages; see"
                 " that weights and images are finite."
             )
     if original[TARGET] < 5:
@@ -141,18 +141,18 @@ def alarms(
         if last[name] < 0.9 * original[name]:
             found.append(
                 f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop"
-                " earlier (forget.stop, forget.embedding_step) or spread over more layers (forget.k), or hold more in stage 2"
-                " (remind.feature, remind.steps)."
+                " earlier (forget.stop, forget.embedding_step) or spread over more layers (forget.k), or hold more"
+                " in stage 2 (remind.feature, remind.steps)."
             )
         if last[name] > original[name] + 10:
             found.append(
                 f"Learnt: {name} rose from {original[name]:.1f} to {last[name]:.1f} %: taught, not kept. Lower"
-                " remind.contrastive and remind.steps, or use a model (or a head of images) that knows these classes."
+                " remind.steps, or use a model (or a head of images) that knows these classes."
             )
     if called and called[1] > (100 + called[2]) / 2:
         found.append(
             f"Trivial: {called[1]:.0f} % of the test images are called {called[0]!r}, and {called[2]:.0f} % are: the"
-            " target is gone as all else is. Lower forget.embedding_step, and show siblings of several kinds (n_retain)."
+            " target is gone as all else is. Lower forget.embedding_step, and show siblings of more kinds (n_retain)."
         )
     if rank is not None and rank > 0.75 * classes:
         found.append(

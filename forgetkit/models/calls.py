@@ -15,56 +15,66 @@ from forgetkit.models.clip import Clip
 HALFWAY = ("forget", "remind")  # what makes a model that is to be worked on: never the original of a call
 
 
-def stage(function: Callable[..., Clip]) -> Callable[..., Clip]:
-    """Check a stage's arguments, run it reproducibly (cuDNN neither tunes nor races), note what it was."""
-    signature = inspect.signature(function)
+def stage(part: type) -> Callable[[Callable[..., Clip]], Callable[..., Clip]]:
+    """Decorates a stage, a function (*models, sets, recipe, *, pieces) with its own `part` of a recipe.
 
-    @functools.wraps(function)
-    def timed(*args, **kwargs) -> Clip:
-        given = signature.bind(*args, **kwargs).arguments
-        original = check_call(function, given)
-        start = time.perf_counter()
-        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
-            clip = function(*args, **kwargs)
-        of, gone = given["sets"].subgroup, (*forgotten_before(original), *given["sets"].previous_targets)
-        clip.record["subgroup"] = {"target": of.target, "siblings": [*of.siblings]}
-        clip.record["previous_targets"] = [name for name in dict.fromkeys(gone) if name != of.target]
-        clip.record.update(stage=function.__name__, seconds=time.perf_counter() - start)
-        return clip
+    The arguments are checked; it runs reproducibly (cuDNN neither tunes nor races); what it was is noted in the record.
+    With `cache=`, a `store.Cache`, its result is read from there, or kept.
+    """
 
-    return timed
+    def decorate(function: Callable[..., Clip]) -> Callable[..., Clip]:
+        signature = inspect.signature(function)
+
+        def compute(*args, **pieces) -> Clip:
+            start = time.perf_counter()
+            with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+                clip = function(*args, **pieces)
+            *_, original, sets, _ = args
+            gone = (*forgotten_before(original), *sets.previous_targets)
+            clip.record["subgroup"] = {"target": sets.subgroup.target, "siblings": [*sets.subgroup.siblings]}
+            clip.record["previous_targets"] = [n for n in dict.fromkeys(gone) if n != sets.subgroup.target]
+            clip.record.update(stage=function.__name__, seconds=time.perf_counter() - start)
+            return clip
+
+        @functools.wraps(function)
+        def checked(*args, cache=None, **given) -> Clip:
+            bound = signature.bind(*args, **given)
+            usual = signature.parameters
+            pieces = {name: piece for name, piece in bound.kwargs.items() if piece is not usual[name].default}
+            check_call(function.__name__, part, bound)
+            if cache is None:
+                return compute(*bound.args, **pieces)
+            return cache.result(function, bound.args, pieces, lambda: compute(*bound.args, **pieces))
+
+        return checked
+
+    return decorate
 
 
-def check_call(function: Callable, given: Mapping) -> Clip:
-    """Raise ValueError or ModelError for a stage's arguments that are not as its parameters say; returns the original.
+def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
+    """Raise ValueError or ModelError for a stage's arguments, (*models, sets, recipe), that are not as they should be.
 
     That is: models that are none, or in the wrong order; sets that are not on the model, of another target than the
     model forgot, or with siblings that it forgot before; another part of the recipe than the stage's own.
     """
-    name, kinds = function.__name__, function.__annotations__
-    order = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    order = f"{name}({', '.join(order)})"
-    models = [value for key, value in given.items() if kinds.get(key) == "Clip"]
-    further = [value for key, value in given.items() if kinds.get(key) == "Clip | None" and value is not None]
-    for value in (*models, *further):
+    *models, sets, recipe = bound.args
+    order = f"{name}({', '.join([*bound.arguments][: len(bound.args)])})"
+    for value in models:
         if not isinstance(value, Clip):
             raise ValueError(f"{order} takes a model as load_clip makes it, got {type(value).__name__}.")
-    original, sets, recipe = models[-1], given.get("sets"), given.get("recipe")
-    if "sets" in given:
-        check_sets(sets, original)
-        check_earlier(sets, original)
-    if "recipe" in given and type(recipe).__name__ != kinds["recipe"]:
+    *unlearned, original = models
+    check_sets(sets, original)
+    check_earlier(sets, original)
+    if not isinstance(recipe, part):
         raise ValueError(f"{name} takes its own part of a recipe, recipe.{name}, got {type(recipe).__name__}.")
-    if len(models) > 1:
-        check_order(models[0], original, order)
-    for unlearned in (*models[:-1], *further):
-        forgot = unlearned.record.get("subgroup") or {}
+    for model in unlearned:
+        check_order(model, original, order)
+        forgot = model.record.get("subgroup") or {}
         if forgot.get("target", sets.subgroup.target) != sets.subgroup.target:
             raise ValueError(
-                f"{unlearned.name!r} was made to forget {forgot['target']!r}, and these sets are of"
+                f"{model.name!r} was made to forget {forgot['target']!r}, and these sets are of"
                 f" {sets.subgroup.target!r}: hand over the sets of stage 1."
             )
-    return original
 
 
 def check_sets(sets, clip: Clip) -> None:
@@ -73,7 +83,7 @@ def check_sets(sets, clip: Clip) -> None:
         raise ValueError(
             f"Stages take the sets that split draws, on the model (sets.on(clip)), got {type(sets).__name__}."
         )
-    if sets.head is None or tuple(sets.forget.images.shape[2:]) != clip.image_shape:
+    if not hasattr(sets, "head") or tuple(sets.forget.images.shape[2:]) != clip.image_shape:
         raise ValueError("Stages take the sets as the model takes them: hand over sets.on(clip).")
     width = getattr(clip.model.visual, "output_dim", sets.head.shape[1])
     if sets.head.shape[1] != width or sets.head.device.type != clip.device.type:

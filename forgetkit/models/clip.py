@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from forgetkit.data.images import ImageSet
 from forgetkit.data.reading import ImageFiles
-from forgetkit.models import ModelError, saving
-from forgetkit.models.body import Features, frozen, run, shared
+from forgetkit.models import ModelError, prefix, saving
 from forgetkit.models.memory import halving, to_device
+from forgetkit.models.prefix import Features, run, shared
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -62,7 +62,7 @@ def autocast(device: torch.device) -> torch.autocast:
 class Inputs:
     """An image set as a model takes it.
 
-    images: (N, 3, S, S) float32, preprocessed, on the model's device; or what the tower's body makes of them
+    images: (N, 3, S, S) float32, preprocessed, on the model's device; or their prefix features
     labels: (N,) long, on the same device: indices into `classes`
     """
 
@@ -205,27 +205,27 @@ class Clip:
             z = run(self.model.visual, x) if isinstance(x, Features) else self.model.encode_image(x)
         return F.normalize(z.float(), dim=-1)
 
-    def past_body(self, part: Inputs, weights: Sequence[str], mixed: bool = True) -> Inputs:
+    def prefix_features(self, part: Inputs, weights: Sequence[str], mixed: bool = True) -> Inputs:
         """The same set with, instead of images, what the blocks before the first of these `weights` make of them.
 
-        Those blocks do not change while only `weights` do: see `body`. mixed: as in `features`.
+        Those blocks do not change while only `weights` do: see `prefix`. mixed: as in `features`.
         """
-        return replace(part, images=self.features(part.images, frozen(self.model.visual, weights), mixed))
+        return replace(part, images=self.features(part.images, prefix.n_frozen(self.model.visual, weights), mixed))
 
     @torch.no_grad()
-    def features(self, x: torch.Tensor, cut: int, mixed: bool = True, batch: int = 250) -> torch.Tensor | Features:
-        """What the first `cut` blocks make of preprocessed images x (N, 3, S, S); x itself where there are none.
+    def features(self, x: torch.Tensor, n_frozen: int, mixed: bool = True, batch: int = 250) -> torch.Tensor | Features:
+        """What the first `n_frozen` blocks make of preprocessed images x (N, 3, S, S); x itself where there are none.
 
         mixed: in the precision of `autocast`, as `embed_tensor` computes; else in float32
         """
-        if cut == 0:
+        if n_frozen == 0:
             return x
 
         def through(size: int) -> torch.Tensor:
             with autocast(self.device) if mixed else nullcontext():
-                return torch.cat([run(self.model.visual, part, cut) for part in x.split(size)])
+                return torch.cat([run(self.model.visual, part, n_frozen) for part in x.split(size)])
 
-        return Features(halving(through, min(batch, len(x)), "body"), cut)
+        return Features(halving(through, min(batch, len(x)), "frozen prefix"), n_frozen)
 
     def batches(self, images: np.ndarray | ImageFiles | torch.Tensor | Features, batch: int, progress: str = "embed"):
         """Batches of preprocessed images in order: an iterator of (B, 3, S, S), or of features.
@@ -263,12 +263,12 @@ def embed_each(
     Every image is read and preprocessed once, and goes once through the blocks that all models share.
     """
     several = len(clips) > 1 and not isinstance(images, Features)
-    cut = shared([clip.model.visual for clip in clips]) if several else 0
+    n_frozen = shared([clip.model.visual for clip in clips]) if several else 0
 
     def embedded(size: int) -> list[torch.Tensor]:
         rows = []
         for x in clips[0].batches(images, size, progress):
-            x = clips[0].features(x, cut)
+            x = clips[0].features(x, n_frozen)
             rows.append([clip.embed_tensor(x) for clip in clips])
         return [torch.cat(z) for z in zip(*rows)]
 

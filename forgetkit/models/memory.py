@@ -1,4 +1,4 @@
-"""Device memory and time: copies that nobody waits for, work in parts where the memory is small, `torch.compile`.
+"""Device memory and time: copies that nobody waits for, work in parts where the memory is small.
 
 A stage does not depend on how much the device holds. What does not fit is done in halves, with a note in the log, and
 the gradient of a step is the same (to rounding) in one piece or in many.
@@ -101,25 +101,6 @@ def accumulate(
     return loss.detach()
 
 
-class Backward:
-    """`backward(x, loss_of)`: the gradients of a step, zeroed, then accumulated, in parts where the memory is small.
-
-    embed: (N, 3, S, S) to (N, D), the model that is trained; size: images whose activations are kept at once. Once
-    halved, it stays so. Returns the loss, detached; the gradients are in the weights, ready for the optimiser's step.
-    """
-
-    def __init__(self, what: str, optimizer: torch.optim.Optimizer, embed: Callable, size: int):
-        self.what, self.optimizer, self.embed, self.size = what, optimizer, embed, size
-
-    def __call__(self, x: torch.Tensor, loss_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        def run(size: int) -> torch.Tensor:
-            self.size = size
-            self.optimizer.zero_grad(set_to_none=True)  # here: an attempt that failed may have left some
-            return accumulate(self.embed, x, loss_of, size)
-
-        return halving(run, self.size, self.what)
-
-
 class _Moments(torch.autograd.Function):
     """x (values, C) -> mean and mean square of each channel, (C,) float32; x is kept for backward as it is.
 
@@ -145,23 +126,3 @@ def lean_moments(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tenso
     mean, square = _Moments.apply(x)
     variance = (square - mean.square()).clamp(min=0) * len(x) / (len(x) - 1)
     return mean, (variance + eps).sqrt()
-
-
-def compiled(embed: Callable[[torch.Tensor], torch.Tensor], wanted: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-    """`embed` through `torch.compile` where `wanted`; as it is, with a note, where this machine cannot compile it."""
-    if not wanted:
-        return embed
-    found = {"embed": torch.compile(embed)}
-
-    def run(x: torch.Tensor) -> torch.Tensor:
-        try:
-            return found["embed"](x)
-        except Exception as error:  # compilers, and what they call, raise their own
-            if found["embed"] is embed or out_of_memory(error):
-                raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            log.warning("torch.compile does not work here (%s): going on without it.", reason[:200])
-            found["embed"] = embed
-            return embed(x)
-
-    return run

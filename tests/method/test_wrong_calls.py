@@ -138,10 +138,12 @@ SETS = [
     (lambda h: ImageSet("x", np.zeros((1, 2, 2, 3), np.uint8), np.ones(1, int), ("c",)), DataError, "labels must lie"),
 ]
 VALUES = {
-    "forget": dict(k=(0, -1, 1.5, "4", None), embedding_step=(0, -1e-3, 1.1, math.nan, "fast"), rank=(0, True), batch=(0, 10**9),
-                   steps=(-1, 0), trainable_fraction=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf), loss=("cosine",), seed=(-1,)),
-    "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,), layers=("some",),
-                   lr_end=(0,), contrastive_on=("both",), mirrored=("perhaps",), align_bound=(-0.5,)),
+    "forget": dict(k=(0, -1, 1.5, "4", None), embedding_step=(0, -1e-3, 1.1, math.nan, "fast"), rank=(0, True),
+                   batch=(0, 10**9),
+                   steps=(-1, 0), trainable_fraction=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf),
+                   loss=("cosine",), seed=(-1,)),
+    "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,),
+                   contrastive_on=("both",), trainable_fraction=(0, 1.1)),
     "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), target_limit=(-1, 200, "2"), least=(-0.1, 2),
                     shares=((1.5,), 0.5), spare=(-1, 101, None)),
 }  # fmt: skip

@@ -1,7 +1,7 @@
-"""The image tower in two: a body that no stage changes, and the rest, which they do.
+"""The image tower in two: a frozen prefix that no stage changes, and the rest, which they do.
 
-What is frozen gives the same output at every step, every alpha and in every model: it is computed once an image
-(`Clip.past_body`), and the stages run the rest. A tower whose blocks are not known here has no body, and is run whole.
+The prefix gives the same output at every step, every alpha and in every model: it is computed once an image
+(`Clip.prefix_features`), and the stages run the rest. A tower whose blocks are not known here is run whole.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from timm.models.efficientnet import EfficientNet
 
 @dataclass(frozen=True)
 class Features:
-    """What the first `cut` blocks of a tower make of N images: values (N, ...). Stands wherever images do."""
+    """What the first `n_frozen` blocks of a tower make of N images: values (N, ...). Stands wherever images do."""
 
     values: torch.Tensor
-    cut: int
+    n_frozen: int
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, index) -> Features:
-        return Features(self.values[index], self.cut)
+        return Features(self.values[index], self.n_frozen)
 
     def split(self, size: int) -> list[Features]:
-        return [Features(part, self.cut) for part in self.values.split(size)]
+        return [Features(part, self.n_frozen) for part in self.values.split(size)]
 
 
 def joined(parts: Sequence[torch.Tensor | Features]) -> torch.Tensor | Features:
-    """One after the other: images (N, 3, S, S), or features of one cut."""
+    """One after the other: images (N, 3, S, S), or features behind one prefix."""
     if isinstance(parts[0], Features):
-        return Features(torch.cat([part.values for part in parts]), parts[0].cut)
+        return Features(torch.cat([part.values for part in parts]), parts[0].n_frozen)
     return torch.cat(list(parts))
 
 
@@ -63,13 +63,13 @@ def run(tower: torch.nn.Module, x: torch.Tensor | Features, end: int | None = No
     """The tower's output (N, D) of images or features, or that of its first `end` blocks."""
     if end is None and not isinstance(x, Features):
         return tower(x)
-    x, start = (x.values, x.cut) if isinstance(x, Features) else (x, 0)
+    x, start = (x.values, x.n_frozen) if isinstance(x, Features) else (x, 0)
     for _, block in blocks(tower)[start:end]:
         x = block(x)
     return x
 
 
-def frozen(tower: torch.nn.Module, names: Iterable[str]) -> int:
+def n_frozen(tower: torch.nn.Module, names: Iterable[str]) -> int:
     """How many of the tower's first blocks hold none of the weights in `names`."""
     names, count = tuple(names), 0
     for prefixes, _ in blocks(tower):

@@ -3,12 +3,12 @@
 import open_clip
 import pytest
 import torch
+from forgetkit.models.body import Features, blocks, frozen, run, shared
 from open_clip.timm_model import TimmModel
 
 from forgetkit import forget, load_clip, remind, restore
 from forgetkit.lora import adaptable
 from forgetkit.models import body
-from forgetkit.models.body import Features, blocks, frozen, run, shared
 from forgetkit.recipe import Recipe
 
 
