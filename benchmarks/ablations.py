@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -63,22 +62,13 @@ def random_layers(clip: Clip, sets: Splits, recipe: Forget) -> tuple[list[str], 
     return [allowed[i] for i in order[: recipe.k]], pd.DataFrame()
 
 
-def whole_weights(tower: torch.nn.Module, names, rank: int, alpha: float, generator=None) -> list[torch.nn.Parameter]:
+def whole_weights(tower: torch.nn.Module, names, rank: int, generator=None) -> list[torch.nn.Parameter]:
     """For `adapt=`: the named weights themselves are trained, without adapters."""
     tower.requires_grad_(False)
     return [tower.get_parameter(name).requires_grad_() for name in names]
 
 
 PIECES: dict[str, dict[str, Callable]] = {"fisher": {"choose": random_layers}, "lora": {"adapt": whole_weights}}
-
-
-def exchanging(**pieces: Callable) -> Callable:
-    """For `unlearn(wrap=...)`: hands each stage those of the pieces that it takes."""
-
-    def wrap(stage: Callable) -> Callable:
-        return partial(stage, **{n: piece for n, piece in pieces.items() if n in inspect.signature(stage).parameters})
-
-    return wrap
 
 
 @torch.no_grad()

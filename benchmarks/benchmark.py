@@ -20,7 +20,7 @@ import pandas as pd
 import psutil
 import torch
 
-from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage, exchanging
+from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage
 from benchmarks.attacked import deep
 from benchmarks.baselines import BASELINES
 from benchmarks.limit import Plane, plane
@@ -37,7 +37,7 @@ from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
-from forgetkit.store import kept
+from forgetkit.store import Cache
 from forgetkit.subgroups import Splits, split, tutorial_sets
 
 # One of the benchmark's targets, and one of one label that is none: tuned on whole classes alone, a method fails there.
@@ -90,7 +90,7 @@ def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Spli
     if kind == "whole style":
         data = styles.embedded()
         grouped = styles.grouped(data, subgroup, zero_shot(data.parts["train"].classes))  # not of the same sketches
-        return split(**vars(grouped), seed=seed, **sizes).on(clip)
+        return split(grouped, seed=seed, **sizes).on(clip)
     return tutorial_sets(subgroup, seed, kind, clip, **sizes).on(clip)
 
 
@@ -112,8 +112,7 @@ def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = Tru
     left_out = dict(change for one in parts for change in ABLATIONS[one].items())
     pieces = dict(piece for one in parts for piece in PIECES.get(one, {}).items())
     recipe = Recipe.named(name, seed, **by_stage({**left_out, **settings}))
-    plain = kept if keep else lambda stage: stage
-    models = unlearn(clip, sets, recipe, exchanging(**pieces) if pieces else plain)
+    models = unlearn(clip, sets, recipe, Cache() if keep else None, **pieces)
     done = models[1:2] if stage else models[1:]
     return done[-1], sum(model.record["seconds"] for model in done)
 

@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from benchmarks.ablations import by_stage, exchanging
+from benchmarks.ablations import by_stage
 from benchmarks.attacked import attacked
 from benchmarks.benchmark import drawn
 from benchmarks.rows import Rows, measured, options
@@ -41,9 +41,10 @@ from forgetkit.models.clip import Clip, Inputs
 from forgetkit.models.loading import load_clip, oracle_of
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
-from forgetkit.reminding import Pool, remind, reminding_terms
-from forgetkit.store import kept
+from forgetkit.reminding import reminding_terms
+from forgetkit.store import Cache
 from forgetkit.subgroups import Splits
+from forgetkit.training import Pool
 
 Term = Callable[..., torch.Tensor]  # (z of D_f, what was drawn, the student's z of D_r, head, scale, target, siblings)
 
@@ -126,10 +127,11 @@ def adding(terms: dict[Callable[[], Term], float]) -> Callable:
     """For `remind(terms=...)`: stage 2's own terms, and these."""
     more = {make(): weight for make, weight in terms.items()}
 
-    def all_terms(z, pools, head, scale, target, own, recipe, siblings, never=()):
-        found = reminding_terms(z, pools, head, scale, target, own, recipe, siblings, never)
+    def all_terms(z, pools, sets, scale, recipe, siblings):
+        found = reminding_terms(z, pools, sets, scale, recipe, siblings)
+        known = sets.head, scale, sets.labels
         for i, (term, weight) in enumerate(more.items()):
-            found[f"idea {i}"] = weight * term(z["forget"], pools, z["retain"], head, scale, target, siblings=siblings)
+            found[f"idea {i}"] = weight * term(z["forget"], pools, z["retain"], *known, siblings=siblings)
         return found
 
     return all_terms
@@ -158,10 +160,9 @@ def compute(clip: Clip, idea: str, kind: str, subgroup: str, seed: int) -> list[
         synonyms = oracle.head(mini.synonyms(subgroup), sets.prompts).cpu()
         return [{**measured(accuracies(oracle, columns), before), **attacked(halves(oracle, own), synonyms)}]
     changes, terms = IDEAS[idea]
-    added = exchanging(terms=adding(terms))
-    wrap = lambda stage: added(stage) if stage is remind and terms else kept(stage)
+    pieces = {"terms": adding(terms)} if terms else {}
     seen = replace(sets, forget=shifted(sets.forget)) if idea.endswith("shifted") else sets
-    result = unlearn(clip, seen, Recipe.default(seed, **by_stage(changes)), wrap)[-1]
+    result = unlearn(clip, seen, Recipe.default(seed, **by_stage(changes)), None if terms else Cache(), **pieces)[-1]
     row = {"alpha": result.record["alpha"], "setting": str(changes)}
     return [{**row, **measured(accuracies(result, columns), before), **attacked(halves(result, sets), synonyms)}]
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+from forgetkit.pacing import Watch
 
 from benchmarks.benchmark import drawn
 from benchmarks.rows import Rows, options
@@ -23,7 +24,6 @@ from forgetkit.forgetting import forget
 from forgetkit.models import body
 from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
-from forgetkit.pacing import Watch
 from forgetkit.recipe import Recipe
 from forgetkit.reminding import remind
 from forgetkit.restoring import restore

@@ -34,7 +34,7 @@ from forgetkit.data.sets import load_parts
 from forgetkit.evaluation import TARGET, accuracies
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import load_clip
-from forgetkit.subgroups import Splits, split
+from forgetkit.subgroups import Grouped, Splits, split
 
 SYNONYMS = {"automobile": "car", "ship": "boat"}  # CIFAR-10's names as the texts have them
 SIZES = dict(n_forget=150, n_retain=150, n_calibration=30, n_calibration_target=150)
@@ -120,14 +120,12 @@ def sets_of(
     known = texts(data)
     columns, heads = others(clip)
     if kind == "class":
-        sets = split(cifar(known), Subgroup(target, ("bird", "dog", "horse")), seed=seed, **SIZES)
+        sets = split(Grouped(cifar(known), Subgroup(target, ("bird", "dog", "horse"))), seed=seed, **SIZES)
     else:
         found, target = look(listed(data), clip, seed), plain(target)
         rows = found.rows.drop_duplicates("subgroup").set_index("subgroup")["label"]
         siblings = [name for name in rows.index if rows[name] == rows[target] and name != target]
-        sets = split(
-            **vars(found.grouped(target, siblings)), seed=seed, **{**SIZES, "n_forget": None, "n_retain": None}
-        )
+        sets = split(found.grouped(target, siblings), seed=seed, **{**SIZES, "n_forget": None, "n_retain": None})
     sets = sets.on(clip, torch.stack([known[name] for name in sets.classes]))
     heads = {**dict.fromkeys(sets.test, sets.head), **heads}
     sets = replace(sets, test={**sets.test, **columns})

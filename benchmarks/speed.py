@@ -34,7 +34,7 @@ from forgetkit.models.clip import Clip, autocast, batch_norms, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.recipe import Recipe
 from forgetkit.reminding import remind
-from forgetkit.subgroups import Splits, split
+from forgetkit.subgroups import Grouped, Splits, split
 
 MODELS = ("RN50", "RN101", "ViT-B-16")
 Steps = Callable[[int], object]  # run(steps)
@@ -98,7 +98,7 @@ def noise_sets(clip: Clip, n: int, seed: int = 0, others: int = 2) -> Splits:
         pixels = rng.integers(0, 255, (images, size, size, 3), np.uint8)
         parts[name] = ImageSet("noise", pixels, np.arange(images) % 3, ("cat", "dog", "cup"))
     sizes = dict(n_forget=n, n_retain=n, n_calibration=others, n_calibration_target=others)
-    return split(parts, Subgroup("cat", ("dog",)), **sizes).on(clip)
+    return split(Grouped(parts, Subgroup("cat", ("dog",))), **sizes).on(clip)
 
 
 def stage_steps(clip: Clip, sets: Splits, batch: int) -> dict[str, Steps]:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import speed
-from benchmarks.ablations import by_stage, exchanging, layernorm_alignment
+from benchmarks.ablations import by_stage, layernorm_alignment
 from benchmarks.accuracy import zero_shot
 from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import SEEDS, drawn, peak_memory, unlearned
@@ -34,9 +34,8 @@ from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
-from forgetkit.reminding import remind
 from forgetkit.restoring import path
-from forgetkit.store import kept
+from forgetkit.store import Cache
 from forgetkit.subgroups import Splits, split
 
 METHODS = ("default", "paper", *BASELINES)
@@ -147,13 +146,13 @@ def sensitivity(clip: Clip, knob: str, value: float, kind: str, subgroup: str, s
     sizes = {knob: value} if knob.startswith("n_") else {}
     changes = {} if sizes else {knob: (value,) if knob == "restore.alphas" else value}
     sets = drawn(clip, kind, subgroup, seed, **sizes)
-    return stage_rows(unlearn(clip, sets, Recipe.default(**by_stage(changes)), kept), some(sets.validation))[1:]
+    return stage_rows(unlearn(clip, sets, Recipe.default(**by_stage(changes)), Cache()), some(sets.validation))[1:]
 
 
 def tried(clip: Clip, kind: str, subgroup: str, seed: int, **changes) -> tuple[dict, dict]:
     """A row of the default recipe with changes, on validation images, and the result's record."""
     sets = drawn(clip, kind, subgroup, seed)
-    restored = unlearn(clip, sets, Recipe.default(seed, **by_stage(changes)), kept)[-1]
+    restored = unlearn(clip, sets, Recipe.default(seed, **by_stage(changes)), Cache())[-1]
     found = (accuracies(model, some(sets.validation, 1000)) for model in (restored, clip))
     return {**measured(*found), "alpha": restored.record["alpha"]}, restored.record
 
@@ -175,7 +174,7 @@ def share(clip: Clip, share: bool, kind: str, subgroup: str, seed: int) -> list[
 def soup(clip: Clip, kind: str, subgroup: str, seed: int) -> list[dict]:
     """The soups of the default recipe on validation images, beside the coefficient that calibration chose."""
     sets = drawn(clip, kind, subgroup, seed)
-    *_, reminded, restored = unlearn(clip, sets, Recipe.default(seed), kept)
+    *_, reminded, restored = unlearn(clip, sets, Recipe.default(seed), Cache())
     chosen = {"chosen": restored.record["alpha"], "calibration_target": len(sets.calibration[TARGET])}
     return path(reminded, clip, sets.validation, SOUPS, None).round(3).assign(**chosen).to_dict("records")
 
@@ -210,7 +209,7 @@ def without_sibling(
         groups={part: groups[part][stay[part]] for part in PARTS},
         subgroup=found.subgroup.without([sibling]),
     )
-    sets = split(**vars(found), seed=seed).on(clip)
+    sets = split(found, seed=seed).on(clip)
     columns = some({**sets.validation, "sibling": hidden}, 1000)
     return sets, columns, accuracies(clip, columns)
 
@@ -231,7 +230,7 @@ def requests(clip: Clip, method: str, seed: int, request: int) -> list[dict]:
         told = method != "not told"
         before = models[-1] if told else replace(models[-1], record={})  # with it, the stages would refuse
         sets = drawn(before, "class", target, seed, previous_targets=REQUESTS[:i] if told else ())
-        models = unlearn(before, sets, Recipe.default(seed), kept)
+        models = unlearn(before, sets, Recipe.default(seed), Cache())
     test = drawn(clip, "class", REQUESTS[0], seed).test
     found = {name: round(value, 3) for name, value in accuracies(models[-1], by_request(test)).items()}
     seconds = sum(model.record["seconds"] for model in models[1:])
@@ -252,9 +251,8 @@ def by_request(test: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
 def vit(clip: Clip, alignment: str, kind: str, subgroup: str, seed: int) -> list[dict]:
     """Alignment on a small ViT, to the statistics of its LayerNorm inputs, and none; by the default recipe."""
     sets = drawn(clip, kind, subgroup, seed)
-    aligned = exchanging(align=layernorm_alignment(clip, sets))
-    wrap = lambda stage: aligned(stage) if stage is remind and alignment == "layernorm" else kept(stage)
-    return stage_rows(unlearn(clip, sets, Recipe.default(seed), wrap), some(sets.validation))
+    pieces = {"align": layernorm_alignment(clip, sets)} if alignment == "layernorm" else {}
+    return stage_rows(unlearn(clip, sets, Recipe.default(seed), **pieces), some(sets.validation))
 
 
 @study(

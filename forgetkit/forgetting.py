@@ -23,7 +23,7 @@ from forgetkit.models.clip import Clip, Inputs
 from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Forget
 from forgetkit.subgroups import ModelSets
-from forgetkit.training import Check, Monitor, Pool, Trainer, rate_for
+from forgetkit.training import Check, Monitor, Pool, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,7 @@ def forget(clip: Clip, sets: ModelSets, recipe: Forget, *, choose=choose_layers,
             return {"loss": (z * sets.head[labels]).sum(1).mean()}
         return {"loss": hinge(z, labels, sets.head, clip.scale, recipe.margin)}
 
-    trainer = Trainer(
-        "forget", student, weights, rate_for(recipe.embedding_step, student, weights, monitor.images), monitor,
-        recipe.drift,
-    )  # fmt: skip
+    trainer = Trainer("forget", student, weights, monitor, recipe.embedding_step, recipe.drift)
     trainer.run(
         {"forget": Pool(d_f.images, d_f.labels)}, terms, generator,
         steps=recipe.steps, batch=recipe.batch, eval_every=recipe.eval_every,
@@ -82,8 +79,6 @@ class StoppingRule:
             if done:
                 log.warning("The model recognises almost none of the forget images: check classes and prompts.")
         if "retain" in known and known["retain"] < self.recipe.min_retain / 100 * self.first["retain"]:
-            harm = (
-                f"{known['retain']:.0f} % of the siblings are still recognised, of {self.first['retain']:.0f} at first"
-            )
-            return Check(known, harm, done)
+            left, first = known["retain"], self.first["retain"]
+            return Check(known, f"{left:.0f} % of the siblings are still recognised, of {first:.0f} at first", done)
         return Check(known, None, done)

@@ -36,7 +36,7 @@ from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Remind
 from forgetkit.subgroups import ModelSets
 from forgetkit.synthetic import abstract_images, noise_images
-from forgetkit.training import Drift, Monitor, Pool, Trainer, rate_for
+from forgetkit.training import Drift, Monitor, Pool, Trainer
 
 log = logging.getLogger(__name__)
 EVAL_EVERY = 5  # steps between two measurements of kept images
@@ -106,10 +106,7 @@ def remind(
     weights = adapt(tower, layers, recipe.rank, generator=generator)
     monitor = Monitor.of(original, sets, prefix)
     siblings = pools["retain" if "retain" in pools else "aligned"].teacher
-    trainer = Trainer(
-        "remind", student, weights, rate_for(recipe.embedding_step, student, weights, monitor.images), monitor,
-        recipe.drift,
-    )  # fmt: skip
+    trainer = Trainer("remind", student, weights, monitor, recipe.embedding_step, recipe.drift)
     trainer.run(
         pools, lambda z, drawn: terms(z, drawn, sets, original.scale, recipe, siblings), generator, steps=recipe.steps,
         batch=recipe.batch, eval_every=EVAL_EVERY, decay=recipe.ema_decay, last_rate=LAST_RATE,

@@ -2,8 +2,8 @@
 
 `forget(clip, sets, recipe, cache=Cache())` reads what it computed before. A result is found again by a key, a SHA-256
 over everything that it depends on: weights and preprocessing of the models, images, labels and class embeddings, the
-recipe's part, the code of the method, the versions of torch and open_clip, and the device. A file begins with the SHA-256 of the
-rest, so that one that is damaged is told, and made anew.
+recipe's part, the code of the method, the versions of torch and open_clip, and the device. A file begins with the
+SHA-256 of the rest: one that is damaged is told, and made anew.
 """
 
 from __future__ import annotations

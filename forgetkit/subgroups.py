@@ -13,7 +13,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -37,12 +38,12 @@ class Labelled:
     def prompts(self) -> tuple[str, ...]:
         return self.forget.prompts
 
-    @property
+    @cached_property
     def labels(self) -> list[int]:
         """The labels of D_f."""
         return sorted({*self.forget.labels.tolist()})
 
-    @property
+    @cached_property
     def own_labels(self) -> list[int]:
         """Those of them that no image of D_r bears: names that can be given up."""
         return sorted({*self.labels} - {*self.retain.labels.tolist()})
@@ -79,7 +80,8 @@ class Splits(Labelled):
             "calibration": {name: clip.inputs(part) for name, part in self.calibration.items()},
             "previous": self.previous and clip.inputs(self.previous),
         }
-        return ModelSets(**{**vars(self), **on_model}, head=head)
+        as_they_are = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ModelSets(**{**as_they_are, **on_model}, head=head)
 
 
 @dataclass(frozen=True, kw_only=True)

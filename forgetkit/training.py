@@ -92,24 +92,26 @@ class Check(NamedTuple):
 
 
 class Trainer:
-    """AdamW on the `weights` of a student, at `rate`, with rollbacks; see the module.
+    """AdamW on the `weights` of a student, with rollbacks; see the module.
 
-    monitor, drift: kept images, and the drift past which the weights are rolled back (or past twice what the student
-    has already); None: never. `start` is the drift before the first step, `history` a row a step and check.
+    monitor: kept images; embedding_step: how far a random step moves them, from which the rate follows, unless it is
+    given; drift: past which the weights are rolled back (or past twice what the student has already); None: never.
+    `start` is the drift before the first step, `history` has a row a step and check.
     """
 
     def __init__(
-        self, name: str, student: Clip, weights: Sequence[torch.nn.Parameter], rate: float,
-        monitor: Monitor | None = None, drift: float | None = None,
+        self, name: str, student: Clip, weights: Sequence[torch.nn.Parameter], monitor: Monitor | None = None,
+        embedding_step: float | None = None, drift: float | None = None, rate: float | None = None,
     ):  # fmt: skip
         self.name, self.student, self.weights, self.monitor = name, student, list(weights), monitor
-        self.optimizer = torch.optim.AdamW(self.weights, lr=rate, weight_decay=0.0)
-        self.rate = self.first_rate = rate
-        self.average = [w.detach().clone() for w in self.weights]
+        self.rate = rate or rate_for(embedding_step, student, self.weights, monitor.images)
+        self.first_rate, self.optimizer = (
+            self.rate,
+            torch.optim.AdamW(self.weights, weight_decay=0.0),
+        )  # rate: see `run`
         self.start = monitor.measure(student) if monitor and drift is not None else None
         self.limit = max(drift, 2 * self.start.drift) if self.start else None
-        self.history, self.rollbacks = [], 0
-        self.keep(0)
+        self.average, self.history, self.rollbacks = [], [], 0
 
     def run(
         self, pools: Mapping[str, Pool], terms: Terms, generator: torch.Generator, *, steps: int, batch: int,
@@ -124,6 +126,8 @@ class Trainer:
         """
         device = self.student.device
         batches = {name: index_batches(len(pool.images), batch, generator, device) for name, pool in pools.items()}
+        self.average = [w.detach().clone() for w in self.weights] if decay else []
+        self.keep(0)
         self.at_once = max(1, len(pools)) * batch
         for step in tqdm(range(steps + 1), desc=self.name, leave=False):
             if step % eval_every == 0 or step == steps:

@@ -12,11 +12,11 @@ import forgetkit
 
 def the_method() -> pd.DataFrame:
     clip: forgetkit.Clip = forgetkit.load_clip("mini", device="cpu")
-    sets: forgetkit.Splits = forgetkit.tutorial_sets("cat", 0, n_forget=10).on(clip)
+    sets: forgetkit.ModelSets = forgetkit.tutorial_sets("cat", 0, n_forget=10).on(clip)
     recipe: forgetkit.Recipe = forgetkit.Recipe.default()
     stage1: forgetkit.Clip = forgetkit.forget(clip, sets, recipe.forget)
     reminded: forgetkit.Clip = forgetkit.remind(stage1, clip, sets, recipe.remind)
-    restored: forgetkit.Clip = forgetkit.restore(reminded, clip, sets, recipe.restore, stage1)
+    restored: forgetkit.Clip = forgetkit.restore(reminded, clip, sets, recipe.restore)
     stages: list[forgetkit.Clip] = forgetkit.unlearn(clip, sets, recipe)
     restored.save("my-model", subgroup=sets.subgroup, recipe=recipe)
     found = forgetkit.audit(clip, stages[-1], sets)
@@ -24,8 +24,7 @@ def the_method() -> pd.DataFrame:
     return forgetkit.evaluate([clip, stage1, reminded, restored], sets.test)
 
 
-def the_numbers(clip: forgetkit.Clip, sets: forgetkit.Splits, table: pd.DataFrame) -> list[str]:
-    assert sets.head is not None
+def the_numbers(clip: forgetkit.Clip, sets: forgetkit.ModelSets, table: pd.DataFrame) -> list[str]:
     before: dict[str, float] = forgetkit.accuracies(clip, sets.test, sets.head)
     print(forgetkit.score(before, before) + 1.0)
     return forgetkit.alarms(table)
@@ -35,7 +34,7 @@ def your_own(folder: Path) -> forgetkit.Splits:
     from forgetkit.data import load_folder
 
     subgroup = forgetkit.Subgroup("red", ("green", "blue"))
-    return forgetkit.split({"train": load_folder(folder, 64)}, subgroup, n_forget=5)
+    return forgetkit.split(forgetkit.Grouped({"train": load_folder(folder, 64)}, subgroup), n_forget=5)
 
 
 def wrong(clip: forgetkit.Clip, sets: forgetkit.Splits) -> None:

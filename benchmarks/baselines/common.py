@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from forgetkit.evaluation import accuracies, predict, score
-from forgetkit.forgetting import index_batches
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip, Inputs
 from forgetkit.subgroups import Splits
+from forgetkit.training import index_batches
 
 BASELINES: dict[str, Callable[..., Clip]] = {}
 Weights = dict[str, torch.Tensor]  # a state dict of the image tower

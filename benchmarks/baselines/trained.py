@@ -22,10 +22,10 @@ from benchmarks.baselines.common import (
     stopping_rule,
     train,
 )
-from forgetkit.forgetting import index_batches
 from forgetkit.lora import adapt, adaptable, merge
 from forgetkit.models.clip import Clip, Inputs, ModelError
 from forgetkit.subgroups import Splits
+from forgetkit.training import index_batches
 
 
 def relabelling(sets: Splits, batch: int, seed: int) -> Loss:

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 
 from forgetkit.auditing.estimates import Estimate, share
 from forgetkit.evaluation import predict
-from forgetkit.forgetting import index_batches
 from forgetkit.models.clip import Clip, Inputs
+from forgetkit.training import index_batches
 
 CHECKS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # steps after which the target's accuracy is looked at
 LR = 3e-4  # of AdamW, on every weight of the image tower: slower at 1e-4, and at 1e-3 other images are lost

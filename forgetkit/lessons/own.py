@@ -173,7 +173,7 @@ def drawn(
         raise ModelError(f"Stopped before the work ({', '.join(lost)}). {checked.findings[-1]}")
     train = grouped.parts["train"]
     clip = clip.with_head(train.classes, class_head(clip, train, head))
-    return clip, split(**vars(grouped), seed=seed, **sizes), checked
+    return clip, split(grouped, seed=seed, **sizes), checked
 
 
 def run(

@@ -220,7 +220,7 @@ def test_a_csv_has_subgroups_finer_than_labels(tmp_path, mark):
     write_csv(tmp_path / "list.csv", [["Image", "label", "subgroup"], *rows], mark)
     found = grouped(tmp_path / "list.csv", "night", clip=8)
     assert found.subgroup == Subgroup("night", ("day", "dusk")) and found.parts["train"].classes == ("cat", "dog")
-    sets = split(**vars(found))
+    sets = split(found)
     assert set(sets.forget.labels) == set(sets.retain.labels) == {0} and "other" in sets.test
     assert sum(map(len, found.parts.values())) == 48
 

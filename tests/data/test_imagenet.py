@@ -282,7 +282,7 @@ def test_the_parts_are_disjoint_lazy_and_labelled(folder):
 
 
 def test_split_takes_what_is_grouped(folder):
-    sets = forgetkit.split(**vars(imagenet.grouped(imagenet.load(folder), "marmoset", SIZE)), n_forget=8, n_retain=8)
+    sets = forgetkit.split(imagenet.grouped(imagenet.load(folder), "marmoset", SIZE), n_forget=8, n_retain=8)
     assert {sets.classes[c] for c in sets.forget.labels} == {"marmoset"}
     assert {sets.classes[c] for c in sets.retain.labels} == {"white-headed capuchin", "titi monkey"}
     assert {name: len(part) for name, part in sets.test.items()} == {"target": 3, "retain": 6, "other": 6}

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit import split, tutorial_sets
+from forgetkit import Grouped, split, tutorial_sets
 from forgetkit.data import PARTS, DataError, ImageSet, Subgroup, tutorial
 from forgetkit.data.tutorial import ICONS, KINDS, clusters, grouped, kmeans, targets
 
@@ -38,19 +38,15 @@ def test_target_and_siblings_may_bear_one_label():
     images = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
     part = ImageSet("styles", images, np.zeros(60, np.int64), ("cat",))
     groups = np.array(["sketches"] * 20 + ["photos"] * 37 + ["icons"] * 3)
-    s = split(
-        {name: part for name in PARTS}, Subgroup("sketches", ("photos", "icons")), groups={n: groups for n in PARTS},
-        n_forget=20, n_retain=30, n_calibration=5, n_calibration_target=8,
-    )  # fmt: skip
+    subgroup = Subgroup("sketches", ("photos", "icons"))
+    grouped = Grouped({name: part for name in PARTS}, subgroup, {name: groups for name in PARTS})
+    s = split(grouped, n_forget=20, n_retain=30, n_calibration=5, n_calibration_target=8)  # fmt: skip
     assert len(s.forget) == 20 and len(s.retain) == 30
     icons = {image.tobytes() for image in images[-3:]}
     assert icons <= {image.tobytes() for image in s.retain.images}
     assert {name: len(part) for name, part in s.calibration.items()} == {"target": 8, "retain": 5 + 3}
     with pytest.raises(DataError, match="40 images of photos, icons for the retain set, 41"):
-        split(
-            {name: part for name in PARTS}, Subgroup("sketches", ("photos", "icons")),
-            groups={n: groups for n in PARTS}, n_forget=20, n_retain=41,
-        )  # fmt: skip
+        split(grouped, n_forget=20, n_retain=41)  # fmt: skip
 
 
 def test_wrong_names_are_told_with_the_choices():
@@ -94,7 +90,7 @@ def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target
     label = "animal" if kind == "coarse" else "cat"
     if kind != "class":
         assert {target, *found.subgroup.siblings} <= set(found.groups["train"]) and found.subgroup.family == label
-    sets = split(**vars(found), n_forget=1, n_retain=len(found.subgroup.siblings))
+    sets = split(found, n_forget=1, n_retain=len(found.subgroup.siblings))
     assert {sets.classes[c] for c in sets.forget.labels} == {label}
     if kind == "coarse":
         assert {sets.classes[c] for c in sets.retain.labels} == {label} and "dog" not in sets.classes
@@ -105,7 +101,7 @@ def test_clusters_of_two_classes_and_a_class_may_be_forgotten_one_after_another(
     monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
     found = grouped("cat 1", "cluster", embedder, ("dog 0", "truck"))
     assert {"cat 0", "cat 1", "dog 0", "dog 1", "truck"} <= set(found.groups["train"])
-    sets = split(**vars(found), n_forget=1, n_retain=1)
+    sets = split(found, n_forget=1, n_retain=1)
     assert sorted(sets.classes[c] for c in sets.earlier.labels) == ["dog", "truck"], "at least one of each"
     assert [sets.classes[c] for c in sets.never] == ["truck"], "other dogs keep their name"
     with pytest.raises(DataError, match="tuple of names"):

@@ -75,7 +75,7 @@ def test_a_folder_inside_the_archives_folder_is_found(pacs, tmp_path):
 
 
 def test_one_style_of_a_class_keeps_its_other_styles(pacs):
-    sets = split(**vars(styles.grouped(styles.load(pacs, SIZE), "dog art_painting")))
+    sets = split(styles.grouped(styles.load(pacs, SIZE), "dog art_painting"))
     assert sets.subgroup == Subgroup("dog art painting", ("dog cartoon", "dog photo", "dog sketch"), "dog")
     assert set(sets.forget.labels) == set(sets.retain.labels) == {sets.classes.index("dog")}
     assert isinstance(sets.forget.images, np.ndarray) and isinstance(sets.test["other"].images, ImageFiles)
@@ -125,6 +125,6 @@ def test_the_tutorials_own_styles():
     data = styles.embedded()
     assert {"cat sketches", "sketches", "icons", "photos"} <= set(data.targets())
     for target, siblings in (("cat sketches", ("cat photos", "cat icons")), ("sketches", ("photos", "icons"))):
-        sets = split(**vars(styles.grouped(data, target)), n_retain=60)
+        sets = split(styles.grouped(data, target), n_retain=60)
         assert sets.subgroup.siblings == siblings and len(sets.retain) == 60
         assert len(sets.forget) == (20 if target == "cat sketches" else 140)

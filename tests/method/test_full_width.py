@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from forgetkit import Recipe, Subgroup, load_clip, split, unlearn
+from forgetkit import Grouped, Recipe, Subgroup, load_clip, split, unlearn
 from forgetkit.data import PARTS, ImageSet
 from forgetkit.models.clip import batch_norms
 
@@ -26,7 +26,7 @@ def noise_set(seed: int) -> ImageSet:
 def test_all_stages_at_full_width(name, embed_dim, norms):
     clip = load_clip(name, device="cpu")
     sizes = dict(n_forget=2, n_retain=2, n_calibration=1, n_calibration_target=1)
-    sets = split({p: noise_set(i) for i, p in enumerate(PARTS)}, Subgroup("cat", ("dog",)), **sizes)
+    sets = split(Grouped({p: noise_set(i) for i, p in enumerate(PARTS)}, Subgroup("cat", ("dog",))), **sizes)
     assert clip.image_size == 224 and len(batch_norms(clip.model)) == norms
     models = unlearn(clip, sets, Recipe.default(**FEW))
     assert [m.name for m in models] == ["original", "forget", "remind", "restore"]

@@ -19,7 +19,7 @@ def test_adapter_at_init_changes_no_output_bit(request, name):
     tower, x = towers(request, name)
     with torch.no_grad():
         before = tower(x)
-        adapt(tower, adaptable(tower), rank=2, alpha=4)
+        adapt(tower, adaptable(tower), rank=2, lora_alpha=4)
         assert torch.equal(tower(x), before)
 
 
@@ -38,7 +38,7 @@ def test_every_adapter_gets_a_gradient(request, name):
     """The attention pool's projections and a ViT's in_proj_weight too, which a wrapped module would bypass."""
     tower, x = towers(request, name)
     names = adaptable(tower)
-    params = adapt(tower, names, rank=2, alpha=4)
+    params = adapt(tower, names, rank=2, lora_alpha=4)
     tower(x).square().sum().backward()
     without = [n for n, b in zip(names, params[1::2]) if b.grad is None or not b.grad.abs().max() > 0]
     assert without == []
@@ -59,7 +59,7 @@ def test_full_width_rn50_and_vit_attention_weights_learn():
         tower = open_clip.create_model(model).visual.eval()
         names = [n for n in adaptable(tower) if "attn" in n]
         assert expected in names
-        params = adapt(tower, names, rank=4, alpha=8)
+        params = adapt(tower, names, rank=4, lora_alpha=8)
         tower(torch.randn(1, 3, 224, 224)).square().sum().backward()
         assert all(b.grad.abs().max() > 0 for b in params[1::2])
 
@@ -68,7 +68,7 @@ def test_full_width_rn50_and_vit_attention_weights_learn():
 def test_merged_equals_unmerged(request, name):
     tower, x = towers(request, name)
     keys = set(tower.state_dict())
-    for p in adapt(tower, adaptable(tower), rank=2, alpha=4):
+    for p in adapt(tower, adaptable(tower), rank=2, lora_alpha=4):
         torch.nn.init.normal_(p, std=0.05)
     unmerged = copy.deepcopy(tower)(x)
     merged = merge(tower)
@@ -79,19 +79,19 @@ def test_merged_equals_unmerged(request, name):
 
 def test_rank_is_cut_to_what_the_weight_allows(resnet):
     tower = resnet.model.visual
-    a, b = adapt(tower, ["conv1.weight"], rank=64, alpha=1)
+    a, b = adapt(tower, ["conv1.weight"], rank=64, lora_alpha=1)
     assert a.shape == (4, 27) and b.shape == (4, 4)
 
 
 def test_unknown_weight_is_named(resnet):
     with pytest.raises(ValueError, match="layer9.weight"):
-        adapt(resnet.model.visual, ["layer9.weight"], rank=2, alpha=4)
+        adapt(resnet.model.visual, ["layer9.weight"], rank=2, lora_alpha=4)
 
 
 def test_an_adapter_is_computed_in_float32_under_autocast(resnet):
     """Else what is trained, in bfloat16, is not what `merge` folds in."""
     tower = resnet.model.visual
-    params = adapt(tower, ["conv2.weight"], rank=2, alpha=4)
+    params = adapt(tower, ["conv2.weight"], rank=2, lora_alpha=4)
     torch.nn.init.normal_(params[1])
     with torch.autocast("cpu", torch.bfloat16):
         during = tower.conv2.weight

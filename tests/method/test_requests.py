@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic_data import COLOURS, coloured_set
 
-from forgetkit import Recipe, Subgroup, accuracies, alarms, score, split, unlearn
+from forgetkit import Grouped, Recipe, Subgroup, accuracies, alarms, score, split, unlearn
 from forgetkit.data.images import PARTS, DataError
 from forgetkit.lessons.diagnostics import contributions
 from forgetkit.losses import class_distillation
@@ -28,7 +28,7 @@ def parts():
 
 
 def request(parts, target: str, siblings: tuple[str, ...], previous_targets=()):
-    return split(parts, Subgroup(target, siblings), previous_targets=previous_targets, **SIZES)
+    return split(Grouped(parts, Subgroup(target, siblings), previous_targets=previous_targets), **SIZES)
 
 
 def names(sets, part) -> set[str]:
@@ -39,26 +39,28 @@ def test_the_sets_of_a_second_request_show_earlier_targets_to_the_guard_alone(pa
     sets = request(parts, "green", ("red", "blue"), ("red",))
     assert sets.subgroup.siblings == ("blue",) and names(sets, sets.retain) == {"blue"}
     assert "red" not in set.union(*(names(sets, part) for part in sets.calibration.values()))
-    assert names(sets, sets.earlier) == {"red"} and len(sets.earlier) == SIZES["n_forget"]
+    assert names(sets, sets.previous) == {"red"} and len(sets.previous) == SIZES["n_forget"]
     assert sets.never == (list(COLOURS).index("red"),) and sets.previous_targets == ("red",)
     for columns in (sets.validation, sets.test):
         assert {name: names(sets, part) for name, part in columns.items()} == {
             "target": {"green"}, "retain": {"blue"}, "other": {"yellow"}, "previous_targets": {"red"},
         }  # fmt: skip
     several = request(parts, "green", ("red", "blue"), ("red", "yellow"))
-    assert sorted(np.bincount(several.earlier.labels).tolist()) == [0, 0, 15, 15], "as many of each"
+    assert sorted(np.bincount(several.previous.labels).tolist()) == [0, 0, 15, 15], "as many of each"
     assert "other" not in several.test
 
 
 def test_a_first_request_draws_as_ever(parts):
     first = request(parts, "green", ("red", "blue"))
-    assert first.earlier is None and first.never == () and "previous_targets" not in first.test
+    assert first.previous is None and first.never == () and "previous_targets" not in first.test
 
 
 def test_a_name_is_given_up_only_if_all_that_bear_it_are_forgotten(parts):
     """Two styles of one class: the name is needed for the other style."""
     groups = {p: np.where(parts[p].names == "red", [f"red {i % 2}" for i in range(160)], parts[p].names) for p in PARTS}
-    draw = lambda *before: split(parts, Subgroup("green", ("blue",)), groups=groups, previous_targets=before, **SIZES)
+    draw = lambda *before: split(
+        Grouped(parts, Subgroup("green", ("blue",)), groups=groups, previous_targets=before), **SIZES
+    )
     assert draw("red 0").never == () and draw("red 0", "red 1").never == (0,)
     assert len(draw("red 0").test["previous_targets"]) == 20 and names(draw("red 0"), draw("red 0").test["other"]) == {
         "red",
@@ -111,7 +113,7 @@ def test_earlier_targets_are_guarded(mini, parts, prototypes):
     """Seen best on a model that still knows red: the guard alone takes it away."""
     told = request(parts, "green", ("red", "blue"), ("red",))
     found = []
-    for sets in (told, replace(told, earlier=None, never=())):
+    for sets in (told, replace(told, previous=None, never=())):
         reminded = unlearn(mini, sets.on(mini, prototypes), RECIPE.changed(remind={"drift": None, "mmd": 0.0}))[2]
         found.append(accuracies(reminded, told.test, prototypes)["previous_targets"])
     assert found[0] < found[1] - 20, found

@@ -1,11 +1,11 @@
-"""The model soup: ends exact, integers left alone, alpha chosen with the target in view; a share of stage 1's model."""
+"""The model soup: ends exact, integers left alone, alpha chosen with the target in view."""
 
 import pandas as pd
 import pytest
 import torch
 from synthetic_data import random_clip
 
-from forgetkit.restoring import choose_alpha, choose_share, soup
+from forgetkit.restoring import choose_alpha, soup
 
 SMALL = dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None)
 
@@ -57,9 +57,9 @@ def test_alpha_restores_as_much_as_the_target_allows():
 
 
 def test_no_alpha_below_the_least_is_taken_where_the_target_allows_it():
-    assert choose_alpha(TABLE, target_limit=7, n_target=1000, least=0.6) == 0.8
-    assert choose_alpha(TABLE, target_limit=7, n_target=1000, least=0.9) == 1.0
-    assert choose_alpha(TABLE, None, 1000, least=0.9) == 0.5, "a rule of its own"
+    assert choose_alpha(TABLE, target_limit=7, n_target=1000, min_alpha=0.6) == 0.8
+    assert choose_alpha(TABLE, target_limit=7, n_target=1000, min_alpha=0.9) == 1.0
+    assert choose_alpha(TABLE, None, 1000, min_alpha=0.9) == 0.5, "a rule of its own"
 
 
 def test_without_a_limit_the_score_decides():
@@ -86,20 +86,3 @@ def test_alpha_without_any_admissible_takes_the_lowest_target():
 def test_ties_go_to_the_unlearned_end():
     same = pd.DataFrame({"alpha": [0.5, 0.9], "target": [8, 8], "score": [9.0, 9.0]})
     assert choose_alpha(same, None, 1000) == choose_alpha(same, 1.0, 1000) == 0.9
-
-
-SHARES = pd.DataFrame(
-    {"alpha": [0.0, 0.1, 0.2, 0.3], "retain": [90.0, 88.0, 85.0, 70.0], "score": [90.0, 93.6, 94.0, 97.0]}
-)
-
-
-def test_the_smallest_share_near_the_best_score_is_taken_while_siblings_stay():
-    assert choose_share(SHARES, siblings=92.0, spare=90.0) == 0.1, "0.2 scores no point more, and 0.3 costs siblings"
-    assert choose_share(SHARES, siblings=92.0, spare=70.0) == 0.3
-    assert choose_share(SHARES.sample(frac=1, random_state=0), 92.0, 90.0) == 0.1
-
-
-def test_no_share_is_taken_that_gains_nothing_or_where_siblings_are_missing_already():
-    assert choose_share(SHARES.assign(score=[90.0, 90.9, 90.9, 80.0]), 92.0, 50.0) == 0.0
-    assert choose_share(SHARES, siblings=110.0, spare=90.0) == 0.0
-    assert choose_share(SHARES.assign(score=float("nan")), 92.0, 50.0) == 0.0, "nothing was known, so nothing is gained"

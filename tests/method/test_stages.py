@@ -5,19 +5,17 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from forgetkit import Recipe, accuracies, evaluate, forget, pacing, pipeline, remind, restore, unlearn
+from forgetkit import Recipe, accuracies, evaluate, forget, pipeline, remind, training, unlearn
 from forgetkit.evaluation import recognised
 from forgetkit.lora import adaptable
 from forgetkit.models.clip import ModelError, batch_norms
 from forgetkit.reminding import make_pools
-from forgetkit.restoring import soup
-from forgetkit.store import kept
+from forgetkit.store import Cache
 
 SMALL = dict(
     forget={"k": 6, "fisher_samples": 12, "batch": 16},
@@ -50,14 +48,14 @@ def test_stage_one_goes_back_where_it_costs_the_siblings(mini, ready, caplog):
     """Forget and retain set the same: what is done to one is done to the other, and the second rule steps in."""
     same = dataclasses.replace(ready, retain=ready.forget)
     left = {}
-    for spare in (None, 60.0):
-        recipe = GUARDED.changed(forget={"stop": 0.0, "min_retain": spare}).forget
+    for min_retain in (None, 60.0):
+        recipe = GUARDED.changed(forget={"stop": 0.0, "min_retain": min_retain}).forget
         result = forget(mini, same, recipe)
-        left[spare] = recognised(result, ready.forget, ready.head)
+        left[min_retain] = recognised(result, ready.forget, ready.head)
     looks = [row["retain"] for row in result.record["forget"] if "retain" in row]
     assert left[None] == 0 and left[60.0] >= 60, "in percent of the siblings known at first, which was all"
-    assert looks[0] == 100 and sum(look < 60 for look in looks) == pacing.RETURNS + 1
-    assert caplog.text.count("Back to step") == pacing.RETURNS + 1
+    assert looks[0] == 100 and sum(look < 60 for look in looks) == training.ROLLBACKS + 1
+    assert caplog.text.count("Back to step") == training.ROLLBACKS + 1
 
 
 def test_only_the_last_layers_change(models, mini):
@@ -118,33 +116,6 @@ def test_record_tells_the_whole_way(models):
     assert [m.name for m in models] == ["original", "forget", "remind", "restore"]
 
 
-def test_what_stage_two_leaves_of_the_target_is_taken_back_with_a_share_of_stage_one(mini, ready, models):
-    """A stage 2 that brings all of the target back: the original itself."""
-    stage1, reminded = models[1], mini.copy("remind", stage="remind")
-    recipe = GUARDED.changed(restore={"alphas": (1.0,), "shares": (0.5, 1.0), "min_retain": 0.0}).restore
-    restored = restore(reminded, mini, ready, recipe, stage1)
-    tried = restored.record["shares"]
-    assert [row["share"] for row in tried] == [0.0, 0.5, 1.0] and tried[0]["target"] > tried[-1]["target"]
-    share = restored.record["share"]
-    assert share > 0 and restored.record["alpha"] == 1.0
-    mixed, found = soup(stage1.model, reminded.model, share), restored.model.state_dict()
-    assert all(torch.equal(mixed[key], found[key]) for key in mixed)
-
-
-@pytest.mark.parametrize(
-    "changes, given",
-    [({}, False), ({"shares": ()}, True), ({"target_limit": None}, True), ({"target_limit": 100.0}, True)],
-    ids=["without stage 1's model", "no shares", "no limit", "within the limit"],
-)
-def test_no_share_is_tried_where_none_is_asked_for(mini, ready, models, changes, given):
-    reminded = mini.copy("remind", stage="remind")
-    recipe = GUARDED.changed(restore={"alphas": (1.0,), **changes}).restore
-    restored = restore(reminded, mini, ready, recipe, models[1] if given else None)
-    assert not {"share", "shares"} & restored.record.keys()
-    state = restored.model.state_dict()
-    assert all(torch.equal(state[key], value) for key, value in reminded.model.state_dict().items())
-
-
 def test_text_is_the_default_head(mini, colours):
     text = mini.head(colours.classes, colours.prompts)
     recipe = GUARDED.changed(forget={"steps": 2, "stop": None}).forget
@@ -173,16 +144,16 @@ def test_both_recipes_run_on_both_kinds_of_tower(make, tower, align_steps, colou
 
 def test_pools_of_a_tower_without_batchnorm_hold_the_images_as_they_are(vit, colours):
     sets, recipe = colours.on(vit), Recipe.paper(**QUICK).remind
-    pools, record = make_pools(vit, sets, recipe, torch.Generator().manual_seed(0), None)
+    pools, record = make_pools(vit, sets, recipe, torch.Generator().manual_seed(0))
     assert "retain" in pools and "aligned" not in pools and not record
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (dict(forget={"k": 99}), r"this image tower has 14 that may change \(last=0.35\)"),
+        (dict(forget={"k": 99}), r"this image tower has 14 that may change \(trainable_fraction=0.35\)"),
         (dict(forget={"k": 99, "trainable_fraction": 1.0}), "this image tower has 41 that may change"),
-        (dict(forget={"trainable_fraction": 0.0}), "last must be greater than 0, got 0.0"),
+        (dict(forget={"trainable_fraction": 0.0}), "trainable_fraction must be greater than 0, got 0.0"),
         (dict(forget={"k": 0}), "k must be greater than or equal to 1, got 0"),
         (
             dict(forget={"rank": 0, "k": -1}, remind={"batch": 0}),
@@ -192,7 +163,6 @@ def test_pools_of_a_tower_without_batchnorm_hold_the_images_as_they_are(vit, col
         (dict(remind={"ema_decay": 1.0}), "ema_decay"),
         (dict(restore={"alphas": (0.0, 1.5)}), "alphas"),
         (dict(forget={"loss": "cosine"}), "'hinge' or 'similarity'"),
-        (dict(remind={"layers": "some"}), "'all' or 'same'"),
         (dict(forget={"stepz": 1}, remind={"lrr": 1}), "there is no forget.stepz, remind.lrr"),
         (dict(recall={"steps": 1}), "there is no recall"),
     ],
@@ -224,64 +194,58 @@ def test_sets_that_are_not_on_the_model_and_models_in_the_wrong_order_are_told(m
         remind(mini, mini, ready, Recipe.paper(**QUICK).remind)
 
 
-def counted(monkeypatch) -> list[str]:
-    """The names of the stages that `unlearn` computes from now on."""
-    computed = []
-    for stage in (pipeline.forget, pipeline.remind, pipeline.restore):
+class Counting(Cache):
+    """A cache that knows what was computed, as it was not there."""
 
-        def counting(*args, stage=stage):
-            computed.append(stage.__name__)
-            return stage(*args)
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.computed = []
 
-        counting.__name__ = stage.__name__
-        monkeypatch.setattr(pipeline, stage.__name__, counting)
-    return computed
+    def result(self, stage, args, pieces, compute):
+        return super().result(stage, args, pieces, lambda: self.computed.append(stage.__name__) or compute())
 
 
 def test_a_run_that_died_goes_on_after_its_last_finished_stage(resnet, colours, tmp_path, monkeypatch):
-    recipe, computed, wrap = Recipe.default(**QUICK), counted(monkeypatch), partial(kept, folder=tmp_path)
+    recipe, cache = Recipe.default(**QUICK), Counting(tmp_path)
 
-    def dies(*_):
+    def dies(*_, **__):
         raise KeyboardInterrupt
 
-    dies.__name__ = "remind"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(pipeline, "remind", dies)
-        unlearn(resnet, colours, recipe, wrap)
-    unlearn(resnet, colours, recipe, wrap)
-    assert computed == ["forget", "remind", "restore"], "the first stage once only"
-    unlearn(resnet, colours, recipe, wrap)
-    assert computed == ["forget", "remind", "restore"], "all three are kept now"
+        unlearn(resnet, colours, recipe, cache)
+    unlearn(resnet, colours, recipe, cache)
+    assert cache.computed == ["forget", "remind", "restore"], "the first stage once only"
+    unlearn(resnet, colours, recipe, cache)
+    assert cache.computed == ["forget", "remind", "restore"], "all three are cached now"
 
 
 DYING = """
 import os, signal, sys
-from functools import partial
 sys.path.insert(0, {tests!r})
 from synthetic_data import coloured_set, random_clip
 from forgetkit import Recipe, Subgroup, pipeline, split
 from forgetkit.data import PARTS
-from forgetkit.store import kept
+from forgetkit.store import Cache
 
 def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-killed.__name__ = "remind"
 pipeline.remind = killed
 clip = random_clip(dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None))
 parts = {{part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}}
-sets = split(parts, Subgroup("red", ("green", "blue")), n_forget=30, n_retain=30, n_calibration=10)
-pipeline.unlearn(clip, sets, Recipe.default(**{recipe!r}), partial(kept, folder={folder!r}))
+sets = split(Grouped(parts, Subgroup("red", ("green", "blue"))), n_forget=30, n_retain=30, n_calibration=10)
+pipeline.unlearn(clip, sets, Recipe.default(**{recipe!r}), Cache({folder!r}))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-def test_a_killed_process_leaves_what_it_finished(resnet, colours, tmp_path, monkeypatch):
+def test_a_killed_process_leaves_what_it_finished(resnet, colours, tmp_path):
     code = DYING.format(tests=str(Path(__file__).parent.parent), recipe=QUICK, folder=str(tmp_path))
     dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     assert [entry.name.split("-")[0] for entry in tmp_path.iterdir()] == ["forget"]
-    computed = counted(monkeypatch)
-    unlearn(resnet, colours, Recipe.default(**QUICK), partial(kept, folder=tmp_path))
-    assert computed == ["remind", "restore"]
+    cache = Counting(tmp_path)
+    unlearn(resnet, colours, Recipe.default(**QUICK), cache)
+    assert cache.computed == ["remind", "restore"]

@@ -17,38 +17,38 @@ from forgetkit.alignment import align
 from forgetkit.data import DataError, ImageSet
 from forgetkit.data.reading import files_for
 from forgetkit.lora import adapt, merge
-from forgetkit.store import kept, key, once
+from forgetkit.store import Cache, key, once
 
 RECIPE = Recipe.default(
     forget={"k": 2, "rank": 2, "fisher_samples": 4, "steps": 2, "stop": None, "batch": 8},
 ).forget
 
 
-@pytest.fixture
-def counted():
-    """`forget`, counting how often it is computed."""
-    calls = []
+class Counting(Cache):
+    """A cache that counts what is computed."""
 
-    def counting(*args):
-        calls.append(1)
-        return forget(*args)
+    calls = 0
 
-    counting.__name__ = "forget"
-    return counting, calls
+    def result(self, stage, args, pieces, compute):
+        def counting():
+            self.calls += 1
+            return compute()
+
+        return super().result(stage, args, pieces, counting)
 
 
-def test_the_second_time_it_is_read_and_equal_to_the_bit(counted, mini, ready, tmp_path):
-    stage, calls = counted
-    first, second = (kept(stage, tmp_path)(mini, ready, RECIPE) for _ in range(2))
-    assert len(calls) == 1
+def test_the_second_time_it_is_read_and_equal_to_the_bit(mini, ready, tmp_path):
+    cache = Counting(tmp_path)
+    first, second = (forget(mini, ready, RECIPE, cache=cache) for _ in range(2))
+    assert cache.calls == 1
     a, b = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert second.name == "forget" and second.record == first.record
 
 
-def test_any_damage_is_told_and_the_stage_computed_anew(counted, mini, ready, tmp_path, caplog):
-    stage, calls = counted
-    wanted = kept(stage, tmp_path)(mini, ready, RECIPE).model.state_dict()
+def test_any_damage_is_told_and_the_stage_computed_anew(mini, ready, tmp_path, caplog):
+    cache = Counting(tmp_path)
+    wanted = forget(mini, ready, RECIPE, cache=cache).model.state_dict()
     (file,) = tmp_path.iterdir()
     whole, rng = file.read_bytes(), random.Random(0)
     for damage in ("cut", "flip", "flip", "note"):
@@ -56,18 +56,18 @@ def test_any_damage_is_told_and_the_stage_computed_anew(counted, mini, ready, tm
         if damage != "cut":
             content[rng.randrange(len(whole)) if damage == "flip" else 40] ^= 1
         file.write_bytes(content)
-        before = len(calls)
+        before = cache.calls
         with caplog.at_level(logging.WARNING):
-            found = kept(stage, tmp_path)(mini, ready, RECIPE).model.state_dict()
-        assert len(calls) == before + 1 and "made anew" in caplog.text
+            found = forget(mini, ready, RECIPE, cache=cache).model.state_dict()
+        assert cache.calls == before + 1 and "made anew" in caplog.text
         assert all(torch.equal(found[k], wanted[k]) for k in wanted)
 
 
-def test_a_folder_that_cannot_be_written_costs_a_warning_only(counted, mini, ready, tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_costs_a_warning_only(mini, ready, tmp_path, caplog):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     with caplog.at_level(logging.WARNING):
-        found = kept(counted[0], blocked)(mini, ready, RECIPE)
+        found = forget(mini, ready, RECIPE, cache=Cache(blocked))
     assert found.name == "forget" and "could not be kept" in caplog.text
 
 
@@ -118,7 +118,7 @@ def test_a_weight_with_two_names_has_a_key_and_is_kept(vit, tmp_path):
 
 
 def test_stage_2_with_other_terms_aligns_the_same_images_once(mini, ready, tmp_path):
-    sizes = {"steps": 1, "batch": 4, "rank": 2, "align_steps": 1, "n_noise": 4, "n_abstract": 0, "layers": "all"}
+    sizes = {"steps": 1, "batch": 4, "rank": 2, "align_steps": 1, "n_noise": 4, "n_abstract": 0}
     plain, other = (Recipe.default(remind={**sizes, "guard": guard}).remind for guard in (3.0, 0.0))
     made, stage1 = [], forget(mini, ready, RECIPE)
 
@@ -128,7 +128,7 @@ def test_stage_2_with_other_terms_aligns_the_same_images_once(mini, ready, tmp_p
         return align(*args)
 
     aligned = once(counting)
-    found = [kept(remind, tmp_path)(stage1, mini, ready, recipe, align=aligned) for recipe in (plain, other)]
+    found = [remind(stage1, mini, ready, recipe, align=aligned, cache=Cache(tmp_path)) for recipe in (plain, other)]
     assert len(made) == 2, "retain images and noise"
     a, b = remind(stage1, mini, ready, plain).model.state_dict(), found[0].model.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -136,9 +136,11 @@ def test_stage_2_with_other_terms_aligns_the_same_images_once(mini, ready, tmp_p
     assert not all(torch.equal(a[name], b[name]) for name in a), "or the key is the same"
 
 
-def test_a_stage_with_a_nameless_piece_is_not_kept(mini, ready, tmp_path):
+def test_a_stage_with_a_nameless_piece_is_not_cached(mini, ready, tmp_path):
     with pytest.raises(ValueError, match="align is a function made inside another"):
-        kept(remind, tmp_path)(mini, mini, ready, Recipe.default().remind, align=lambda *args: None)
+        remind(
+            mini.copy("forget"), mini, ready, Recipe.default().remind, align=lambda *args: None, cache=Cache(tmp_path)
+        )
 
 
 # --------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forgetkit import Subgroup, split
+from forgetkit import Grouped, Subgroup, split
 from forgetkit.data.sets import PARTS, DataError, ImageSet
 
 
@@ -23,7 +23,11 @@ def identities(*sets):
 
 def test_sets_hold_what_they_say_and_never_overlap():
     s = split(
-        numbered(), Subgroup("cat", ("dog", "frog")), n_forget=5, n_retain=7, n_calibration=3, n_calibration_target=4
+        Grouped(numbered(), Subgroup("cat", ("dog", "frog"))),
+        n_forget=5,
+        n_retain=7,
+        n_calibration=3,
+        n_calibration_target=4,
     )
     assert set(s.forget.labels) == {0} and len(s.forget) == 5
     assert set(s.retain.labels) == {1, 2} and sorted(np.bincount(s.retain.labels)[1:]) == [3, 4], "evenly"
@@ -38,14 +42,14 @@ def test_sets_hold_what_they_say_and_never_overlap():
 
 
 def test_same_seed_same_sets():
-    draw = lambda seed: split(numbered(), Subgroup("cat", ("dog",)), n_forget=5, n_retain=5, seed=seed)  # noqa: E731
+    draw = lambda seed: split(Grouped(numbered(), Subgroup("cat", ("dog",))), n_forget=5, n_retain=5, seed=seed)  # noqa: E731
     assert np.array_equal(draw(1).forget.images, draw(1).forget.images)
     assert not np.array_equal(draw(1).forget.images, draw(2).forget.images)
 
 
 def test_zero_shot_sets_are_columns_only():
     others = {"drawn": numbered("drawn")}
-    s = split(numbered(), Subgroup("cat", ("dog",)), zero_shot=others, n_forget=5, n_retain=5)
+    s = split(Grouped(numbered(), Subgroup("cat", ("dog",)), zero_shot=others), n_forget=5, n_retain=5)
     assert list(s.test) == ["target", "retain", "other", "drawn"]
     assert "drawn" not in s.calibration
     assert s.test["drawn"] is others["drawn"]["test"] and s.validation["drawn"] is others["drawn"]["validation"]
@@ -62,10 +66,13 @@ def test_family_names_the_siblings():
         (lambda: Subgroup("cat", ("cat", "dog")), "must not overlap"),
         (lambda: Subgroup("cat", ()), "no siblings"),
         (lambda: Subgroup.within("unicorn"), "Choose one of: bird, cat"),
-        (lambda: split(numbered(), Subgroup("unicorn", ("dog",))), "no subgroup 'unicorn'. Choose among: cat"),
-        (lambda: split(numbered(), Subgroup("cat", ("dog",)), n_forget=1000), "15 images of cat for the forget set"),
-        (lambda: split(numbered(), Subgroup("cat", ("dog",)), n_forget=0), "at least 1"),
-        (lambda: split(numbered(), Subgroup("cat", ("dog", "frog")), n_forget=2, n_retain=1), "one of each"),
+        (lambda: split(Grouped(numbered(), Subgroup("unicorn", ("dog",)))), "no subgroup 'unicorn'. Choose among: cat"),
+        (
+            lambda: split(Grouped(numbered(), Subgroup("cat", ("dog",))), n_forget=1000),
+            "15 images of cat for the forget set",
+        ),
+        (lambda: split(Grouped(numbered(), Subgroup("cat", ("dog",))), n_forget=0), "at least 1"),
+        (lambda: split(Grouped(numbered(), Subgroup("cat", ("dog", "frog"))), n_forget=2, n_retain=1), "one of each"),
     ],
 )
 def test_bad_input_has_its_sentence(call, message):
@@ -77,4 +84,4 @@ def test_empty_subgroup_in_a_part_is_told():
     parts = numbered()
     parts["test"] = parts["test"].take(parts["test"].labels != 0)
     with pytest.raises(DataError, match="no image of the target subgroups"):
-        split(parts, Subgroup("cat", ("dog",)), n_forget=2, n_retain=2)
+        split(Grouped(parts, Subgroup("cat", ("dog",))), n_forget=2, n_retain=2)

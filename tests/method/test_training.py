@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from forgetkit import Recipe, forget, pacing, remind, reminding
+from forgetkit import Recipe, forget, remind, reminding, training
 from forgetkit.lora import adapt, adaptable
 from forgetkit.models import ModelError
 
@@ -32,8 +32,8 @@ def head_of(clip, colours) -> torch.Tensor:
 @pytest.fixture
 def thirty_times(monkeypatch):
     """The rate that a stage finds, thirty times as high."""
-    found = pacing.rate_for
-    monkeypatch.setattr(pacing, "rate_for", lambda *args: 30 * found(*args))
+    found = training.rate_for
+    monkeypatch.setattr(training, "rate_for", lambda *args: 30 * found(*args))
 
 
 def test_a_step_goes_as_far_as_asked_on_any_model(clip_and_sets, monkeypatch):
@@ -44,8 +44,8 @@ def test_a_step_goes_as_far_as_asked_on_any_model(clip_and_sets, monkeypatch):
     tower = student.model.visual
     weights = adapt(tower, adaptable(tower, 0.35), 4, 8.0, torch.Generator().manual_seed(0))
     before, start = student.embed(images), [w.detach().clone() for w in weights]
-    for move in (0.03, 0.06):
-        rate = pacing.rate_for(move, student, weights, images)
+    for embedding_step in (0.03, 0.06):
+        rate = training.rate_for(embedding_step, student, weights, images)
         assert all(torch.equal(w, old) for w, old in zip(weights, start)), "weights are left as they were"
         moved, generator = [], torch.Generator().manual_seed(1)  # other directions than those it was found in
         for _ in range(5):
@@ -53,7 +53,7 @@ def test_a_step_goes_as_far_as_asked_on_any_model(clip_and_sets, monkeypatch):
                 for w, old in zip(weights, start):
                     w.copy_(old + rate * (torch.randint(2, w.shape, generator=generator) * 2 - 1))
             moved.append((student.embed(images) - before).norm(dim=1).mean().item())
-        assert sum(moved) / len(moved) == pytest.approx(move, rel=0.25)
+        assert sum(moved) / len(moved) == pytest.approx(embedding_step, rel=0.25)
         with torch.no_grad():
             for w, old in zip(weights, start):
                 w.copy_(old)
@@ -62,26 +62,26 @@ def test_a_step_goes_as_far_as_asked_on_any_model(clip_and_sets, monkeypatch):
 def test_a_rate_thirty_times_too_high_does_no_harm(clip_and_sets, thirty_times, caplog):
     """The same steps without a way back leave a wreck: there is something to prevent."""
     clip, sets = clip_and_sets
-    watch = pacing.Watch.of(clip, sets)
+    monitor = training.Monitor.of(clip, sets)
     found = {}
     for name, recipe in (("careful", CAREFUL), ("careless", CARELESS)):
         with caplog.at_level(logging.WARNING):
             caplog.clear()
             stage1 = forget(clip, sets, recipe.forget)
             reminded = remind(stage1, clip, sets, recipe.remind)
-        found[name] = [watch.look(model) for model in (clip, stage1, reminded)]
+        found[name] = [monitor.measure(model) for model in (clip, stage1, reminded)]
         assert ("Back to step" in caplog.text) == (name == "careful")
     original, stage1, reminded = found["careful"]
     assert stage1.drift <= CAREFUL.forget.drift
     assert reminded.drift <= max(CAREFUL.remind.drift, 2 * stage1.drift)
-    assert reminded.known >= stage1.known - pacing.HARM or reminded.drift <= stage1.drift
-    worst = {name: max(look.drift for look in looks) for name, looks in found.items()}
+    assert reminded.known >= stage1.known - reminding.HARM or reminded.drift <= stage1.drift
+    worst = {name: max(one.drift for one in drifts) for name, drifts in found.items()}
     assert worst["careless"] > 2 * worst["careful"]
 
 
 def test_stage_two_returns_its_input_where_it_made_it_worse(mini, ready, thirty_times, caplog):
     stage1 = forget(mini, ready, CAREFUL.changed(forget={"steps": 2}).forget)
-    blind = CAREFUL.changed(remind={"drift": 1.99, "feature": 0.0, "distill": 0.0, "contrastive": 0.0}).remind
+    blind = CAREFUL.changed(remind={"drift": 1.99, "feature": 0.0, "distill": 0.0}).remind
     reminded = remind(stage1, mini, ready, blind)
     assert "Stage 2 returns stage 1's model" in caplog.text
     state = stage1.model.state_dict()
@@ -95,13 +95,13 @@ def test_what_was_forgotten_weighs_against_what_was_lost(mini, ready, monkeypatc
     left = {"forget": 94.0, "remind": 94.0 - forgot}
     monkeypatch.setattr(reminding, "recognised", lambda clip, *_: left[clip.name])
     models = mini.copy("forget"), mini.copy("remind")
-    looks = pacing.Look(0.1, 90.0), pacing.Look(0.2, float(known))
-    assert reminding.harmed(*looks, *models, ready) == harm == bool(caplog.text)
-    assert not reminding.harmed(looks[1], pacing.Look(0.1, 0.0), *models, ready), "nearer to the original: no harm"
+    drifts = training.Drift(0.1, 90.0), training.Drift(0.2, float(known))
+    assert reminding.harmed(*drifts, *models, ready) == harm == bool(caplog.text)
+    assert not reminding.harmed(drifts[1], training.Drift(0.1, 0.0), *models, ready), "nearer to the original: no harm"
 
 
 def test_weights_that_are_not_finite_are_taken_back(mini, ready, monkeypatch, caplog):
-    monkeypatch.setattr(pacing, "rate_for", lambda *args: float("nan"))
+    monkeypatch.setattr(training, "rate_for", lambda *args: float("nan"))
     stage1 = forget(mini, ready, CAREFUL.forget)
     assert "drifted by nan" in caplog.text
     state = mini.model.state_dict()
@@ -112,4 +112,4 @@ def test_weights_that_reach_no_embedding_are_told(mini, ready):
     student = mini.copy()
     idle = [torch.nn.Parameter(torch.zeros(3))]
     with pytest.raises(ModelError, match="do not reach the tower's output"):
-        pacing.rate_for(0.01, student, idle, ready.retain.images[:4])
+        training.rate_for(0.01, student, idle, ready.retain.images[:4])

@@ -1,7 +1,6 @@
-"""What does not fit is done in parts, with the same result; what cannot be compiled is run as it is."""
+"""What does not fit is done in parts, with the same result."""
 
 import contextlib
-import importlib
 import logging
 from dataclasses import replace
 
@@ -14,12 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.speed import Roofline
-from forgetkit import Recipe, forget, load_clip, pacing, remind
+from forgetkit import Recipe, forget, load_clip, remind, training
 from forgetkit.alignment import align
 from forgetkit.lora import adaptable
 from forgetkit.losses import hinge
 from forgetkit.models.clip import Clip
-from forgetkit.models.memory import Backward, accumulate, compiled, halving, to_device
+from forgetkit.models.memory import accumulate, halving, to_device
+from forgetkit.training import Pool, Trainer
 
 QUICK = dict(
     forget=dict(k=2, rank=2, fisher_samples=8, steps=3, stop=None, batch=8),
@@ -89,40 +89,42 @@ def test_an_image_that_does_not_fit_and_other_errors_are_told():
         halving(lambda size: (_ for _ in ()).throw(RuntimeError("shapes differ")), 4, "align")
 
 
-def test_what_a_failed_attempt_left_does_not_count():
-    weight = torch.nn.Parameter(torch.ones(1))
-    optimizer, calls = torch.optim.SGD([weight], lr=1.0), []
+def test_what_a_failed_attempt_left_does_not_count(mini, monkeypatch):
+    weight, calls = torch.nn.Parameter(torch.ones(1)), []
 
-    def embed(x):
+    def embed(_, x):
         calls.append(len(x))
-        if len(calls) == 4:  # the second part's backward, after the first part's has left a gradient
+        if len(calls) == 6:  # the second part's backward, after the first part's has left a gradient
             full()
         return x * weight
 
-    backward = Backward("forget", optimizer, embed, 2)
-    assert backward(torch.ones(4, 1), lambda z: z.sum()) == 4
-    assert weight.grad.item() == 4 and backward.size == 1, "once found, the size stays"
+    monkeypatch.setattr(Clip, "embed_tensor", embed)
+    trainer = Trainer("forget", mini, [weight], rate=1e-9)
+    trainer.at_once = 2
+    pool = Pool(torch.ones(4, 1))
+    for _ in range(2):
+        assert trainer.backward({"forget": pool}, lambda z, drawn: {"loss": z["forget"].sum()})["loss"] == 4
+    assert weight.grad.item() == 4 and trainer.at_once == 1, "once found, the size stays"
 
 
 @pytest.mark.parametrize("stage", ["forget", "remind"])
-def test_a_stage_goes_on_where_the_batch_does_not_fit(stage, mini, ready, small_memory, caplog):
+def test_a_stage_goes_on_where_the_batch_does_not_fit(stage, mini, ready, request, caplog):
     recipe = Recipe.default(**QUICK).changed(forget={"batch": 16})
 
-    def run(recipe):
+    def run():
         found = forget(mini, ready, recipe.forget)
         return found if stage == "forget" else remind(found, mini, ready, recipe.remind)
 
+    whole = run().model.state_dict()
+    asked = request.getfixturevalue("small_memory")
     with caplog.at_level(logging.WARNING):
-        found = run(recipe)
-    assert f"{stage}: " in caplog.text and max(small_memory) > 9
-    caplog.clear()
-    again = run(recipe.changed(forget={"micro_batch": 8}, remind={"micro_batch": 8}))
-    assert f"{stage}: " not in caplog.text, "said beforehand, it does not come to that"
-    before, a, b = mini.model.state_dict(), found.model.state_dict(), again.model.state_dict()
-    moved = [k for k in a if not torch.equal(a[k], before[k])]
+        found = run().model.state_dict()
+    assert f"{stage}: " in caplog.text and max(asked) > 9
+    before = mini.model.state_dict()
+    moved = [k for k in whole if not torch.equal(whole[k], before[k])]
     assert moved
     for k in moved:
-        assert (a[k] - b[k]).norm() < 0.05 * (a[k] - before[k]).norm(), k
+        assert (whole[k] - found[k]).norm() < 0.05 * (whole[k] - before[k]).norm(), k
 
 
 def test_embedding_and_alignment_halve_too(mini, colours, small_memory, monkeypatch, caplog):
@@ -142,22 +144,6 @@ def test_embedding_and_alignment_halve_too(mini, colours, small_memory, monkeypa
     assert aligned.images.shape == x.shape
     assert all(f"{what}: 30 images" in caplog.text for what in ("embed", "align"))
     assert "statistics are then those of fewer images" in caplog.text
-
-
-def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, caplog):
-    def broken(function):
-        def run(x):
-            raise RuntimeError("no C++ compiler")
-
-        return run
-
-    monkeypatch.setattr(torch, "compile", broken)
-    run = compiled(lambda x: x + 1, wanted=True)
-    with caplog.at_level(logging.WARNING):
-        assert run(torch.zeros(1)) == 1 and run(torch.zeros(1)) == 1
-    assert caplog.text.count("no C++ compiler") == 1
-    same = lambda x: x
-    assert compiled(same, wanted=False) is same
 
 
 def test_to_the_cpu_nothing_is_copied():
@@ -189,9 +175,8 @@ def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
     watch, on_meta = Watch(), replace(resnet, model=resnet.model.to("meta"))
     layers = adaptable(on_meta.model.visual)[-2:]
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    module = importlib.import_module("forgetkit.forgetting" if stage == "forget" else "forgetkit.reminding")
-    monkeypatch.setattr(pacing, "rate_for", lambda *_: 1e-3)  # before the steps
-    monkeypatch.setattr(module, "float", lambda value: 0.0, raising=False)  # what the record holds in the end
+    monkeypatch.setattr(training, "rate_for", lambda *_: 1e-3)  # before the steps
+    monkeypatch.setattr(training, "float", lambda value: 0.0, raising=False)  # what the record holds in the end
     recipe = Recipe.default(
         forget={**QUICK["forget"], "min_retain": None, "drift": None},  # a look reads, every few steps
         remind={**QUICK["remind"], "align_steps": 0, "n_noise": 0, "n_abstract": 40, "drift": None},

@@ -3,12 +3,12 @@
 import open_clip
 import pytest
 import torch
-from forgetkit.models.body import Features, blocks, frozen, run, shared
 from open_clip.timm_model import TimmModel
 
 from forgetkit import forget, load_clip, remind, restore
 from forgetkit.lora import adaptable
-from forgetkit.models import body
+from forgetkit.models import prefix
+from forgetkit.models.prefix import Features, blocks, n_frozen, run, shared
 from forgetkit.recipe import Recipe
 
 
@@ -21,7 +21,7 @@ def towers():
 
 
 @pytest.mark.parametrize("name", ["resnet", "vit", "efficientnet"])
-def test_body_then_rest_is_the_tower_at_every_cut(name):
+def test_prefix_then_rest_is_the_tower_at_every_cut(name):
     torch.manual_seed(0)
     tower, x = towers()[name].eval(), torch.randn(3, 3, 32, 32)
     count = len(blocks(tower))
@@ -29,16 +29,16 @@ def test_body_then_rest_is_the_tower_at_every_cut(name):
     with torch.no_grad():
         for cut in range(1, count):
             torch.testing.assert_close(run(tower, Features(run(tower, x, cut), cut)), tower(x))
-    named = [prefix for prefixes, _ in blocks(tower) for prefix in prefixes]
+    named = [name for prefixes, _ in blocks(tower) for name in prefixes]
     for weight in tower.state_dict():
-        assert sum(weight.startswith(prefix) for prefix in named) == 1, f"{weight} is in no block, or in two"
+        assert sum(weight.startswith(name) for name in named) == 1, f"{weight} is in no block, or in two"
 
 
 def test_the_cut_lies_before_the_first_weight_that_changes():
     tower = towers()["resnet"]
-    assert frozen(tower, ["layer4.1.conv1.weight", "attnpool.c_proj.weight"]) == 1 + 5
-    assert frozen(tower, ["attnpool.c_proj.weight"]) == 1 + 6 and frozen(tower, ["conv1.weight"]) == 0
-    assert frozen(torch.nn.Linear(2, 2), ["weight"]) == 0, "a tower that is not known is run whole"
+    assert n_frozen(tower, ["layer4.1.conv1.weight", "attnpool.c_proj.weight"]) == 1 + 5
+    assert n_frozen(tower, ["attnpool.c_proj.weight"]) == 1 + 6 and n_frozen(tower, ["conv1.weight"]) == 0
+    assert n_frozen(torch.nn.Linear(2, 2), ["weight"]) == 0, "a tower that is not known is run whole"
 
 
 def test_models_share_the_blocks_whose_weights_and_statistics_are_equal():
@@ -52,11 +52,11 @@ def test_models_share_the_blocks_whose_weights_and_statistics_are_equal():
     assert shared([one, other]) == 0 == shared([one, towers()["vit"]])
 
 
-def test_stages_give_the_same_models_with_and_without_a_body(mini, colours, monkeypatch):
+def test_stages_give_the_same_models_with_and_without_a_frozen_prefix(mini, colours, monkeypatch):
     """And each image goes through the frozen blocks once a stage."""
     sets = colours.on(mini)
     recipe = Recipe.default(
-        forget={"steps": 4, "fisher_samples": 3, "stop": None, "spare": None},
+        forget={"steps": 4, "fisher_samples": 3, "stop": None, "min_retain": None},
         remind={"steps": 3, "batch": 4, "n_noise": 4, "n_abstract": 4, "align_steps": 1},
         restore={"alphas": (0.5, 1.0)},
     )
@@ -72,7 +72,7 @@ def test_stages_give_the_same_models_with_and_without_a_body(mini, colours, monk
     cut = stages()
     images = sum(passed)
     passed.clear()
-    monkeypatch.setattr(body, "blocks", lambda tower: [])
+    monkeypatch.setattr(prefix, "blocks", lambda tower: [])
     whole = stages()
     assert sum(passed) > 1.5 * images
     for a, b in zip(cut, whole):
@@ -83,5 +83,5 @@ def test_stages_give_the_same_models_with_and_without_a_body(mini, colours, monk
 
 def test_a_full_width_resnet_is_cut_where_the_last_third_begins():
     tower = load_clip("RN50", device="cpu").model.visual
-    cut = frozen(tower, adaptable(tower, 0.35))
+    cut = n_frozen(tower, adaptable(tower, 0.35))
     assert blocks(tower)[cut][0] == ("layer4.0.",) or cut >= 12
