@@ -20,11 +20,11 @@ import pandas as pd
 import psutil
 import torch
 
-from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage, exchanging
-from benchmarks.attacked import deep
+from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage
+from benchmarks.attacks import deep
 from benchmarks.baselines import BASELINES
-from benchmarks.limit import Plane, plane
-from benchmarks.rows import BY_A_PLANE, LEFT_BY_A_PLANE, Rows, combinations, measured, options
+from benchmarks.plane import BY_A_PLANE, LEFT_BY_A_PLANE, Plane, plane
+from benchmarks.rows import Rows, combinations, measured, options
 from forgetkit.batch import record
 from forgetkit.batch import run as batch
 from forgetkit.batch.worker import watched
@@ -37,8 +37,8 @@ from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
-from forgetkit.store import kept
-from forgetkit.subgroups import Splits, split, tutorial_sets
+from forgetkit.store import Cache
+from forgetkit.subgroups import ModelSets, split, tutorial_sets
 
 # One of the benchmark's targets, and one of one label that is none: tuned on whole classes alone, a method fails there.
 TUNED_ON = (("class", "cat"), ("coarse", "cat"))
@@ -85,21 +85,23 @@ def all_methods() -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Splits:
+def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> ModelSets:
     """The sets of one of the tutorial's subgroups or of a whole style, on the model; the last ones are remembered."""
     if kind == "whole style":
         data = styles.embedded()
         grouped = styles.grouped(data, subgroup, zero_shot(data.parts["train"].classes))  # not of the same sketches
-        return split(**vars(grouped), seed=seed, **sizes).on(clip)
+        return split(grouped, seed=seed, **sizes).on(clip)
     return tutorial_sets(subgroup, seed, kind, clip, **sizes).on(clip)
 
 
-def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = True, **settings) -> tuple[Clip, float]:
+def unlearned(
+    method: str, clip: Clip, sets: ModelSets, seed: int, cached: bool = True, **settings
+) -> tuple[Clip, float]:
     """The model a method makes, and the seconds it took: a baseline, a recipe, or a recipe without a part.
 
     method: "original", a name in `BASELINES`, "default", "paper", or such as "default without soup and mmd",
             "default after forget"
-    keep:   a recipe's stages are read where they were computed before: ablations share some
+    cached: a recipe's stages are read where they were computed before: ablations share some
     """
     if method == "original":
         return clip, 0.0
@@ -112,8 +114,7 @@ def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = Tru
     left_out = dict(change for one in parts for change in ABLATIONS[one].items())
     pieces = dict(piece for one in parts for piece in PIECES.get(one, {}).items())
     recipe = Recipe.named(name, seed, **by_stage({**left_out, **settings}))
-    plain = kept if keep else lambda stage: stage
-    models = unlearn(clip, sets, recipe, exchanging(**pieces) if pieces else plain)
+    models = unlearn(clip, sets, recipe, Cache() if cached and not pieces else None, **pieces)
     done = models[1:2] if stage else models[1:]
     return done[-1], sum(model.record["seconds"] for model in done)
 
@@ -141,7 +142,7 @@ def original_accuracies(clip: Clip, part: str, kind: str, subgroup: str, seed: i
     return accuracies(clip, shown(drawn(clip, kind, subgroup, seed), part))
 
 
-def shown(sets: Splits, part: str) -> dict[str, ImageSet]:
+def shown(sets: ModelSets, part: str) -> dict[str, ImageSet]:
     return some(getattr(sets, part), SHOWN[part])
 
 

@@ -1,0 +1,1 @@
+"""How mini-CLIP and its oracles were pre-trained, what they recognise, and what each idea of it is worth."""

@@ -3,7 +3,6 @@
 A small `open_clip` CLIP learns from the `pretrain` parts of CIFAR-10 (photos), Fashion-MNIST (product photos),
 QuickDraw (sketches) and Noto emoji (icons), captioned on the fly (`captions`). `--without cat` leaves out all
 photos, sketches, icons, captions and synonyms of a class: the oracle, a model that never saw what another is to forget.
-`--model mini-vit` trains a small ViT in the same way, to study what has no BatchNorm.
 
 The loss is CLIP's, with several positives a caption (Yang et al., *Unified Contrastive Learning in Image-Text-Label
 Space*, 2022, eq. 2). Three things make it cheap on a CPU: the first images are small; convolutions learn by Muon, in
@@ -36,7 +35,7 @@ from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from benchmarks.accuracy import zero_shot
+from benchmarks.pretraining.accuracy import zero_shot
 from benchmarks.pretraining.captions import (
     ANY_STYLE,
     TEMPLATES,
@@ -82,9 +81,7 @@ def encode_texts(model, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def encode_images(visual, x: torch.Tensor) -> torch.Tensor:
-    """`model.encode_image`, (B, 3, S, S) to (B, D); of a ResNet for any S: its pool's positions are resampled."""
-    if not hasattr(visual, "attnpool"):
-        return visual(x)
+    """`model.encode_image`, (B, 3, S, S) to (B, D), for any S: the pool's positions are resampled."""
     for part in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
         x = part(x)
     pool, (h, w) = visual.attnpool, x.shape[2:]
@@ -245,7 +242,7 @@ class Run:
             source.rng, source.order, source.at = np.random.default_rng(1), np.arange(0), 0
         generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
         plain = replace(self.config, mix=0.0)
-        for _ in range(batches if norms else 0):
+        for _ in range(batches):
             x = compose(self.sources, plain, self.counts, self.config.sizes[-1][1], 0.5, generator, rng).images
             with autocast(self.device):
                 encode_images(model.visual, x.to(self.device))
@@ -297,19 +294,12 @@ def pretrain(run: Run, compiled: bool = False) -> Path | None:
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/pretrain"), show_default=True)
 @click.option("--without", default="", help="leave out all that this word is true of: the oracle")
-@click.option("--model", type=click.Choice(["mini-clip", "mini-vit"]), default=Pretraining.model, show_default=True)
 @click.option("--images", default=Pretraining.images_seen, show_default=True, help="images seen in all")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile: 1.4 times as fast; needs a C++ compiler")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="another setting, as JSON: muon=0")
-def main(out: Path, without: str, model: str, images: int, seed: int, device: str, compiled: bool, settings) -> None:
-    given = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in settings)}
-    if model == "mini-vit":  # no BatchNorm behind its one convolution, and one size of images
-        given = {"muon": 0.0, "lr": 1e-3, "sizes": [[1.0, 64]]} | given
-    given = {name: tuple(map(tuple, value)) if isinstance(value, list) else value for name, value in given.items()}
-    config = Pretraining(model=model, without=without, images_seen=images, seed=seed, **given)
-    run = Run(config, out, pick_device(device))
+def main(out: Path, without: str, images: int, seed: int, device: str, compiled: bool) -> None:
+    run = Run(Pretraining(without=without, images_seen=images, seed=seed), out, pick_device(device))
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: setattr(run, "stop", True))
     if path := pretrain(run, compiled):

@@ -1,4 +1,4 @@
-"""What a linear probe makes of a subgroup that shares its label: how well can it be told from its siblings at all?"""
+"""How far a plane through the original's embeddings tells a subgroup from siblings that share its label."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from forgetkit.auditing.estimates import auroc
 from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import TARGET, percent
 from forgetkit.models.clip import Clip
-from forgetkit.subgroups import Splits
+from forgetkit.subgroups import ModelSets
 
+# Columns: what a plane keeps of the siblings for as much of the target, and leaves of that for as many siblings.
+BY_A_PLANE, LEFT_BY_A_PLANE = "retain by a plane", "target by a plane"
 RIDGES = (100.0, 30.0, 10.0, 1.0, 0.1)
 
 
@@ -51,7 +53,7 @@ class Plane:
         return percent(self.target.isfinite() & (self.target <= edge))
 
 
-def plane(clip: Clip, sets: Splits, test: Mapping[str, ImageSet], ridges: Sequence[float] = RIDGES) -> Plane:
+def plane(clip: Clip, sets: ModelSets, test: Mapping[str, ImageSet], ridges: Sequence[float] = RIDGES) -> Plane:
     """The ridge regression of +1 (D_f) and -1 (D_r) on the original's embeddings; sets: `sets.on(clip)`.
 
     Of the ridges, the first that sorts D_m best, by AUROC. It knows what the stages know. A reference, and no upper
