@@ -42,7 +42,6 @@ results: .venv/installed
 	$(BIN)/python -m benchmarks.benchmark run --workers 2
 	$(BIN)/python -m benchmarks.audit
 	$(BIN)/python -m benchmarks.studies quickstart
-	$(BIN)/python -m benchmarks.studies depth
 	$(BIN)/python -m benchmarks.studies requests
 	$(BIN)/python -m benchmarks.studies front
 	$(BIN)/python -m benchmarks.studies sensitivity

@@ -23,7 +23,7 @@ import torch
 from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage
 from benchmarks.attacks import deep
 from benchmarks.baselines import BASELINES
-from benchmarks.plane import BY_A_PLANE, LEFT_BY_A_PLANE, Plane, plane
+from benchmarks.plane import BY_A_PLANE, Plane, plane
 from benchmarks.rows import Rows, combinations, measured, options
 from forgetkit.batch import record
 from forgetkit.batch import run as batch
@@ -156,7 +156,7 @@ def measure(clip: Clip, part: str, method: str, kind: str, subgroup: str, seed: 
     """The row of one method; part: "test" or "validation", setting: JSON. The original's row has no Score.
 
     Of test images, also what an attacker with the validation images finds, and, where siblings bear the target's label,
-    what a plane through the original's embeddings would keep of them for as much of the target, and leave of that.
+    what a plane through the original's embeddings would keep of them for as much of the target.
     """
     sets, before = drawn(clip, kind, subgroup, seed), original_accuracies(clip, part, kind, subgroup, seed)
     with peak_memory(clip.device) as memory:
@@ -165,9 +165,7 @@ def measure(clip: Clip, part: str, method: str, kind: str, subgroup: str, seed: 
     if part == "test":
         found |= deep(result, clip, sets, shown(sets, "validation"), shown(sets, "test"))
         if sets.own_labels != sets.labels:
-            by_plane = original_plane(clip, part, kind, subgroup, seed)
-            found[BY_A_PLANE] = round(by_plane.keeps(found[TARGET]), 3)
-            found[LEFT_BY_A_PLANE] = round(by_plane.leaves(found["retain"]), 3)
+            found[BY_A_PLANE] = round(original_plane(clip, part, kind, subgroup, seed).keeps(found[TARGET]), 3)
     cost = {"seconds": round(seconds, 2), "peak_mb": round(memory["MB"])}
     return [{"setting": setting, **found, **cost, "alpha": result.record.get("alpha")}]
 

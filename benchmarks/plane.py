@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,7 @@ from forgetkit.evaluation import TARGET, percent
 from forgetkit.models.clip import Clip
 from forgetkit.subgroups import ModelSets
 
-# Columns: what a plane keeps of the siblings for as much of the target, and leaves of that for as many siblings.
-BY_A_PLANE, LEFT_BY_A_PLANE = "retain by a plane", "target by a plane"
+BY_A_PLANE = "retain by a plane"  # a column: the siblings that a plane keeps for as much of the target
 RIDGES = (100.0, 30.0, 10.0, 1.0, 0.1)
 
 
@@ -38,19 +36,6 @@ class Plane:
         known = self.target[self.target.isfinite()].sort().values
         edge = known[beyond] if beyond < len(known) else float("inf")
         return percent(self.siblings.isfinite() & (self.siblings < edge))
-
-    def leaves(self, kept: float) -> float:
-        """Percent of the target's images that are recognised and lie on the siblings' side of the plane.
-
-        The plane is moved until at least `kept` percent of the siblings' images are recognised and lie there, too; NaN
-        where the original does not recognise as many.
-        """
-        known = self.siblings[self.siblings.isfinite()].sort().values
-        wanted = math.ceil(round(kept * len(self.siblings) / 100, 6))
-        if wanted > len(known):
-            return math.nan
-        edge = known[wanted - 1] if wanted else -float("inf")
-        return percent(self.target.isfinite() & (self.target <= edge))
 
 
 def plane(clip: Clip, sets: ModelSets, test: Mapping[str, ImageSet], ridges: Sequence[float] = RIDGES) -> Plane:

@@ -1,6 +1,6 @@
 """Studies beside the benchmark, `python -m benchmarks.studies STUDY`; the rows are `docs/results/STUDY.csv`.
 
-front, sensitivity and depth read validation images only. What is there already is not computed again.
+front and sensitivity read validation images only. What is there already is not computed again.
 """
 
 from __future__ import annotations
@@ -8,34 +8,28 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 import pandas as pd
-import torch
 
 from benchmarks.ablations import by_stage
-from benchmarks.attacks import attacked
 from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import drawn, peak_memory, unlearned
-from benchmarks.rows import Rows, combinations, measured, options
-from forgetkit.auditing.attacks import Embedded, View
-from forgetkit.auditing.report import embedded
+from benchmarks.rows import Rows, combinations, options
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
 from forgetkit.data.images import ImageSet, some
 from forgetkit.evaluation import TARGET, accuracies, evaluate
 from forgetkit.lessons.committed import RESULTS
-from forgetkit.models import mini
 from forgetkit.models.clip import Clip
-from forgetkit.models.loading import load_clip, oracle_of
+from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
 from forgetkit.restoring import path
 from forgetkit.store import Cache
-from forgetkit.subgroups import ModelSets
 
 METHODS = ("default", "paper", *BASELINES)
 # Validation images of targets that the methods were tuned on: nothing here spends a test image.
@@ -57,16 +51,6 @@ KNOBS = {
     "n_forget": (10, 50, 200, 500),
     "n_retain": (10, 50, 200, 500),
     "restore.alphas": (0.25, 0.5, 0.75, 0.9, 1.0),  # the soup at this one coefficient, instead of choosing
-}
-# What makes forgetting deep, and what costs depth; None: a model that nothing is done to.
-IDEAS: dict[str, dict | None] = {
-    "original": None,
-    "oracle": None,
-    "none": {"remind.mmd": 0.0},
-    "mmd": {},
-    **{f"mmd, margin {margin:g}": {"margin": margin} for margin in (2.0, 6.0)},
-    "mmd, soup from 0.8": {"restore.min_alpha": 0.8},
-    "mmd, no soup": {"restore.alphas": (1.0,)},
 }
 REQUESTS = ("cat", "truck", "frog", "ship", "dog")  # one after another
 
@@ -133,35 +117,6 @@ def sensitivity(clip: Clip, knob: str, value: float, kind: str, subgroup: str, s
     changes = {} if sizes else {knob: (value,) if knob == "restore.alphas" else value}
     sets, recipe = drawn(clip, kind, subgroup, seed, **sizes), Recipe.default(**by_stage(changes))
     return stage_rows(unlearn(clip, sets, recipe, Cache()), some(sets.validation))[1:]
-
-
-@study(lambda: grid(STUDIED[:2], idea=IDEAS))
-def depth(clip: Clip, idea: str, kind: str, subgroup: str, seed: int) -> list[dict]:
-    """What of a forgotten class an attacker finds: one half of the validation images is his, the other is asked.
-
-    Then the other way round; figures are the means. Beside it the original, and an oracle, which never saw the class.
-    """
-    sets = drawn(clip, kind, subgroup, seed)
-    columns = some(sets.validation, 1000)
-    before, result, record = accuracies(clip, columns), clip, {}
-    if idea == "oracle":
-        result = load_clip(oracle_of(subgroup), device=clip.device)
-        sets = replace(sets, head=result.head(sets.classes, sets.prompts))
-    elif idea != "original":
-        result = unlearn(clip, sets, Recipe.default(seed, **by_stage(IDEAS[idea])), Cache())[-1]
-        record = {"alpha": result.record["alpha"], "setting": str(IDEAS[idea])}
-    synonyms = result.head(mini.synonyms(sets.classes[int(sets.forget.labels[0])]), sets.prompts).cpu()
-    found = measured(accuracies(result, columns), None if idea == "original" else before)
-    return [{**record, **found, **attacked(halves(result, sets), synonyms)}]
-
-
-def halves(clip: Clip, sets: ModelSets) -> list[View]:
-    """What an attacker has and what he is asked: the two halves of the validation images, either way round."""
-    (whole,), forget = embedded([clip], sets.validation), clip.embed(sets.forget.images).cpu()
-    order = torch.randperm(len(whole.z), generator=torch.Generator().manual_seed(0)).tensor_split(2)
-    one, other = (Embedded(*(getattr(whole, f.name)[i] for f in fields(Embedded))) for i in order)
-    known = sets.head.cpu().float(), int(sets.forget.labels[0]), clip.scale.item()
-    return [View(*known, *parts, forget) for parts in ((one, other), (other, one))]
 
 
 @study(

@@ -5,7 +5,6 @@ The rows, docs/results/pretraining.csv, are **validation** accuracy in percent b
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -35,10 +34,9 @@ IDEAS = {
 def main(device: str, out: Path, images: int) -> None:
     def compute(idea: str) -> list[dict]:
         config = Pretraining(images_seen=images, warmup=30, **IDEAS[idea])
-        with tempfile.TemporaryDirectory() as folder:
-            run = Run(config, Path(folder), pick_device(device))
-            run.train()
-            found = zero_shot(run.finish(), "validation").set_index("set")["top1"].to_dict()
+        run = Run(config, pick_device(device))
+        run.train()
+        found = zero_shot(run.finish(), "validation").set_index("set")["top1"].to_dict()
         return [{"images": images, "cpu_seconds": round(run.seconds), **found}]
 
     Rows(out, ("idea",), pick_device(device)).fill([{"idea": idea} for idea in IDEAS], compute)
