@@ -58,7 +58,7 @@ def random_layers(clip: Clip, sets: ModelSets, recipe: Forget) -> tuple[list[str
     return [allowed[i] for i in order[: recipe.k]], pd.DataFrame()
 
 
-def whole_weights(tower: torch.nn.Module, names, rank: int, lora_alpha: float, generator=None):
+def whole_weights(tower: torch.nn.Module, names, rank: int, lora_alpha: float = 0.0, generator=None):
     """For `adapt=`: the named weights themselves are trained, without adapters; a list of them."""
     tower.requires_grad_(False)
     return [tower.get_parameter(name).requires_grad_() for name in names]

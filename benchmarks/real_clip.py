@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 
 from benchmarks.attacks import deep
+from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import unlearned
 from benchmarks.plane import BY_A_PLANE, Plane, plane
 from benchmarks.rows import Rows, combinations, measured, options
@@ -157,7 +158,11 @@ def main(model, weights, data, size, kind, targets, methods, seeds, device, out)
         if sets.own_labels != sets.labels:
             found[BY_A_PLANE] = round(by_plane.keeps(found[TARGET]), 3)
         row = {"seconds": round(seconds, 1), "alpha": result.record.get("alpha"), "images": len(sets.forget)}
-        pace = {f"{stage}_rate": told["rate"] for stage, told in result.record.get("pace", {}).items()}
+        pace = {
+            f"{stage}_rate": told["rate"]
+            for stage, told in result.record.get("pace", {}).items()
+            if method not in BASELINES
+        }
         return [{**found, **row, **pace, **deep(result, clip, sets, attacker, sets.test)}]
 
     where = {"model": Path(model.removeprefix("local-dir:")).name, "pixels": size, "kind": kind}
