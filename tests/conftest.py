@@ -51,11 +51,12 @@ def colours():
     """Splits with `red` to forget, `green` and `blue` its siblings, `yellow` as the other class."""
     from synthetic_data import coloured_set
 
-    from forgetkit import Subgroup, split
+    from forgetkit import Grouped, Subgroup, split
     from forgetkit.data.images import PARTS
 
     parts = {part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}
-    return split(parts, Subgroup("red", ("green", "blue")), n_forget=30, n_retain=30, n_calibration=10)
+    grouped = Grouped(parts, Subgroup("red", ("green", "blue")))
+    return split(grouped, n_forget=30, n_retain=30, n_calibration=10)
 
 
 @pytest.fixture(scope="session")

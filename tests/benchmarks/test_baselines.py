@@ -92,7 +92,7 @@ def test_the_stopping_rule_ends_the_training(mini):
         calls.append(1)
         return student.embed_tensor(x).sum()
 
-    train(mini, loss, steps=50, lr=1e-6, forgotten=lambda clip: forgotten[len(calls) // 2], check=2)
+    train(mini, loss, steps=50, lr=1e-6, forgotten=lambda clip: forgotten[len(calls) // 2], every=2)
     assert len(calls) == 4
 
 
