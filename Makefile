@@ -37,7 +37,6 @@ book: .venv/installed
 # Every row, table and figure of the docs that needs nobody else's weights: a night on two cores; resumable.
 results: .venv/installed
 	$(BIN)/python -m benchmarks.pretraining.accuracy
-	$(BIN)/python -m benchmarks.pretraining.ideas
 	$(BIN)/python -m benchmarks.benchmark tune
 	$(BIN)/python -m benchmarks.benchmark run --workers 2
 	$(BIN)/python -m benchmarks.audit

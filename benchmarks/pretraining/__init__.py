@@ -1,1 +1,1 @@
-"""How mini-CLIP and its oracles were pre-trained, what they recognise, and what each idea of it is worth."""
+"""How mini-CLIP and its oracles were pre-trained, and what they recognise."""

@@ -22,7 +22,7 @@ from forgetkit.models.loading import EMBEDDED
 # What is told apart in a file; such rows stand there once.
 KEYS = {
     "audit": [*KEY, "measure"], "benchmark": KEY, "cost": ["what", "unit", "device"],
-    "front": [*KEY, "alpha"], "mini-clip": ["model", "set"], "pretraining": ["idea"],
+    "front": [*KEY, "alpha"], "mini-clip": ["model", "set"],
     "quickstart": ["kind", "forget", "model"], "real": ["model", "pixels", *KEY], "requests": ["method", "request"],
     "sensitivity": ["knob", "value", "kind", "subgroup", "seed", "model"],
     "settings": ["method", "setting", "kind", "subgroup", "seed"],

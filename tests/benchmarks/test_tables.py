@@ -119,18 +119,6 @@ def test_strips_show_every_run_and_the_mean():
     plt.close(figure)
 
 
-def test_the_same_rows_give_the_same_picture():
-    one = {"kind": "class", "subgroup": "red"}
-    rows = [{**one, "method": method, "score": 90.0 + i} for method in ("ga", "lip") for i in range(5)]
-    pictures = []
-    for _ in range(2):
-        figure = style.score_strips(pd.DataFrame(rows))
-        figure.canvas.draw()
-        pictures.append(np.asarray(figure.canvas.buffer_rgba()))
-        plt.close(figure)
-    assert np.array_equal(*pictures)
-
-
 def test_fronts_start_at_everything_kept():
     rows = [
         {"method": m, "kind": k, "subgroup": "red", "alpha": a, "target": 80 * (1 - a), "retain": 50 - 5 * a}
