@@ -36,27 +36,15 @@ book: .venv/installed
 
 # Every row, table and figure of the docs that needs nobody else's weights: a night on two cores; resumable.
 results: .venv/installed
-	$(BIN)/python -m benchmarks.accuracy
-	$(BIN)/python -m benchmarks.studies pretraining
+	$(BIN)/python -m benchmarks.pretraining.accuracy
 	$(BIN)/python -m benchmarks.benchmark tune
 	$(BIN)/python -m benchmarks.benchmark run --workers 2
 	$(BIN)/python -m benchmarks.audit
-	$(BIN)/python -m benchmarks.depth
 	$(BIN)/python -m benchmarks.studies quickstart
 	$(BIN)/python -m benchmarks.studies requests
 	$(BIN)/python -m benchmarks.studies front
 	$(BIN)/python -m benchmarks.studies sensitivity
-	$(BIN)/python -m benchmarks.studies margin
-	$(BIN)/python -m benchmarks.studies share
-	$(BIN)/python -m benchmarks.studies unshown
-	$(BIN)/python -m benchmarks.studies soup
 	$(BIN)/python -m benchmarks.studies cost
-	$(BIN)/python -m benchmarks.pretraining.train --model mini-vit --images 1200000 --out runs/pretrain-vit
-	$(BIN)/python -m benchmarks.studies vit
-	$(BIN)/python -m benchmarks.studies gpu
-	$(BIN)/python -m benchmarks.frozen
-	$(BIN)/python -m benchmarks.studies memory
-	$(BIN)/python -m benchmarks.overhead papermill workers many kill
 	$(BIN)/python -m benchmarks.tables
 
 # Every notebook and its solutions, executed in place as they are committed.

@@ -21,10 +21,10 @@ import psutil
 import torch
 
 from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage
-from benchmarks.attacked import deep
+from benchmarks.attacks import deep
 from benchmarks.baselines import BASELINES
-from benchmarks.limit import Plane, plane
-from benchmarks.rows import BY_A_PLANE, LEFT_BY_A_PLANE, Rows, combinations, measured, options
+from benchmarks.plane import BY_A_PLANE, Plane, plane
+from benchmarks.rows import Rows, combinations, measured, options
 from forgetkit.batch import record
 from forgetkit.batch import run as batch
 from forgetkit.batch.worker import watched
@@ -38,7 +38,7 @@ from forgetkit.models.loading import load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
 from forgetkit.store import Cache
-from forgetkit.subgroups import Splits, split, tutorial_sets
+from forgetkit.subgroups import ModelSets, split, tutorial_sets
 
 # One of the benchmark's targets, and one of one label that is none: tuned on whole classes alone, a method fails there.
 TUNED_ON = (("class", "cat"), ("coarse", "cat"))
@@ -85,7 +85,7 @@ def all_methods() -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Splits:
+def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> ModelSets:
     """The sets of one of the tutorial's subgroups or of a whole style, on the model; the last ones are remembered."""
     if kind == "whole style":
         data = styles.embedded()
@@ -94,12 +94,14 @@ def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Spli
     return tutorial_sets(subgroup, seed, kind, clip, **sizes).on(clip)
 
 
-def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = True, **settings) -> tuple[Clip, float]:
+def unlearned(
+    method: str, clip: Clip, sets: ModelSets, seed: int, cached: bool = True, **settings
+) -> tuple[Clip, float]:
     """The model a method makes, and the seconds it took: a baseline, a recipe, or a recipe without a part.
 
     method: "original", a name in `BASELINES`, "default", "paper", or such as "default without soup and mmd",
             "default after forget"
-    keep:   a recipe's stages are read where they were computed before: ablations share some
+    cached: a recipe's stages are read where they were computed before: ablations share some
     """
     if method == "original":
         return clip, 0.0
@@ -112,7 +114,7 @@ def unlearned(method: str, clip: Clip, sets: Splits, seed: int, keep: bool = Tru
     left_out = dict(change for one in parts for change in ABLATIONS[one].items())
     pieces = dict(piece for one in parts for piece in PIECES.get(one, {}).items())
     recipe = Recipe.named(name, seed, **by_stage({**left_out, **settings}))
-    models = unlearn(clip, sets, recipe, Cache() if keep else None, **pieces)
+    models = unlearn(clip, sets, recipe, Cache() if cached and not pieces else None, **pieces)
     done = models[1:2] if stage else models[1:]
     return done[-1], sum(model.record["seconds"] for model in done)
 
@@ -140,7 +142,7 @@ def original_accuracies(clip: Clip, part: str, kind: str, subgroup: str, seed: i
     return accuracies(clip, shown(drawn(clip, kind, subgroup, seed), part))
 
 
-def shown(sets: Splits, part: str) -> dict[str, ImageSet]:
+def shown(sets: ModelSets, part: str) -> dict[str, ImageSet]:
     return some(getattr(sets, part), SHOWN[part])
 
 
@@ -154,7 +156,7 @@ def measure(clip: Clip, part: str, method: str, kind: str, subgroup: str, seed: 
     """The row of one method; part: "test" or "validation", setting: JSON. The original's row has no Score.
 
     Of test images, also what an attacker with the validation images finds, and, where siblings bear the target's label,
-    what a plane through the original's embeddings would keep of them for as much of the target, and leave of that.
+    what a plane through the original's embeddings would keep of them for as much of the target.
     """
     sets, before = drawn(clip, kind, subgroup, seed), original_accuracies(clip, part, kind, subgroup, seed)
     with peak_memory(clip.device) as memory:
@@ -163,9 +165,7 @@ def measure(clip: Clip, part: str, method: str, kind: str, subgroup: str, seed: 
     if part == "test":
         found |= deep(result, clip, sets, shown(sets, "validation"), shown(sets, "test"))
         if sets.own_labels != sets.labels:
-            by_plane = original_plane(clip, part, kind, subgroup, seed)
-            found[BY_A_PLANE] = round(by_plane.keeps(found[TARGET]), 3)
-            found[LEFT_BY_A_PLANE] = round(by_plane.leaves(found["retain"]), 3)
+            found[BY_A_PLANE] = round(original_plane(clip, part, kind, subgroup, seed).keeps(found[TARGET]), 3)
     cost = {"seconds": round(seconds, 2), "peak_mb": round(memory["MB"])}
     return [{"setting": setting, **found, **cost, "alpha": result.record.get("alpha")}]
 

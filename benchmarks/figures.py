@@ -10,7 +10,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from benchmarks.rows import kept_at_target, trade_off
+from forgetkit.evaluation import TARGET
+from forgetkit.lessons.committed import ACCURACIES
 from forgetkit.lessons.figures.style import COLOURS, RECIPES
 
 RECALLS = {
@@ -38,6 +39,25 @@ def score_and_depth(rows: pd.DataFrame) -> Figure:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="center right", fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0, 0.87, 1))
     return figure
+
+
+def trade_off(path: pd.DataFrame) -> pd.DataFrame:
+    """A path from the original as `target` (what is left) and `kept` (mean of the rest), in percent of the original.
+
+    path: accuracies by `alpha`; alpha 0 is the original. As in the Score, what a column gains does not count.
+    """
+    path = path.sort_values("alpha")[[name for name in ACCURACIES if name in path]]
+    ratio = 100 * path / path.iloc[0]
+    return pd.DataFrame({TARGET: ratio[TARGET], "kept": ratio.drop(columns=TARGET).clip(upper=100).mean(axis=1)})
+
+
+def kept_at_target(curve: pd.DataFrame, level: float) -> float:
+    """What a `trade_off` keeps where its target first falls to `level` percent, interpolated; NaN if it never does."""
+    below = np.flatnonzero(curve[TARGET] <= level)
+    if not len(below):
+        return np.nan
+    ends = curve.iloc[max(below[0] - 1, 0) : below[0] + 1].sort_values(TARGET)
+    return float(np.interp(level, ends[TARGET], ends["kept"]))
 
 
 def fronts(rows: pd.DataFrame, lowest: float = 85.0) -> Figure:

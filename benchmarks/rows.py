@@ -1,4 +1,4 @@
-"""Result rows in a CSV file that is whole at every moment, what is computed from them, and the options of commands.
+"""Result rows in a CSV file that is whole at every moment, and the options of the commands that make them.
 
 An interrupted command goes on where it was: what its file holds is not computed again.
 """
@@ -11,22 +11,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
-import numpy as np
 import open_clip
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from forgetkit.evaluation import TARGET, score
-from forgetkit.lessons.committed import ACCURACIES, RESULTS
+from forgetkit.evaluation import score
+from forgetkit.lessons.committed import RESULTS
 from forgetkit.models.clip import describe
-
-# What a linear probe would keep of the siblings for as much of the target, and leave of that for as many siblings:
-BY_A_PLANE, LEFT_BY_A_PLANE = "retain by a plane", "target by a plane"  # `benchmarks.limit`
 
 
 def options(file: str) -> Callable:
-    """The options of every command in `benchmarks`: `--device`, and `--out`, docs/results/FILE unless given."""
+    """The options of every command here: `--device`, and `--out`, which is docs/results/FILE unless given."""
     device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps")
     path = click.Path(path_type=Path, dir_okay=False)
     out = click.option("--out", type=path, default=RESULTS / file, show_default=True, help="where the rows are kept")
@@ -76,28 +72,3 @@ def measured(found: Mapping[str, float], original: Mapping[str, float] | None) -
     """A row's accuracies and, where there is an original to compare with, the Score; percent, three digits."""
     rounded = {name: round(value, 3) for name, value in found.items()}
     return {**rounded, "score": round(score(found, original), 3) if original else None}
-
-
-def over_seeds(rows: pd.DataFrame) -> str:
-    """The mean Score, and the standard deviation among the means of its seeds where there are several."""
-    means = rows.groupby("seed")["score"].mean()
-    return f"{means.mean():.1f}" + (f" ± {means.std():.1f}" if len(means) > 1 else "")
-
-
-def trade_off(path: pd.DataFrame) -> pd.DataFrame:
-    """A path from the original as `target` (what is left) and `kept` (mean of the rest), in percent of the original.
-
-    path: accuracies by `alpha`; alpha 0 is the original. As in the Score, what a column gains does not count.
-    """
-    path = path.sort_values("alpha")[[name for name in ACCURACIES if name in path]]
-    ratio = 100 * path / path.iloc[0]
-    return pd.DataFrame({TARGET: ratio[TARGET], "kept": ratio.drop(columns=TARGET).clip(upper=100).mean(axis=1)})
-
-
-def kept_at_target(curve: pd.DataFrame, level: float) -> float:
-    """What a `trade_off` keeps where its target first falls to `level` percent, interpolated; NaN if it never does."""
-    below = np.flatnonzero(curve[TARGET] <= level)
-    if not len(below):
-        return np.nan
-    ends = curve.iloc[max(below[0] - 1, 0) : below[0] + 1].sort_values(TARGET)
-    return float(np.interp(level, ends[TARGET], ends["kept"]))

@@ -55,7 +55,8 @@ def colours():
     from forgetkit.data.images import PARTS
 
     parts = {part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}
-    return split(Grouped(parts, Subgroup("red", ("green", "blue"))), n_forget=30, n_retain=30, n_calibration=10)
+    grouped = Grouped(parts, Subgroup("red", ("green", "blue")))
+    return split(grouped, n_forget=30, n_retain=30, n_calibration=10)
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,8 @@ import click
 import pytest
 
 import forgetkit
-from benchmarks.baselines import BASELINES
 from forgetkit import __main__ as cli
 from forgetkit.batch.notebook import known_parameters
-from forgetkit.data.sets import SETS, cache_folder, load_parts
-from forgetkit.evaluation import interval
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -54,7 +51,7 @@ def test_links_lead_to_what_is_in_the_repository(path):
         if not to.is_relative_to(ROOT) or not to.exists() or (anchor and anchor not in anchors(to)):
             dead.append(link)
     assert not dead
-    files = re.findall(r"`((?:docs|tests|notebooks|forgetkit)/[\w./-]+\.\w+)`", prose(path))
+    files = re.findall(r"`((?:docs|tests|notebooks|forgetkit|benchmarks)/[\w./-]+\.\w+)`", prose(path))
     assert not [file for file in files if not (ROOT / file).exists()], "a file that is named is not there"
 
 
@@ -79,11 +76,12 @@ def refusal(command: click.Command, words: list[str]) -> str:
 def module_of(words: list[str]) -> str:
     """Why `python -m MODULE ...` would not be taken; modules of others are not looked into."""
     module, *words = words
-    if not module.startswith("forgetkit"):
+    if not module.startswith(("forgetkit", "benchmarks")):
         return "" if module in ("pytest", "pip", "sphinx") else f"which module is {module}?"
     if module in ("forgetkit", "forgetkit.batch"):
         return refusal(cli.forgetkit, words) if words else ""
-    main = importlib.import_module(module).main
+    found = importlib.import_module(module)
+    main = (importlib.import_module(f"{module}.__main__") if hasattr(found, "__path__") else found).main
     return refusal(main, words) if words or not isinstance(main, click.Group) else ""
 
 
@@ -156,7 +154,7 @@ def test_the_check_of_commands_sees_what_is_wrong():
 def test_python_in_blocks_names_what_there_is(path):
     for block in blocks(path, "python"):
         for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("forgetkit"):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith(("forgetkit", "benchmarks")):
                 for alias in node.names:
                     assert hasattr(importlib.import_module(node.module), alias.name) or importlib.import_module(
                         f"{node.module}.{alias.name}"
@@ -178,43 +176,3 @@ def test_the_readme_is_short_and_shows_all_on_its_first_screen():
     assert len(shell.splitlines()) == 2 and len([line for line in code.splitlines() if line]) == 6
     rows = [line for line in screen.splitlines() if line.startswith("|")][2:]
     assert 1 <= len(rows) <= 5
-
-
-# --------------------------------------------------------------------------------------------------
-# Numbers outside of tables
-
-
-def number(pattern: str) -> str:
-    return re.search(pattern, (ROOT / "README.md").read_text(encoding="utf-8"))[1]
-
-
-def test_sizes_and_counts_in_the_readme_are_those_of_the_files():
-    weights = [*(ROOT / "forgetkit/models/mini").glob("*.safetensors")]
-    assert number(r"(\w+) small CLIP models \(") == {2: "two", 3: "three"}[len(weights)]
-    assert int(number(r"small CLIP models \((\d+) MB\)")) == round(sum(f.stat().st_size for f in weights) / 1e6)
-    assert number(r"(\w+)\nbaselines, and which") == {16: "sixteen", 17: "seventeen"}[len(BASELINES)]
-
-
-@pytest.mark.slow
-def test_the_readme_says_how_large_the_data_are():
-    size = sum(load_parts(name) and (cache_folder() / f"{name}.npz").stat().st_size for name in SETS) / 1e6
-    assert int(number(r"The data \((\d+) MB on disk\)")) == pytest.approx(size, rel=0.1)
-
-
-def test_what_few_pictures_prove_is_computed():
-    text, limit = prose(ROOT / "docs/adapting.md"), forgetkit.Recipe.default().restore.target_limit
-    assert f"of 12 test pictures, none recognised still allows {interval(0, 12)[1]:.0f} %" in text
-    assert f"({300 / limit:.0f} calibrate) | stage 3 can prove that less than {limit} % are left" in text
-
-
-def test_every_file_of_rows_says_what_made_it_and_one_command_makes_all_that_can_be_made_here():
-    listed = dict(re.findall(r"^\| `([\w-]+\.csv)`[^|]*\| ([^|]+) \|", prose(ROOT / "docs/results/README.md"), re.M))
-    assert {*listed} == {path.name for path in (ROOT / "docs/results").glob("*.csv")}
-    makefile, elsewhere = (ROOT / "Makefile").read_text(encoding="utf-8"), []
-    for file, told in listed.items():
-        command = re.match(r"`(python -m [^`]+)`", told)
-        if not command or re.search(r"\b[A-Z]{3,}\b", command[1]):  # by hand, or of files that are not ours
-            elsewhere.append(file)
-        else:
-            assert f"$(BIN)/{command[1]}" in makefile, f"make results does not make {file}"
-    assert sorted(elsewhere) == ["batchnorm.csv", "minutes.csv", "real.csv", "tuning.csv"]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm
 
 from forgetkit.evaluation import accuracies, predict, score
-from forgetkit.models.calls import stage
+from forgetkit.models.calls import check_sets
 from forgetkit.models.clip import Clip, Inputs
-from forgetkit.subgroups import Splits
-from forgetkit.training import index_batches
+from forgetkit.subgroups import ModelSets
+from forgetkit.training import Check, Trainer, index_batches
 
 BASELINES: dict[str, Callable[..., Clip]] = {}
 Weights = dict[str, torch.Tensor]  # a state dict of the image tower
@@ -25,11 +25,16 @@ def baseline(function: Callable[..., Clip]) -> Callable[..., Clip]:
     """Register a baseline: (clip, sets, **settings) -> a new model of its name; sets: `sets.on(clip)`."""
 
     @functools.wraps(function)
-    def named(clip: Clip, sets: Splits, **settings) -> Clip:
-        return replace(function(clip, sets, **settings), name=function.__name__)
+    def timed(clip: Clip, sets: ModelSets, **settings) -> Clip:
+        check_sets(sets, clip)
+        start = time.perf_counter()
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+            result = function(clip, sets, **settings)
+        record = {**result.record, "seconds": time.perf_counter() - start}
+        return replace(result, name=function.__name__, record=record)
 
-    BASELINES[function.__name__] = stage(named)
-    return BASELINES[function.__name__]
+    BASELINES[function.__name__] = timed
+    return timed
 
 
 def draws(part: Inputs, batch: int, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -47,14 +52,14 @@ def cross_entropy(clip: Clip, x: torch.Tensor, labels: torch.Tensor, head: torch
     return F.cross_entropy(logits(clip, x, head), labels)
 
 
-def classifying(sets: Splits, batch: int, seed: int | torch.Generator, **weights: float) -> Loss:
+def classifying(sets: ModelSets, batch: int, seed: int | torch.Generator, **weights: float) -> Loss:
     """The loss of classifying batches of these parts of the sets, weighted: `forget=-1.0, retain=1.0`."""
     generator = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
     batches = {name: draws(getattr(sets, name), batch, generator) for name in weights}
     return lambda student: sum(w * cross_entropy(student, *next(batches[n]), sets.head) for n, w in weights.items())
 
 
-def relabelled(sets: Splits, generator: torch.Generator) -> Splits:
+def relabelled(sets: ModelSets, generator: torch.Generator) -> ModelSets:
     """The sets with one fixed wrong label a forget image."""
     labels = sets.forget.labels
     shift = torch.randint(1, len(sets.head), labels.shape, generator=generator).to(labels.device)
@@ -63,26 +68,22 @@ def relabelled(sets: Splits, generator: torch.Generator) -> Splits:
 
 def descend(
     student: Clip, params: Iterable[torch.nn.Parameter], loss: Loss, steps: int, lr: float,
-    forgotten: Callable[[Clip], bool] | None = None, check: int = 2, after: Callable[[], None] = lambda: None,
+    forgotten: Callable[[Clip], bool] | None = None, every: int = 2, after: Callable[[], None] = lambda: None,
 ) -> Clip:  # fmt: skip
     """Change these weights of the student by at most `steps` AdamW steps on `loss`; `after` is called after each.
 
-    Ends at the first check, every `check` steps, that says `forgotten`.
+    Ends at the first check, every so many steps, that says `forgotten`.
     """
-    optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=0.0)
-    for step in tqdm(range(steps), desc="baseline", leave=False):
-        if forgotten and step % check == 0 and forgotten(student):
-            break
-        optimizer.zero_grad(set_to_none=True)
-        loss(student).backward()
-        optimizer.step()
-        after()
+    trainer = Trainer("baseline", student, list(params), rate=lr)
+    check = (lambda: Check({}, done=forgotten(student))) if forgotten else None
+    once = dict(steps=steps, batch=1, eval_every=every)
+    trainer.run({}, lambda *_: {"loss": loss(student)}, torch.Generator(), check=check, after=after, **once)
     student.model.zero_grad(set_to_none=True)
     return student
 
 
 def train(
-    clip: Clip, loss: Loss, steps: int, lr: float, forgotten: Callable[[Clip], bool] | None = None, check: int = 2,
+    clip: Clip, loss: Loss, steps: int, lr: float, forgotten: Callable[[Clip], bool] | None = None, every: int = 2,
     masks: Mapping[str, torch.Tensor] = {}, layers: Sequence[str] | None = None,
 ) -> Clip:  # fmt: skip
     """A copy of the model after at most `steps` AdamW steps on `loss`; ends at the first check that says `forgotten`.
@@ -98,10 +99,10 @@ def train(
         for n, before in start.items():
             params[n].copy_(torch.where(masks[n], params[n], before))
 
-    return descend(student, params.values(), loss, steps, lr, forgotten, check, undo)
+    return descend(student, params.values(), loss, steps, lr, forgotten, every, undo)
 
 
-def stopping_rule(sets: Splits, stop: float = 1.0, batch: int = 50) -> Callable[[Clip], bool]:
+def stopping_rule(sets: ModelSets, stop: float = 1.0, batch: int = 50) -> Callable[[Clip], bool]:
     """Is at most `stop` percent of D_f still recognised? Counts no further than it must."""
 
     def forgotten(clip: Clip) -> bool:
@@ -115,7 +116,7 @@ def stopping_rule(sets: Splits, stop: float = 1.0, batch: int = 50) -> Callable[
     return forgotten
 
 
-def best_calibrated(clip: Clip, sets: Splits, candidates: Iterable[Weights]) -> Clip:
+def best_calibrated(clip: Clip, sets: ModelSets, candidates: Iterable[Weights]) -> Clip:
     """The model with the candidate weights of the best Score on D_m; the original where none has a Score."""
     mixed, best, weights = clip.copy(), -float("inf"), clip.model.visual.state_dict()
     original = accuracies(clip, sets.calibration, sets.head)

@@ -12,7 +12,7 @@ from benchmarks.pretraining.captions import ANY_STYLE
 from forgetkit.models import mini
 from forgetkit.models.clip import Clip, Inputs, ModelError
 from forgetkit.restoring import soup
-from forgetkit.subgroups import Splits
+from forgetkit.subgroups import ModelSets
 from forgetkit.synthetic import abstract_images
 
 STRENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
@@ -20,7 +20,7 @@ STRENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 @baseline
 def task_vector(
-    clip: Clip, sets: Splits, *, lr=1e-5, steps=60, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64, seed=0
+    clip: Clip, sets: ModelSets, *, lr=1e-5, steps=60, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64, seed=0
 ) -> Clip:
     """theta_0 - strength (theta_f - theta_0), with theta_f fine-tuned on D_f; the strength is chosen on D_m."""
     tuned = train(clip, classifying(sets, batch, seed, forget=1.0), steps, lr)
@@ -38,7 +38,7 @@ def consensus(vectors: Sequence[Weights]) -> Weights:
 
 @baseline
 def negmerge(
-    clip: Clip, sets: Splits, *, lr=1e-4, spread=5.0, steps=20, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64,
+    clip: Clip, sets: ModelSets, *, lr=1e-4, spread=5.0, steps=20, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64,
     seed=0,
 ) -> Clip:  # fmt: skip
     """theta_0 - strength tau, with tau the consensus of six task vectors theta_i - theta_0.
@@ -75,7 +75,7 @@ def dampened(
 
 
 @baseline
-def ssd(clip: Clip, sets: Splits, *, alpha=10.0, strength=1.0, seed=0) -> Clip:
+def ssd(clip: Clip, sets: ModelSets, *, alpha=10.0, strength=1.0, seed=0) -> Clip:
     """Selective synaptic dampening: weights that matter to D_f more than alpha times as much as to D_r shrink.
 
     w <- w min(strength I_r / I_f, 1) where I_f > alpha I_r, I the Fisher information's diagonal. The paper calls the
@@ -90,7 +90,7 @@ def ssd(clip: Clip, sets: Splits, *, alpha=10.0, strength=1.0, seed=0) -> Clip:
     return result
 
 
-def span(texts: torch.Tensor, sets: Splits, orthogonal: bool, rank: int | None = None) -> torch.Tensor:
+def span(texts: torch.Tensor, sets: ModelSets, orthogonal: bool, rank: int | None = None) -> torch.Tensor:
     """An orthonormal basis (D, R) of texts (T, D), the directions most of them share first, at most `rank` of them.
 
     orthogonal: only of the part of the texts that no other class text spans, so that the other classes' logits stay.
@@ -126,7 +126,7 @@ def without(visual: torch.nn.Module, operator: torch.Tensor, centre: torch.Tenso
 
 
 @baseline
-def projection(clip: Clip, sets: Splits, *, strengths=STRENGTHS, orthogonal=True, seed=0) -> Clip:
+def projection(clip: Clip, sets: ModelSets, *, strengths=STRENGTHS, orthogonal=True, seed=0) -> Clip:
     """Remove the target's text direction v from every image embedding: z - strength v v^T z, in closed form.
 
     orthogonal: v is the part of the target's text that no other class text spans, so that their logits stay. The
@@ -139,7 +139,7 @@ def projection(clip: Clip, sets: Splits, *, strengths=STRENGTHS, orthogonal=True
 
 @baseline
 def null_space(
-    clip: Clip, sets: Splits, *, words: Sequence[str] | None = None, templates: Sequence[str] = ANY_STYLE, rank=1,
+    clip: Clip, sets: ModelSets, *, words: Sequence[str] | None = None, templates: Sequence[str] = ANY_STYLE, rank=1,
     strengths=STRENGTHS, orthogonal=False, seed=0,
 ) -> Clip:  # fmt: skip
     """`projection` for all words of the target at once: z - strength V V^T z, V (D, R) a basis of its texts.
@@ -174,7 +174,7 @@ def separating(
 
 
 @baseline
-def erasure(clip: Clip, sets: Splits, *, ridge=0.1, held=600, strengths=STRENGTHS, seed=0) -> Clip:
+def erasure(clip: Clip, sets: ModelSets, *, ridge=0.1, held=600, strengths=STRENGTHS, seed=0) -> Clip:
     """`projection` only so far as an image is of D_f's domain: z - strength v v^T m_f a^T (z - m_r), a by `separating`.
 
     v is the target's text direction as in `projection`, and D_r's mean m_r stays. (LEACE takes m_f - m_r itself away,

@@ -24,36 +24,36 @@ from benchmarks.baselines.common import (
 )
 from forgetkit.lora import adapt, adaptable, merge
 from forgetkit.models.clip import Clip, Inputs, ModelError
-from forgetkit.subgroups import Splits
+from forgetkit.subgroups import ModelSets
 from forgetkit.training import index_batches
 
 
-def relabelling(sets: Splits, batch: int, seed: int) -> Loss:
+def relabelling(sets: ModelSets, batch: int, seed: int) -> Loss:
     """The loss of `random_labels` and `salun`: wrong labels on D_f, the right ones on D_r."""
     generator = torch.Generator().manual_seed(seed)
     return classifying(relabelled(sets, generator), batch, generator, forget=1.0, retain=1.0)
 
 
 @baseline
-def ga(clip: Clip, sets: Splits, *, lr=1e-6, steps=200, batch=64, seed=0) -> Clip:
+def ga(clip: Clip, sets: ModelSets, *, lr=1e-6, steps=200, batch=64, seed=0) -> Clip:
     """Gradient ascent: raise the classification loss on D_f until it is no longer recognised."""
     return train(clip, classifying(sets, batch, seed, forget=-1.0), steps, lr, stopping_rule(sets))
 
 
 @baseline
-def finetune(clip: Clip, sets: Splits, *, lr=1e-5, steps=50, batch=64, seed=0) -> Clip:
+def finetune(clip: Clip, sets: ModelSets, *, lr=1e-5, steps=50, batch=64, seed=0) -> Clip:
     """Fine-tune on D_r and hope that the target is forgotten by itself."""
     return train(clip, classifying(sets, batch, seed, retain=1.0), steps, lr)
 
 
 @baseline
-def random_labels(clip: Clip, sets: Splits, *, lr=3e-6, steps=200, batch=64, seed=0) -> Clip:
+def random_labels(clip: Clip, sets: ModelSets, *, lr=3e-6, steps=200, batch=64, seed=0) -> Clip:
     """Fine-tune on D_f with wrong labels and on D_r with right ones, until D_f is no longer recognised."""
     return train(clip, relabelling(sets, batch, seed), steps, lr, stopping_rule(sets))
 
 
 @baseline
-def ga_retain(clip: Clip, sets: Splits, *, lr=1e-5, retain_weight=1.0, steps=200, batch=64, seed=0) -> Clip:
+def ga_retain(clip: Clip, sets: ModelSets, *, lr=1e-5, retain_weight=1.0, steps=200, batch=64, seed=0) -> Clip:
     """Gradient ascent on D_f with descent on D_r beside it, until D_f is no longer recognised."""
     return train(
         clip, classifying(sets, batch, seed, retain=retain_weight, forget=-1.0), steps, lr, stopping_rule(sets)
@@ -61,7 +61,7 @@ def ga_retain(clip: Clip, sets: Splits, *, lr=1e-5, retain_weight=1.0, steps=200
 
 
 @baseline
-def emmn(clip: Clip, sets: Splits, *, lr=3e-6, steps=10, noise_steps=20, noise_lr=0.1, batch=64, seed=0) -> Clip:
+def emmn(clip: Clip, sets: ModelSets, *, lr=3e-6, steps=10, noise_steps=20, noise_lr=0.1, batch=64, seed=0) -> Clip:
     """Error-maximising noise for the target's class, error-minimising for the others, learnt from the model alone.
 
     Training on the first, labelled as the target, breaks what the class was recognised by; the second repairs. Where a
@@ -93,7 +93,7 @@ def emmn(clip: Clip, sets: Splits, *, lr=3e-6, steps=10, noise_steps=20, noise_l
 
 
 @baseline
-def lip(clip: Clip, sets: Splits, *, lr=1e-5, sigma=2.0, k=8, steps=100, copies=4, batch=16, seed=0) -> Clip:
+def lip(clip: Clip, sets: ModelSets, *, lr=1e-5, sigma=2.0, k=8, steps=100, copies=4, batch=16, seed=0) -> Clip:
     """Flatten the embedding around the forget images: || z(x + noise) - z(x) || / || noise ||, with growing noise.
 
     Only the k layers with the largest gradient of this loss on D_f move; it ends when D_f is no longer recognised.
@@ -122,7 +122,7 @@ def gradients(clip: Clip, losses: Iterable[Loss]) -> Weights:
 
 
 @baseline
-def salun(clip: Clip, sets: Splits, *, lr=1e-4, share=0.3, steps=200, batch=64, seed=0) -> Clip:
+def salun(clip: Clip, sets: ModelSets, *, lr=1e-4, share=0.3, steps=200, batch=64, seed=0) -> Clip:
     """Random labels, moving only the `share` of weights with the largest gradient of the loss on D_f."""
     parts = zip(sets.forget.images.split(100), sets.forget.labels.split(100))
     found = gradients(clip, (lambda probe, part=part: -cross_entropy(probe, *part, sets.head) for part in parts))
@@ -134,7 +134,7 @@ def salun(clip: Clip, sets: Splits, *, lr=1e-4, share=0.3, steps=200, batch=64, 
 
 
 @baseline
-def scrub(clip: Clip, sets: Splits, *, lr=3e-6, retain_weight=10.0, steps=200, batch=64, seed=0) -> Clip:
+def scrub(clip: Clip, sets: ModelSets, *, lr=3e-6, retain_weight=10.0, steps=200, batch=64, seed=0) -> Clip:
     """SCRUB: a student leaves its teacher, the original, on D_f and follows it on D_r, in turns.
 
     odd steps raise   KL(p_teacher || p_student)                                    on D_f
@@ -168,7 +168,7 @@ def bargain(forget: torch.Tensor, retain: torch.Tensor) -> torch.Tensor:
 
 
 @baseline
-def munba(clip: Clip, sets: Splits, *, lr=3e-6, steps=200, batch=64, seed=0) -> Clip:
+def munba(clip: Clip, sets: ModelSets, *, lr=3e-6, steps=200, batch=64, seed=0) -> Clip:
     """MUNBa: steps along a_f g_f + a_r g_r, with the weights of a Nash bargain between the two gradients, made anew.
 
     g_f is the gradient of cross-entropy with wrong labels on D_f, as in the authors' code for CLIP; g_r with right ones
@@ -189,7 +189,7 @@ def munba(clip: Clip, sets: Splits, *, lr=3e-6, steps=200, batch=64, seed=0) -> 
 
 
 @baseline
-def text_lora(clip: Clip, sets: Splits, *, lr=1e-4, keep=1.0, rank=8, steps=200, seed=0) -> Clip:
+def text_lora(clip: Clip, sets: ModelSets, *, lr=1e-4, keep=1.0, rank=8, steps=200, seed=0) -> Clip:
     """LoRA on the text tower: the target's text t_T leaves D_f, the other class texts stay; image weights do not move.
 
         mean over D_f of cos(z, t_T)  +  keep * mean over c other than T of || t_c - t_c of the original ||^2

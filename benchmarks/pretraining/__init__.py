@@ -1,0 +1,1 @@
+"""How mini-CLIP and its oracles were pre-trained, and what they recognise."""

@@ -143,13 +143,6 @@ class Source:
             x[:count] = line_drawing(x[:count])
         return x, row, word, lines
 
-    def state(self) -> dict:
-        return {"rng": self.rng.bit_generator.state, "order": self.order[self.at :].tolist()}
-
-    def restore(self, state: dict) -> None:
-        self.rng.bit_generator.state = state["rng"]
-        self.order, self.at = np.array(state["order"], np.int64), 0
-
 
 # Strength of the augmentation: zoom below and above 1, turn (radians), shift, colour; share with a hole.
 AUGMENT = {

@@ -3,24 +3,19 @@
 A small `open_clip` CLIP learns from the `pretrain` parts of CIFAR-10 (photos), Fashion-MNIST (product photos),
 QuickDraw (sketches) and Noto emoji (icons), captioned on the fly (`captions`). `--without cat` leaves out all
 photos, sketches, icons, captions and synonyms of a class: the oracle, a model that never saw what another is to forget.
-`--model mini-vit` trains a small ViT in the same way, to study what has no BatchNorm.
 
 The loss is CLIP's, with several positives a caption (Yang et al., *Unified Contrastive Learning in Image-Text-Label
 Space*, 2022, eq. 2). Three things make it cheap on a CPU: the first images are small; convolutions learn by Muon, in
 steps of a fixed relative size; only the tokens that a caption can hold are trained, and each distinct caption goes
 through the text tower once a step.
-
-Interrupt it at will (Ctrl-C, SIGTERM): it saves, and the same command goes on from there.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import platform
-import signal
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -36,7 +31,7 @@ from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from benchmarks.accuracy import zero_shot
+from benchmarks.pretraining.accuracy import zero_shot
 from benchmarks.pretraining.captions import (
     ANY_STYLE,
     TEMPLATES,
@@ -49,9 +44,6 @@ from benchmarks.pretraining.captions import (
 from benchmarks.pretraining.muon import Muon
 from forgetkit.models.clip import Clip, autocast, describe, pick_device
 from forgetkit.models.loading import register_mini
-
-log = logging.getLogger(__name__)
-
 
 # --------------------------------------------------------------------------------------------------
 # The model while it is trained
@@ -82,9 +74,7 @@ def encode_texts(model, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def encode_images(visual, x: torch.Tensor) -> torch.Tensor:
-    """`model.encode_image`, (B, 3, S, S) to (B, D); of a ResNet for any S: its pool's positions are resampled."""
-    if not hasattr(visual, "attnpool"):
-        return visual(x)
+    """`model.encode_image`, (B, 3, S, S) to (B, D), for any S: the pool's positions are resampled."""
     for part in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
         x = part(x)
     pool, (h, w) = visual.attnpool, x.shape[2:]
@@ -121,11 +111,10 @@ def create(config: Pretraining, vocabulary: Vocabulary, device: torch.device):
 
 
 class Run:
-    """All that a run needs to go on: made from the settings, or from the checkpoint in `out`."""
+    """A model in training: its sources of images, optimisers, averaged weights, and what happened so far."""
 
-    def __init__(self, config: Pretraining, out: Path, device: torch.device):
-        self.config, self.out, self.device, self.stop = config, out, device, False
-        out.mkdir(parents=True, exist_ok=True)
+    def __init__(self, config: Pretraining, device: torch.device):
+        self.config, self.device = config, device
         vocabulary = Vocabulary(config)
         self.model, self.tokens, self.full = create(config, vocabulary, device)
         self.sources = [Source(name, vocabulary, device) for name, _ in config.share]
@@ -145,40 +134,6 @@ class Run:
         self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()}
         self.step, self.seconds, self.history = 0, 0.0, []
-        if (out / "checkpoint.pt").exists():
-            self.restore()
-
-    def save(self) -> None:
-        state = {
-            "config": json.dumps(asdict(self.config)),
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimizers": [o.state_dict() for o in self.optimizers],
-            "generator": self.generator.get_state(),
-            "rng": json.dumps([self.rng.bit_generator.state, *(s.state() for s in self.sources)]),
-            "progress": json.dumps([self.step, self.seconds, self.history]),
-        }
-        torch.save(state, self.out / "checkpoint.tmp")
-        os.replace(self.out / "checkpoint.tmp", self.out / "checkpoint.pt")
-
-    def restore(self) -> None:
-        file = self.out / "checkpoint.pt"
-        try:
-            state = torch.load(file, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise SystemExit(f"{file} cannot be read ({error}): delete it to start anew.") from error
-        if state["config"] != json.dumps(asdict(self.config)):
-            raise SystemExit(f"{file} belongs to other settings: delete it, or choose another --out.")
-        self.model.load_state_dict(state["model"])
-        self.average = state["average"]
-        for optimizer, stored in zip(self.optimizers, state["optimizers"]):
-            optimizer.load_state_dict(stored)
-        self.generator.set_state(state["generator"].cpu())
-        own, *rest = json.loads(state["rng"])
-        self.rng.bit_generator.state = own
-        for source, stored in zip(self.sources, rest):
-            source.restore(stored)
-        self.step, self.seconds, self.history = json.loads(state["progress"])
 
     def learn(self, encode) -> float:
         """One step; returns its loss."""
@@ -211,25 +166,17 @@ class Run:
         self.step += 1
         return loss.item()
 
-    def train(self, encode=encode_images) -> bool:
-        """Go on to the end; False where `stop` was set before. `seconds` are the processor's, over all threads."""
-        before, last_save, losses = time.process_time(), time.monotonic(), []
-        bar = tqdm(range(self.step, self.steps), initial=self.step, total=self.steps, unit="step", mininterval=10)
+    def train(self, encode=encode_images) -> None:
+        """All steps. `seconds` are the processor's, over all threads."""
+        start, losses = time.process_time(), []
+        bar = tqdm(range(self.steps), unit="step", mininterval=10)
         for _ in bar:
             losses.append(self.learn(encode))
-            end = self.stop or self.step == self.steps
-            if self.step % 50 == 0 or end:
-                now = time.process_time()
-                self.seconds, before = self.seconds + now - before, now
+            if self.step % 50 == 0 or self.step == self.steps:
+                self.seconds = time.process_time() - start
                 self.history.append([self.step, round(sum(losses) / len(losses), 4), round(self.seconds, 1)])
                 bar.set_postfix(loss=f"{self.history[-1][1]:.3f}")
                 losses = []
-            if end or time.monotonic() - last_save > 120:
-                self.save()
-                last_save = time.monotonic()
-            if self.stop:
-                return False
-        return True
 
     @torch.no_grad()
     def finish(self, batches: int = 40) -> Clip:
@@ -245,7 +192,7 @@ class Run:
             source.rng, source.order, source.at = np.random.default_rng(1), np.arange(0), 0
         generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
         plain = replace(self.config, mix=0.0)
-        for _ in range(batches if norms else 0):
+        for _ in range(batches):
             x = compose(self.sources, plain, self.counts, self.config.sizes[-1][1], 0.5, generator, rng).images
             with autocast(self.device):
                 encode_images(model.visual, x.to(self.device))
@@ -266,15 +213,14 @@ def export(model: torch.nn.Module, path: Path) -> None:
     os.replace(path.with_suffix(".part"), path)
 
 
-def pretrain(run: Run, compiled: bool = False) -> Path | None:
-    """Train (or go on); write the weights, and the settings, loss and validation accuracies (percent) beside them.
+def pretrain(run: Run, out: Path, compiled: bool = False) -> Path:
+    """Train; write the weights, and the settings, loss and validation accuracies (percent) beside them.
 
-    Returns the file of the weights, None where it was stopped before the end.
+    Returns the file of the weights.
     """
-    config, out = run.config, run.out
-    if not run.train(torch.compile(encode_images, dynamic=False) if compiled else encode_images):
-        log.warning("stopped at step %d of %d, saved; the same command goes on from there", run.step, run.steps)
-        return None
+    config = run.config
+    out.mkdir(parents=True, exist_ok=True)
+    run.train(torch.compile(encode_images, dynamic=False) if compiled else encode_images)
     clip = run.finish()
     name = config.model + (f"-without-{config.without}" if config.without else "")
     export(clip.model, out / f"{name}.safetensors")
@@ -297,23 +243,14 @@ def pretrain(run: Run, compiled: bool = False) -> Path | None:
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/pretrain"), show_default=True)
 @click.option("--without", default="", help="leave out all that this word is true of: the oracle")
-@click.option("--model", type=click.Choice(["mini-clip", "mini-vit"]), default=Pretraining.model, show_default=True)
 @click.option("--images", default=Pretraining.images_seen, show_default=True, help="images seen in all")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile: 1.4 times as fast; needs a C++ compiler")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="another setting, as JSON: muon=0")
-def main(out: Path, without: str, model: str, images: int, seed: int, device: str, compiled: bool, settings) -> None:
-    given = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in settings)}
-    if model == "mini-vit":  # no BatchNorm behind its one convolution, and one size of images
-        given = {"muon": 0.0, "lr": 1e-3, "sizes": [[1.0, 64]]} | given
-    given = {name: tuple(map(tuple, value)) if isinstance(value, list) else value for name, value in given.items()}
-    config = Pretraining(model=model, without=without, images_seen=images, seed=seed, **given)
-    run = Run(config, out, pick_device(device))
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: setattr(run, "stop", True))
-    if path := pretrain(run, compiled):
-        print(f"weights in {path}; copy it and what lies beside it to forgetkit/models/mini/ to embed them")
+def main(out: Path, without: str, images: int, seed: int, device: str, compiled: bool) -> None:
+    config = Pretraining(without=without, images_seen=images, seed=seed)
+    path = pretrain(Run(config, pick_device(device)), out, compiled)
+    print(f"weights in {path}; copy it and what lies beside it to forgetkit/models/mini/ to embed them")
 
 
 if __name__ == "__main__":

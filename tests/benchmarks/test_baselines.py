@@ -10,7 +10,6 @@ from forgetkit import accuracies
 from forgetkit.evaluation import recognised
 from forgetkit.models.clip import ModelError
 from forgetkit.models.mini import words
-from forgetkit.synthetic import abstract_images
 
 CLOSED = ("ssd", "projection", "null_space", "erasure")
 FORGETS = ["ga", "random_labels", "ga_retain", "salun", "scrub", "munba", "text_lora", "negmerge", *CLOSED]
@@ -92,7 +91,7 @@ def test_the_stopping_rule_ends_the_training(mini):
         calls.append(1)
         return student.embed_tensor(x).sum()
 
-    train(mini, loss, steps=50, lr=1e-6, forgotten=lambda clip: forgotten[len(calls) // 2], check=2)
+    train(mini, loss, steps=50, lr=1e-6, forgotten=lambda clip: forgotten[len(calls) // 2], every=2)
     assert len(calls) == 4
 
 
@@ -136,16 +135,6 @@ def test_erasure_moves_the_forget_set_alone(held, mini, ready):
     torch.testing.assert_close(left, r, rtol=1e-3, atol=1e-3)
     v = edited.span(ready.head[:1], ready, orthogonal=True)
     torch.testing.assert_close(moved, f - v @ (v.T @ f), rtol=1e-3, atol=1e-3)
-
-
-def test_erasure_moves_abstractions_less_where_others_of_them_are_held(mini, ready):
-    x = abstract_images(mini, ready.retain.images, 40, torch.Generator().manual_seed(7))
-    before = mini.embed(x)
-    moved = [
-        (BASELINES["erasure"](mini, ready, held=held, strengths=(1.0,)).embed(x) - before).norm(dim=1).mean()
-        for held in (0, 40)
-    ]
-    assert moved[1] < moved[0] / 2
 
 
 def test_a_tower_without_bias_keeps_the_other_mean(vit):

@@ -13,8 +13,11 @@ import pytest
 
 from benchmarks import figures, tables
 from benchmarks.benchmark import ranked
-from benchmarks.rows import kept_at_target, measured, over_seeds, trade_off
-from forgetkit.lessons.committed import ACCURACIES, committed, percent_of_original, with_whole_seeds
+from benchmarks.figures import kept_at_target, trade_off
+from benchmarks.rows import measured
+from benchmarks.tables.methods import over_seeds
+from forgetkit.lessons.committed import committed, percent_of_original, with_whole_seeds
+from forgetkit.lessons.figures import style
 
 
 @pytest.fixture
@@ -103,43 +106,17 @@ def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
     assert table["fisher"]["reported Score (RN50, marmoset)"] == "72.3"
 
 
-def test_a_vit_is_shown_before_and_after_over_seeds(tmp_path):
-    accuracies = dict.fromkeys(ACCURACIES, 80.0)
-    names = {"alignment": "none", "kind": "class", "subgroup": "cat"}
-    rows = []
-    for seed in (0, 1):
-        rows += [{**names, "seed": seed, "model": "original", **accuracies, "score": 80.0, "seconds": 0.0}]
-        rows += [{**names, "seed": seed, "model": "remind", **accuracies, "score": 80.0, "seconds": 20.0 + 10 * seed}]
-        last = {**accuracies, "target": 1.0 + seed}
-        rows += [{**names, "seed": seed, "model": "restore", **last, "score": 97.0 + 2 * seed, "seconds": 1.0}]
-    pd.DataFrame(rows).to_csv(tmp_path / "vit.csv", index=False)
-    line = tables.made("vit", tmp_path).splitlines()[-1]
-    assert line.startswith("| cat | none | 2 | 80.0 → 1.5 | 80.0 → 80.0 |") and line.endswith("| 98.0 ± 1.4 | 25 |")
-
-
 def test_strips_show_every_run_and_the_mean():
     rows = pd.DataFrame(
         [("default", "class", f"c{i}", 98.0 + i) for i in range(2)] + [("ga", "class", "c0", 70.0)],
         columns=["method", "kind", "subgroup", "score"],
     )
-    figure = figures.score_strips(rows)
+    figure = style.score_strips(rows)
     assert len(figure.axes) == 1
     points = np.concatenate([c.get_offsets()[:, 0] for c in figure.axes[0].collections])
     assert {98.0, 99.0, 70.0, 98.5} <= {round(float(p), 3) for p in points}
     assert [t.get_text() for t in figure.axes[0].texts] == ["98.5", "70.0"], "best first"
     plt.close(figure)
-
-
-def test_the_same_rows_give_the_same_picture():
-    one = {"kind": "class", "subgroup": "red"}
-    rows = [{**one, "method": method, "score": 90.0 + i} for method in ("ga", "lip") for i in range(5)]
-    pictures = []
-    for _ in range(2):
-        figure = figures.score_strips(pd.DataFrame(rows))
-        figure.canvas.draw()
-        pictures.append(np.asarray(figure.canvas.buffer_rgba()))
-        plt.close(figure)
-    assert np.array_equal(*pictures)
 
 
 def test_fronts_start_at_everything_kept():
@@ -157,7 +134,6 @@ def test_fronts_start_at_everything_kept():
         assert drawn["the best baseline"][0].tolist() == pytest.approx([0.0, 90.0])
     assert [text.get_text() for text in figure.legends[0].texts] == [*drawn]
     plt.close(figure)
-    assert tables.front_table(pd.DataFrame(rows)).columns.tolist() == ["method", "class red", "coarse red", "mean"]
 
 
 def test_sensitivity_marks_the_default():
@@ -179,34 +155,6 @@ def test_a_job_gets_the_best_method_and_the_best_quick_one(tmp_path):
     pd.DataFrame([{**of, **row} for row in rows]).to_csv(tmp_path / "benchmark.csv", index=False)
     (line,) = tables.made("choice", tmp_path).splitlines()[2:]
     assert line == "| class | 1 | 99.0 (0 / 25; 50 s) | `ga` 95.0 (10 / 50; 30 s) | `projection` 90.0 (20 / 100; 3 s) |"
-
-
-def test_a_sibling_that_nobody_showed_stands_beside_those_shown(tmp_path):
-    where = {"kind": "class", "subgroup": "red", "unshown": "blue"}
-    rows = [
-        {**where, "method": "original", "target": 80.0, "retain": 50.0, "sibling": 40.0},
-        {**where, "method": "ga", "target": 8.0, "retain": 25.0, "sibling": 10.0},
-    ]
-    pd.DataFrame(rows).to_csv(tmp_path / "unshown.csv", index=False)
-    head, _, line = tables.made("unshown", tmp_path).splitlines()
-    assert "class red, blue not shown" in head and line == "| ga | 10 / 50 / 25 | 25.0 |"
-
-
-def test_one_label_stands_beside_the_plane(tmp_path):
-    rows = pd.DataFrame(
-        [
-            ("original", 0, 90.0, 80.0, None, None),
-            ("default", 0, 2.0, 70.0, 60.0, 1.0),
-            ("default", 1, 4.0, 72.0, 64.0, 2.0),
-        ],
-        columns=["method", "seed", "target", "retain", "retain by a plane", "target by a plane"],
-    ).assign(kind="coarse", subgroup="ship")
-    rows.to_csv(tmp_path / "benchmark.csv", index=False)
-    (line,) = tables.made("limit", tmp_path).splitlines()[2:]
-    assert line == "| coarse | ship | 90.0 → 3.0 | 80.0 → 71.0 | 62.0 | 1.5 |"
-    rows.loc[2, "target by a plane"] = None
-    rows.to_csv(tmp_path / "benchmark.csv", index=False)
-    assert tables.made("limit", tmp_path).endswith("| 62.0 |  |"), "of one seed alone, it would stand beside two"
 
 
 def test_settings_are_halved_and_the_best_of_those_left_is_used():

@@ -1,4 +1,4 @@
-"""What a table is: functions from committed rows to what README and docs show, by name."""
+"""What README and docs show of the committed rows: functions from rows to a table, by name."""
 
 from __future__ import annotations
 
@@ -32,8 +32,3 @@ def made(name: str, results: Path) -> str:
 
     lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.itertuples(index=False)]
     return "\n".join("| " + " | ".join(cell(v) for v in line) + " |" for line in lines)
-
-
-def picked(**names: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """A table of these columns of the rows, each under the name that is given for it."""
-    return lambda rows: rows[[*names]].rename(columns=names)

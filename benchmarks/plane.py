@@ -1,8 +1,7 @@
-"""What a linear probe makes of a subgroup that shares its label: how well can it be told from its siblings at all?"""
+"""How far a plane through the original's embeddings tells a subgroup from siblings that share its label."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,9 @@ from forgetkit.auditing.estimates import auroc
 from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import TARGET, percent
 from forgetkit.models.clip import Clip
-from forgetkit.subgroups import Splits
+from forgetkit.subgroups import ModelSets
 
+BY_A_PLANE = "retain by a plane"  # a column: the siblings that a plane keeps for as much of the target
 RIDGES = (100.0, 30.0, 10.0, 1.0, 0.1)
 
 
@@ -37,21 +37,8 @@ class Plane:
         edge = known[beyond] if beyond < len(known) else float("inf")
         return percent(self.siblings.isfinite() & (self.siblings < edge))
 
-    def leaves(self, kept: float) -> float:
-        """Percent of the target's images that are recognised and lie on the siblings' side of the plane.
 
-        The plane is moved until at least `kept` percent of the siblings' images are recognised and lie there, too; NaN
-        where the original does not recognise as many.
-        """
-        known = self.siblings[self.siblings.isfinite()].sort().values
-        wanted = math.ceil(round(kept * len(self.siblings) / 100, 6))
-        if wanted > len(known):
-            return math.nan
-        edge = known[wanted - 1] if wanted else -float("inf")
-        return percent(self.target.isfinite() & (self.target <= edge))
-
-
-def plane(clip: Clip, sets: Splits, test: Mapping[str, ImageSet], ridges: Sequence[float] = RIDGES) -> Plane:
+def plane(clip: Clip, sets: ModelSets, test: Mapping[str, ImageSet], ridges: Sequence[float] = RIDGES) -> Plane:
     """The ridge regression of +1 (D_f) and -1 (D_r) on the original's embeddings; sets: `sets.on(clip)`.
 
     Of the ridges, the first that sorts D_m best, by AUROC. It knows what the stages know. A reference, and no upper

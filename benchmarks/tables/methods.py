@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 
 from benchmarks.ablations import ABLATIONS
-from benchmarks.benchmark import RECIPES
-from benchmarks.deeper import two_digits
-from benchmarks.rows import BY_A_PLANE, LEFT_BY_A_PLANE, over_seeds
-from benchmarks.shown import table
+from benchmarks.benchmark import RECIPES, best_setting
+from benchmarks.tables import table
 from forgetkit.auditing.limits import SLACK
-from forgetkit.lessons.committed import accuracies_in, percent_of_original, whole, with_whole_seeds
+from forgetkit.lessons.committed import (
+    KEPT,
+    accuracies_in,
+    before_and_after,
+    percent_of_original,
+    whole,
+    with_whole_seeds,
+)
 
 # Score of the ablations of Zhang et al. on RN50 and marmosets, as reported; the whole method scores 91.0 there.
 REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
+# Scores that `default` was to reach, and percent of the siblings, decided before the rows were made.
+GOALS, GOAL_OF_SIBLINGS = {"class": 98.5, "coarse": 97.0, "style": 98.5, "cluster": 96.5}, 90
+
+
+def over_seeds(rows: pd.DataFrame) -> str:
+    """The mean Score, and the standard deviation among the means of its seeds where there are several."""
+    means = rows.groupby("seed")["score"].mean()
+    return f"{means.mean():.1f}" + (f" ± {means.std():.1f}" if len(means) > 1 else "")
+
+
+@table("first", "benchmark", "real")
+def first_table(rows: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
+    """One line a kind (but a whole style) and one of a real CLIP, the first subgroup of each by `default`, seed 0.
+
+    The target, the mean of the columns kept, and how much of the target a linear probe finds: before → after.
+    """
+    rows, lines = pd.concat([rows, real.assign(kind=real["model"])]), []
+    rows = rows[rows["method"].isin(["original", "default"]) & (rows["seed"] == 0) & (rows["kind"] != "whole style")]
+    for kind, found in rows.groupby("kind", sort=False):
+        name = found["subgroup"].iloc[0]
+        found = found[found["subgroup"] == name].drop_duplicates("method").set_index("method")
+        found["kept"] = found[[*found.columns.intersection(KEPT)]].mean(axis=1)
+        shown = {"target": "target", "kept": "kept", "probe recall": "target, by a probe"}
+        change = {title: f"{found[c]['original']:.1f} → {found[c]['default']:.1f}" for c, title in shown.items()}
+        lines.append({"forget": f"{kind}: {name}", **change})
+    return pd.DataFrame(lines)
+
+
+@table("quickstart")
+def quickstart_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a subgroup: accuracies before → after forgetting it."""
+    lines = []
+    for (kind, subgroup), found in rows.groupby(["kind", "forget"], sort=False):
+        before, after = (found[found["model"] == model] for model in ("original", "restore"))
+        score = f"{after['score'].mean():.1f}"
+        lines.append({"kind": kind, "forget": subgroup, **before_and_after(before, after), "Score": score})
+    return pd.DataFrame(lines)
 
 
 @table("stages", "benchmark")
@@ -71,10 +115,6 @@ def choice_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-# Scores that `default` was to reach, and percent of the siblings, decided before the rows were made.
-GOALS, GOAL_OF_SIBLINGS = {"class": 98.5, "coarse": 97.0, "style": 98.5, "cluster": 96.5}, 90
-
-
 @table("goals", "benchmark")
 def goals_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a kind that has a goal: what `default` reached, means over seeds.
@@ -96,27 +136,8 @@ def goals_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-@table("limit", "benchmark")
-def limit_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a subgroup of one label: `default` beside planes, mean over seeds.
-
-    One leaves as much of the target, the other keeps as many of the siblings: nothing where it cannot with some seed.
-    """
-    original = rows[rows["method"] == "original"].set_index(["kind", "subgroup"])
-    found = rows[(rows["method"] == "default") & rows[BY_A_PLANE].notna()].groupby(["kind", "subgroup"], sort=False)
-    mean = found[["target", "retain", BY_A_PLANE]].mean()
-    mean[LEFT_BY_A_PLANE] = found[LEFT_BY_A_PLANE].agg(lambda seeds: seeds.mean(skipna=False))
-    change = lambda name: [f"{original.loc[of, name]:.1f} → {mean.loc[of, name]:.1f}" for of in mean.index]
-    shown = pd.DataFrame({"target": change("target"), "siblings": change("retain")}, index=mean.index)
-    by_plane = {
-        "siblings by a plane, as much target": BY_A_PLANE,
-        "target by a plane, as many siblings": LEFT_BY_A_PLANE,
-    }
-    return shown.assign(**{title: mean[name] for title, name in by_plane.items()}).reset_index()
-
-
-@table("benchmark-depth", "benchmark", "audit")
-def benchmark_depth_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataFrame:
+@table("attacks", "benchmark", "audit")
+def attacks_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataFrame:
     """One line a method: on classes, what an attacker finds, recalls in percent of the original's; then of one label.
 
     The oracles' lines are of the class that they never saw.
@@ -136,7 +157,8 @@ def benchmark_depth_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataF
     for (subgroup, method), found in wide[wide.index.get_level_values(1).str.contains("-without-")].iterrows():
         share = 100 * found / wide.loc[subgroup, "original"]
         lines.append({"method": method, **{name: share[column] for name, column in shown.items()}, **found[alone]})
-    return two_digits(pd.DataFrame(lines))
+    shown_rows = pd.DataFrame(lines)
+    return shown_rows.assign(**{alone[0]: shown_rows[alone[0]].map("{:.2f}".format)})
 
 
 @table("ablation", "benchmark")
@@ -159,3 +181,18 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
     for part, line in lines.items():
         line["reported Score (RN50, marmoset)"] = REPORTED.get(part, float("nan"))
     return pd.DataFrame(lines.values())
+
+
+@table("settings")
+def settings_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The setting each method was given, its validation Score on each subgroup tuned on, and the worst on the first."""
+    rows, lines = rows[rows["method"] != "original"], []
+    rows = rows.assign(of=rows["kind"] + " " + rows["subgroup"])
+    tuned_on = [*rows["of"].unique()]
+    for method, found in rows.groupby("method", sort=False):
+        best, scores = best_setting(rows, method), found.pivot(index="setting", columns="of", values="score")[tuned_on]
+        text = ", ".join(f"{n}={v if isinstance(v, str) else format(v, 'g')}" for n, v in best.items())
+        line = {"method": method, "setting": text, **scores.loc[json.dumps(best, sort_keys=True)]}
+        lines.append({**line, f"worst on {tuned_on[0]}": scores[tuned_on[0]].min()})
+    shown = pd.DataFrame(lines)
+    return shown.loc[shown[tuned_on].mean(axis=1).sort_values(ascending=False).index]

@@ -15,7 +15,7 @@ from forgetkit.auditing.report import look, same_texts
 from forgetkit.data.images import ImageSet
 from forgetkit.models import mini
 from forgetkit.models.clip import Clip
-from forgetkit.subgroups import Splits
+from forgetkit.subgroups import ModelSets
 
 # Of the target's own name, and of the embedding alone: where siblings bear the name too, the first say nothing.
 BY_NAME = {
@@ -44,7 +44,7 @@ def attacked(views: Sequence[View], synonyms: torch.Tensor | None = None, by_nam
 
 
 def deep(
-    clip: Clip, original: Clip, sets: Splits, validation: Mapping[str, ImageSet], test: Mapping[str, ImageSet]
+    clip: Clip, original: Clip, sets: ModelSets, validation: Mapping[str, ImageSet], test: Mapping[str, ImageSet]
 ) -> dict[str, float]:
     """What an attacker with validation images finds of the target's test images; sets: `sets.on(original)`.
 

@@ -1,13 +1,12 @@
 """The limit beside subgroups of one label: a plane through the original's embeddings."""
 
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from benchmarks.limit import Plane, plane
+from benchmarks.plane import Plane, plane
 from forgetkit.evaluation import recognised
 
 
@@ -16,13 +15,8 @@ def test_the_plane_moves_until_so_many_of_the_target_are_left():
     assert scores.keeps(0) == 50, "below 1.0, the target's lowest"
     assert scores.keeps(25) == 75 and scores.keeps(50) == 100, "below 2.0, and below 3.0"
     assert scores.keeps(75) == scores.keeps(100) == 100, "none of the target need go"
-    assert scores.leaves(50) == 0 and scores.leaves(51) == 25, (
-        "the third sibling, at 1.5, has the target's 1.0 below it"
-    )
-    assert scores.leaves(100) == 50 and scores.leaves(0) == 0
     unknown = Plane(scores.target, torch.tensor([-float("inf"), 0.0]))
     assert unknown.keeps(100) == 50, "what the original does not recognise is not kept"
-    assert unknown.leaves(50) == 0 and math.isnan(unknown.leaves(51)), "more than there are"
 
 
 def test_colours_are_told_apart_and_a_set_from_itself_is_not(mini, colours, ready):
@@ -37,7 +31,7 @@ def test_colours_are_told_apart_and_a_set_from_itself_is_not(mini, colours, read
 
 def test_the_ridge_is_the_one_that_sorts_the_calibration_images_best(mini, colours, ready, monkeypatch):
     values = iter((0.7, 0.9, 0.9))
-    monkeypatch.setattr("benchmarks.limit.auroc", lambda *_: SimpleNamespace(value=next(values, 0.5)))
+    monkeypatch.setattr("benchmarks.plane.auroc", lambda *_: SimpleNamespace(value=next(values, 0.5)))
     chosen = plane(mini, ready, colours.test, ridges=(1e4, 10.0, 0.1))
     alone = {ridge: plane(mini, ready, colours.test, ridges=(ridge,)) for ridge in (1e4, 10.0, 0.1)}
     assert torch.equal(chosen.target, alone[10.0].target), "of two alike, the larger"

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks import real
+from benchmarks import real_clip
 from forgetkit.data.images import PARTS, ImageSet
 
 CIFAR = ("airplane", "bird", "cat", "deer", "dog", "horse")
@@ -45,23 +45,16 @@ def measured(data, vit, monkeypatch):
         part = lambda seed: ImageSet(name, noise(60, seed), np.arange(60) % len(classes), classes, ("a {}",))
         return {part_name: part(seed) for seed, part_name in enumerate(PARTS)}
 
-    monkeypatch.setattr(real, "load_parts", parts_of)
-    monkeypatch.setattr(real, "real_clip", lambda *_: vit)
-    monkeypatch.setattr(real, "SIZES", dict(n_forget=5, n_retain=5, n_calibration=2, n_calibration_target=4))
-    real.others.cache_clear()
-    real.sets_of.cache_clear()
+    monkeypatch.setattr(real_clip, "load_parts", parts_of)
+    monkeypatch.setattr(real_clip, "real_clip", lambda *_: vit)
+    monkeypatch.setattr(real_clip, "SIZES", dict(n_forget=5, n_retain=5, n_calibration=2, n_calibration_target=4))
+    real_clip.others.cache_clear()
+    real_clip.sets_of.cache_clear()
 
     def run(*arguments: str) -> pd.DataFrame:
-        arguments = [
-            "--weights",
-            str(data / "text.npz"),
-            "--data",
-            str(data),
-            "--out",
-            str(data / "real.csv"),
-            *arguments,
-        ]
-        done = CliRunner().invoke(real.main, ["--method", "projection", *arguments], catch_exceptions=False)
+        given = {"weights": data / "text.npz", "data": data, "out": data / "real.csv"}
+        arguments = [*(word for name, path in given.items() for word in (f"--{name}", str(path))), *arguments]
+        done = CliRunner().invoke(real_clip.main, ["--method", "projection", *arguments], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return pd.read_csv(data / "real.csv")
 
@@ -80,7 +73,7 @@ def test_subgroups_of_one_label_are_siblings(measured, vit, data):
     rows = measured("--kind", "coarse", "--target", "Tabby")
     assert set(rows["kind"]) == {"coarse"} and len(rows) == 2
     assert rows["retain by a plane"].notna().tolist() == [False, True] and "probe recall" in rows
-    sets, heads, *_ = real.sets_of(vit, "coarse", "tabby", 0, data)
+    sets, heads, *_ = real_clip.sets_of(vit, "coarse", "tabby", 0, data)
     assert sets.subgroup.siblings == ("persian cat",) and set(sets.classes) == {"bird", "car", "cat"}
     assert set(sets.forget.labels.tolist()) == set(sets.retain.labels.tolist())
     assert {name: len(part) for name, part in sets.test.items() if name in ("target", "retain", "other")} == {

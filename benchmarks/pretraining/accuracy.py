@@ -1,4 +1,4 @@
-"""Zero-shot accuracy of mini-CLIP and its oracles on every set: `python -m benchmarks.accuracy`."""
+"""Zero-shot accuracy of mini-CLIP and its oracles on every set: `python -m benchmarks.pretraining.accuracy`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The method on a real CLIP: `python -m benchmarks.real --weights FILE --data DIR` (see `--help`).
+"""The method on a real CLIP: `python -m benchmarks.real_clip --weights FILE --data DIR` (see `--help`).
 
 Rows go to docs/results/real.csv; what is there already is not computed again. Two kinds of subgroups:
 
@@ -23,18 +23,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.attacked import deep
+from benchmarks.attacks import deep
+from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import unlearned
-from benchmarks.limit import Plane, plane
-from benchmarks.rows import BY_A_PLANE, Rows, measured, options
+from benchmarks.plane import BY_A_PLANE, Plane, plane
+from benchmarks.rows import Rows, combinations, measured, options
 from forgetkit.data.folders import look
-from forgetkit.data.images import PARTS, ImageSet, Subgroup, some
+from forgetkit.data.images import PARTS, Grouped, ImageSet, Subgroup, some
 from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
 from forgetkit.evaluation import TARGET, accuracies
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import load_clip
-from forgetkit.subgroups import Grouped, Splits, split
+from forgetkit.subgroups import ModelSets, split
 
 SYNONYMS = {"automobile": "car", "ship": "boat"}  # CIFAR-10's names as the texts have them
 SIZES = dict(n_forget=150, n_retain=150, n_calibration=30, n_calibration_target=150)
@@ -115,30 +116,26 @@ def others(clip: Clip) -> tuple[dict[str, ImageSet], dict[str, torch.Tensor]]:
 @lru_cache(maxsize=1)
 def sets_of(
     clip: Clip, kind: str, target: str, seed: int, data: Path
-) -> tuple[Splits, dict[str, torch.Tensor], dict[str, float], Plane]:
+) -> tuple[ModelSets, dict[str, torch.Tensor], dict[str, float], Plane]:
     """The sets of a subgroup on the model, the heads of its test columns, the original's accuracies and plane there."""
     known = texts(data)
     columns, heads = others(clip)
     if kind == "class":
-        sets = split(Grouped(cifar(known), Subgroup(target, ("bird", "dog", "horse"))), seed=seed, **SIZES)
+        grouped, sizes = Grouped(cifar(known), Subgroup(target, ("bird", "dog", "horse"))), SIZES
     else:
         found, target = look(listed(data), clip, seed), plain(target)
         rows = found.rows.drop_duplicates("subgroup").set_index("subgroup")["label"]
         siblings = [name for name in rows.index if rows[name] == rows[target] and name != target]
-        sets = split(found.grouped(target, siblings), seed=seed, **{**SIZES, "n_forget": None, "n_retain": None})
-    sets = sets.on(clip, torch.stack([known[name] for name in sets.classes]))
+        grouped, sizes = found.grouped(target, siblings), {**SIZES, "n_forget": None, "n_retain": None}
+    drawn = split(grouped, seed=seed, **sizes)
+    sets = drawn.on(clip, torch.stack([known[name] for name in drawn.classes]))
     heads = {**dict.fromkeys(sets.test, sets.head), **heads}
     sets = replace(sets, test={**sets.test, **columns})
     return sets, heads, accuracies(clip, sets.test, heads), plane(clip, sets, sets.test)
 
 
 @click.command(help=__doc__)
-@click.option(
-    "--model",
-    default="ViT-B-16-quickgelu",
-    show_default=True,
-    help="the architecture, or local-dir:FOLDER with weights",
-)
+@click.option("--model", default="ViT-B-16-quickgelu", show_default=True, help="architecture, or local-dir:FOLDER")
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="its checkpoint")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="texts and images: above")
 @click.option("--size", default=112, show_default=True, help="pixels")
@@ -156,22 +153,21 @@ def main(model, weights, data, size, kind, targets, methods, seeds, device, out)
         attacker = {name: few(part, PER_CLASS) for name, part in sets.validation.items()}
         if method == "original":
             return [{**measured(before, None), **deep(clip, clip, sets, attacker, sets.test)}]
-        result, seconds = unlearned(method, clip, sets, seed, keep=False)
+        result, seconds = unlearned(method, clip, sets, seed, cached=False)
         found = measured(accuracies(result, sets.test, heads), before)
         if sets.own_labels != sets.labels:
             found[BY_A_PLANE] = round(by_plane.keeps(found[TARGET]), 3)
         row = {"seconds": round(seconds, 1), "alpha": result.record.get("alpha"), "images": len(sets.forget)}
-        pace = {f"{stage}_rate": told["rate"] for stage, told in result.record.get("pace", {}).items()}
+        pace = {
+            f"{stage}_rate": told["rate"]
+            for stage, told in result.record.get("pace", {}).items()
+            if method not in BASELINES
+        }
         return [{**found, **row, **pace, **deep(result, clip, sets, attacker, sets.test)}]
 
     where = {"model": Path(model.removeprefix("local-dir:")).name, "pixels": size, "kind": kind}
-    return rows.fill(
-        [
-            {**where, "subgroup": target, "method": method, "seed": seed}
-            for target in targets for seed in seeds for method in ("original", *methods)
-        ],
-        compute,
-    )  # fmt: skip
+    asked = combinations(subgroup=targets, seed=seeds, method=("original", *methods))
+    return rows.fill([{**where, **run} for run in asked], compute)
 
 
 if __name__ == "__main__":

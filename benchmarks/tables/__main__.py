@@ -1,0 +1,70 @@
+"""Tables and figures in README and docs, made from committed rows: `python -m benchmarks.tables` rewrites them.
+
+A block `<!-- table: NAME -->` ... `<!-- end -->` holds what the table NAME makes of `docs/results`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks import figures
+from benchmarks.tables import made, methods, studies  # noqa: F401  (studies registers tables)
+from forgetkit.lessons.committed import RESULTS
+from forgetkit.lessons.figures import style
+from forgetkit.models.loading import EMBEDDED
+from forgetkit.recipe import Recipe
+
+FILES = (
+    "README.md", "docs/method.md", "docs/benchmark.md", "docs/models.md", "docs/audit.md", "docs/development.md",
+    "forgetkit/models/mini/README.md",
+)  # fmt: skip
+BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def usual_values(rows: pd.DataFrame) -> dict[str, float]:
+    """The default of every knob of a sensitivity study; of the soup's coefficient, what was chosen most often."""
+    recipe = asdict(Recipe.default())
+    found = {f"{stage}.{n}": v for stage in ("forget", "remind") for n, v in recipe[stage].items()}
+    chosen = rows[(rows["model"] == "restore") & (rows["knob"] != "restore.alphas")]["alpha"].mode().max()
+    sizes = {"n_forget": 400, "n_retain": 400, "restore.alphas": chosen}
+    return {**recipe["forget"], **found, **sizes}  # a name without a stage: both have the same
+
+
+def pictures(results: Path) -> dict[str, Figure]:
+    """The figures of the docs, by name: those whose rows are there."""
+    style.use_style()
+    drawn = {  # by name: the file of rows, and what is drawn of them
+        "benchmark": ("benchmark", lambda rows: style.score_strips(methods.whole_methods(rows))),
+        "depth": ("benchmark", lambda rows: figures.score_and_depth(methods.whole_methods(rows))),
+        "front": ("front", figures.fronts),
+        "sensitivity": ("sensitivity", lambda rows: figures.sensitivity(rows, usual_values(rows))),
+    }
+    records = {file.stem: json.loads(file.with_suffix(".training.json").read_text()) for file in EMBEDDED.values()}
+    there = {name: (results / f"{file}.csv", draw) for name, (file, draw) in drawn.items()}
+    found = {name: draw(pd.read_csv(file)) for name, (file, draw) in there.items() if file.exists()}
+    return {**found, "pretraining": figures.pretraining(records)}
+
+
+def render(text: str, results: Path) -> str:
+    """The text with every block made anew from the rows."""
+    return BLOCK.sub(lambda m: m[1] + made(m[2], results) + "\n" + m[3], text)
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for file in (root / name for name in FILES):
+        file.write_text(render(file.read_text(encoding="utf-8"), root / RESULTS), encoding="utf-8")
+    for name, figure in pictures(root / RESULTS).items():
+        style.save(figure, root / "docs/figures", name)
+
+
+if __name__ == "__main__":
+    main()
