@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from forgetkit.batch.notebook import assignments
-from forgetkit.batch.record import RUN, code_of_task, fingerprint
+from forgetkit.batch.record import COLUMNS, code_of_task, fingerprint
 
 MISSING = inspect.Parameter.empty  # no default, or no annotation
 NAMES = {**vars(builtins), **vars(typing), "typing": typing}  # what an annotation may say
@@ -124,6 +124,6 @@ def task_of(folder: Path, notebook: str | None, function: str | None) -> Task:
             code, home = code_of_task(None, function)
         except (Exception, SystemExit) as error:  # whatever the module raises
             raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
-    if taken := sorted(set(RUN) & set(parameters)):
+    if taken := sorted(set(COLUMNS) & set(parameters)):
         raise ValueError(f"{name} has a parameter called {taken[0]}, which is a column of every table: rename it.")
     return Task(name, notebook, function, parameters, fingerprint(code, home))
