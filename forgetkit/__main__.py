@@ -59,13 +59,12 @@ def names(context, option, value: str | None) -> list[str] | None:
 def own_pictures(command):
     """The options that say which model looks at whose pictures."""
     for option in (
-        click.option("--previous-targets", callback=names, metavar="NAMES",
-                     help="What --model was made to forget before."),
+        click.option("--previous-targets", callback=names, metavar="NAMES", help="What --model forgot before."),
         click.option("--head", type=click.Choice(["text", "images"]), default="text", show_default=True,
                      help="Classes by name, or by their images."),
         click.option("--pretrained", metavar="TAG|FILE", help="Its weights, as open_clip names them, or a file."),
         click.option("--model", default="mini", show_default=True, help="mini, or a model of open_clip's, as RN50."),
-        click.option("--label", "--labels", "labels", metavar="NAME", help="One label for both of them.  [default: their own]"),
+        click.option("--label", "--labels", "labels", metavar="NAME", help="One label for both.  [default: their own]"),
         click.option("--siblings", callback=names, metavar="NAMES", help="What to keep beside it, such as lynx,puma."),
     ):  # fmt: skip
         command = option(command)
@@ -145,7 +144,7 @@ def run(
             f"It is kept, with the full traceback, in {out / notebook.name}."
         ) from None
     click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
-    made = "figures, table.csv and the model" if data_dir else "figures and table.csv"
+    made = "figures, table.csv and the model" if (out / "model").is_dir() else "figures and table.csv"
     click.echo(f"Executed notebook, {made} are in {os.path.relpath(out)}.")
 
 

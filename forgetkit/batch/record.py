@@ -63,7 +63,7 @@ def read(folder: Path) -> dict | None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A path to write to, put in the place of `path` once it is written: a reader sees a whole file, or the one before."""
+    """A path to write to, put in the place of `path` at the end: a reader sees a whole file, or the one before."""
     half = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield half

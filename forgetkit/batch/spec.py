@@ -79,6 +79,7 @@ def from_yaml(text: str | bytes, where: str = "") -> Any:
     """What a text in YAML means; raises ValueError where it is none, which names the text by `where`, or as it is."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
+    yaml.composer.warn_double_anchors = False
     try:
         return yaml.load(text)
     except MarkedYAMLError as error:
