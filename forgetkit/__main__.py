@@ -93,9 +93,7 @@ def check(folder: Path, target: str | None, **settings) -> None:
 @forgetkit.command()
 @click.option("--target", default="cat", show_default=True, help="What to forget, of this kind, or of your own.")
 @click.option("--kind", default="class", show_default=True, help="Of target: class, coarse, style or cluster.")
-@click.option(
-    "--data-dir", type=click.Path(exists=True, path_type=Path), help="Your own pictures, a folder a class, or a CSV."
-)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Your own pictures, a folder a class, or a CSV.")
 @own_pictures
 @click.option("--seed", default=0, show_default=True, help="Which images are drawn, and in which order.")
 @click.option("--recipe", default="default", show_default=True, help="default (ours) or paper (as published).")
@@ -109,7 +107,7 @@ def run(
     """Forget one subgroup of images, and keep the rest.
 
     Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out. With --data-dir, on
-    your own pictures, it also leaves the model there.
+    your own pictures, it also leaves the model there, and a report with intervals and alarms.
     """
     from forgetkit.batch.notebook import check_names, execute
     from forgetkit.batch.spec import from_yaml
@@ -118,6 +116,8 @@ def run(
     said = [name for name in parameters if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if stray := [name for name in said if (name in OWN and data_dir is None) or (name == "kind" and data_dir)]:
         raise ValueError(f"--{stray[0].replace('_', '-')} goes {'without' if data_dir else 'with'} --data-dir.")
+    if data_dir and not data_dir.exists():
+        raise ValueError(f"There is no folder or CSV {data_dir}.")
     if data_dir:
         parameters |= {"kind": "folder", "data_dir": str(data_dir)}
     parameters = {name: value for name, value in parameters.items() if value is not None} | given
@@ -143,8 +143,12 @@ def run(
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"It is kept, with the full traceback, in {out / notebook.name}."
         ) from None
-    click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
-    made = "figures, table.csv and the model" if (out / "model").is_dir() else "figures and table.csv"
+    if parameters["kind"] == "folder":
+        click.echo((out / "report.txt").read_text(encoding="utf-8"))
+        made = "figures, table.csv, report.txt and the model"
+    else:
+        click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
+        made = "figures and table.csv"
     click.echo(f"Executed notebook, {made} are in {os.path.relpath(out)}.")
 
 

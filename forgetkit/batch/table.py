@@ -171,12 +171,10 @@ def predictions(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
         try:
             result = read(run)
             if result and result["status"] == "done" and (run / IMAGES).exists():
-                rows = pd.read_parquet(run / IMAGES)
-                if missing := [name for name in SAID if name not in rows]:
-                    raise ValueError(f"it has no column {missing[0]}")
+                rows = pd.read_parquet(run / IMAGES, columns=[*SAID])
                 parameters = {k: _plain(v) for k, v in result["parameters"].items() if k not in (*SAID, "run")}
                 rows["similarity"] = pd.to_numeric(rows["similarity"], errors="coerce")
-                frames.append(rows[list(SAID)].assign(**parameters, run=run.name))
+                frames.append(rows.assign(**parameters, run=run.name))
         except (OSError, ValueError, RuntimeError) as error:  # pyarrow's, too
             faults.append(f"{run.name}: {IMAGES} cannot be read ({' '.join(str(error).split())}).")
     return pd.concat(frames[1:] or frames, ignore_index=True), faults

@@ -77,6 +77,7 @@ def test_options_become_parameters_of_the_quickstart(tmp_path, monkeypatch, caps
     def execute(notebook, to, parameters, cwd):
         executed.append(parameters)
         (to.parent / "table.csv").write_text("score\n1\n")
+        (to.parent / "report.txt").write_text("No alarm.\n")
 
     monkeypatch.setattr("forgetkit.batch.notebook.execute", execute)
     monkeypatch.setattr("forgetkit.batch.notebook.check_names", lambda *_: None)
@@ -88,4 +89,4 @@ def test_options_become_parameters_of_the_quickstart(tmp_path, monkeypatch, caps
     cli.forgetkit(["run", *mine, "--out", str(tmp_path)], standalone_mode=False)
     own = {"kind": "folder", "data_dir": str(tmp_path), "siblings": ["puma", "cat"], "previous_targets": ["dog"]}
     assert executed.pop() == {**shared, **own, "target": "lynx", "out": str(tmp_path)}
-    assert "table.csv and the model are in" in capsys.readouterr().out
+    assert "No alarm." in capsys.readouterr().out

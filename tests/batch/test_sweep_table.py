@@ -143,5 +143,5 @@ def test_images_are_summed_up(swept):
     summed = results.changes(found, ["a"]).reset_index().iloc[0]
     assert summed[["before", "after"]].round(1).tolist() == [66.7, 33.3] and summed["most"] == "dog"
     code, said = call("summary", str(swept), "--images")
-    assert code == 0 and "66.7" in said and "no column label" in said
+    assert code == 0 and "66.7" in said and "(label)" in said
     assert results.predictions(swept / "none")[0].empty
