@@ -81,7 +81,7 @@ def module_of(words: list[str]) -> str:
     module, *words = words
     if not module.startswith("forgetkit"):
         return "" if module in ("pytest", "pip", "sphinx") else f"which module is {module}?"
-    if module in ("forgetkit", "forgetkit.batch"):
+    if module == "forgetkit":
         return refusal(cli.forgetkit, words) if words else ""
     main = importlib.import_module(module).main
     return refusal(main, words) if words or not isinstance(main, click.Group) else ""
