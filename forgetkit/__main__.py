@@ -234,11 +234,9 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
         ) from None
     click.echo(f"The table is {os.path.relpath(out / 'results.csv')}.")
     if status["failed"]:
-        click.echo("Each failed run's folder has the error (result.json) and, of a notebook, the cell that raised it;")
-        click.echo("the same command with --retry-failed runs them again.")
+        click.echo("Each failed run's folder has the error (result.json); --retry-failed runs them again.")
     if status["lost"]:
-        click.echo(f"{status['lost']} runs ended with what ran them, and are still to do.")
-        click.echo("Nothing that is finished is lost; the same command goes on.")
+        click.echo(f"{status['lost']} runs were lost. Nothing that is finished is lost; the same command goes on.")
     sys.exit(1 if set(status) - {"done"} else 0)
 
 

@@ -140,7 +140,7 @@ def columns(table: pd.DataFrame, by: list | None = None, values: list | None = N
         varying = [name for name in table.attrs["parameters"] if table[name].nunique() > 1 and name != "seed"]
         tasks = ["task"] if table["task"].nunique() > 1 else []
         words = [name for name in own if name not in numbers and 1 < table[name].nunique() <= MOST]
-        by = [*tasks, *varying, *words]
+        by = [name for name in (*tasks, *varying, *words) if name not in (values or [])]
     for name in values or []:
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise ValueError(f"{name} is no column of numbers.")

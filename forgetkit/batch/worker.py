@@ -85,16 +85,11 @@ def _end_with_parent() -> None:
 def _end_children(seconds: float = 5.0) -> None:
     """Kill what runs below this process, again as long as it starts new processes."""
     until = time.monotonic() + seconds
-    while True:
-        for process, _ in (left := _below()):
+    while (left := [process for process, _ in _below()]) and time.monotonic() < until:
+        for process in left:
             with suppress(psutil.Error):
                 process.kill()
-        with suppress(ChildProcessError, AttributeError):  # no child is left; Windows has no zombies
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if not left or time.monotonic() > until:
-            return
-        time.sleep(0.01)
+        psutil.wait_procs(left, timeout=0.1)
 
 
 def _below() -> list[tuple[psutil.Process, int]]:

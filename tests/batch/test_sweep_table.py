@@ -56,6 +56,7 @@ def test_the_summary_is_mean_and_spread(swept):
     table = results.gather(swept)
     by, values = results.columns(table)
     assert by == ["a"] and values == ["table_a", "score"]
+    assert results.columns(table.assign(a=1.0 * table["seed"]), values=["a"])[0] == [], "a value is no group"
     summary = results.summarise(table, by, ["score"])
     assert summary["score"].to_dict() == {"1": "11.0 ± 10.0", "x": "5.0 ± 7.1"}
     assert summary["n"].to_dict() == {"1": 3, "x": 2}
