@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 import forgetkit as package
 
 NOTEBOOKS = package.HOME / "notebooks"
 NAMES = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 FOLDER = click.Path(file_okay=False, path_type=Path)
+OWN = ("siblings", "labels", "head", "previous_targets")  # options that only pictures of one's own have
 
 
 @click.group(context_settings=NAMES)
@@ -57,13 +59,12 @@ def names(context, option, value: str | None) -> list[str] | None:
 def own_pictures(command):
     """The options that say which model looks at whose pictures."""
     for option in (
-        click.option("--previous-targets", callback=names, metavar="NAMES",
-                     help="What --model was made to forget before."),
+        click.option("--previous-targets", callback=names, metavar="NAMES", help="What --model forgot before."),
         click.option("--head", type=click.Choice(["text", "images"]), default="text", show_default=True,
                      help="Classes by name, or by their images."),
         click.option("--pretrained", metavar="TAG|FILE", help="Its weights, as open_clip names them, or a file."),
         click.option("--model", default="mini", show_default=True, help="mini, or a model of open_clip's, as RN50."),
-        click.option("--label", "labels", metavar="NAME", help="One label for both of them.  [default: their own]"),
+        click.option("--label", "--labels", "labels", metavar="NAME", help="One label for both.  [default: their own]"),
         click.option("--siblings", callback=names, metavar="NAMES", help="What to keep beside it, such as lynx,puma."),
     ):  # fmt: skip
         command = option(command)
@@ -91,7 +92,7 @@ def check(folder: Path, target: str | None, **settings) -> None:
 
 @forgetkit.command()
 @click.option("--target", default="cat", show_default=True, help="What to forget, of this kind, or of your own.")
-@click.option("--kind", help="Of target: class, coarse, style or cluster (notebook 01).  [default: class]")
+@click.option("--kind", default="class", show_default=True, help="Of target: class, coarse, style or cluster.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Your own pictures, a folder a class, or a CSV.")
 @own_pictures
 @click.option("--seed", default=0, show_default=True, help="Which images are drawn, and in which order.")
@@ -101,66 +102,54 @@ def check(folder: Path, target: str | None, **settings) -> None:
 @click.option("-p", "more", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of the notebook: n_forget 9.")
 @click.pass_context
 def run(
-    context: click.Context, target: str, kind: str | None, data_dir: Path | None, seed: int, recipe: str, device: str,
-    out: Path | None, more: tuple[tuple[str, str], ...], **settings,
-) -> None:  # fmt: skip
+    context: click.Context, data_dir: Path | None, out: Path | None, more: tuple[tuple[str, str], ...], **parameters
+) -> None:
     """Forget one subgroup of images, and keep the rest.
 
-    Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out. With --data-dir:
-    forgets --target among your own pictures, and leaves table, pictures and the saved model there.
+    Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out. With --data-dir, on
+    your own pictures, it also leaves the model there, and a report with intervals and alarms.
     """
-    if data_dir and (more or kind):
-        raise ValueError("-p and --kind are for the notebook, which does not run with --data-dir.")
+    from forgetkit.batch.notebook import check_names, execute
+    from forgetkit.batch.spec import from_yaml
+
+    notebook, given = NOTEBOOKS / "00_quickstart.ipynb", {name: from_yaml(text) for name, text in more}
+    said = [name for name in parameters if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if stray := [name for name in said if (name in OWN and data_dir is None) or (name == "kind" and data_dir)]:
+        raise ValueError(f"--{stray[0].replace('_', '-')} goes {'without' if data_dir else 'with'} --data-dir.")
+    if data_dir and not data_dir.exists():
+        raise ValueError(f"There is no folder or CSV {data_dir}.")
     if data_dir:
-        return own_run(data_dir, target, out or Path("runs/own"), seed=seed, recipe=recipe, device=device, **settings)
-    usual = {
-        "siblings": None,
-        "previous_targets": None,
-        "labels": None,
-        "pretrained": None,
-        "model": "mini",
-        "head": "text",
-    }
-    if given := [name for name in usual if settings[name] != usual[name]]:
-        raise ValueError(f"--{'label' if given[0] == 'labels' else given[0]} goes with --data-dir.")
-    notebook, out = NOTEBOOKS / "00_quickstart.ipynb", (out or Path("runs/quickstart")).resolve()
+        parameters |= {"kind": "folder", "data_dir": str(data_dir)}
+    parameters = {name: value for name, value in parameters.items() if value is not None} | given
+    out = Path(given.get("out") or out or ("runs/own" if data_dir else "runs/quickstart")).resolve()
     if out == NOTEBOOKS:
         raise ValueError(f"{out} holds the notebooks themselves: name another folder with --out.")
-    from forgetkit.batch.notebook import check_names, execute, value_of
-
-    parameters = {"kind": kind or "class", "target": target, "seed": seed, "recipe": recipe, "device": device}
-    if twice := [name for name, _ in more if name in (*parameters, "out")]:
-        raise ValueError(f"There is an option for {', '.join(twice)}: --{twice[0]} instead of -p {twice[0]}.")
-    parameters |= {"out": str(out)} | {name: value_of(text) for name, text in more}
+    parameters["out"] = str(out)
     check_names(notebook, parameters)
     from forgetkit.lessons.lesson import check_parameters, checked
 
-    check_parameters(**{name: value for name, value in parameters.items() if checked(name)})  # before anything starts
-    context.invoke(fetch)
+    values = {"pretrained": "", **parameters}
+    check_parameters(**{name: value for name, value in values.items() if checked(name)})  # before anything starts
+    if not data_dir:
+        context.invoke(fetch)
     import pandas as pd
     import papermill
 
     out.mkdir(parents=True, exist_ok=True)
     try:
-        execute(notebook, out / notebook.name, parameters, cwd=out)
+        execute(notebook, out / notebook.name, parameters, cwd=Path.cwd())  # where the paths that were given are found
     except papermill.PapermillExecutionError as error:
         raise click.ClickException(
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"It is kept, with the full traceback, in {out / notebook.name}."
         ) from None
-    click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
-    click.echo(f"Executed notebook, figures and table.csv are in {os.path.relpath(out)}.")
-
-
-def own_run(data_dir: Path, target: str, out: Path, **settings) -> None:
-    """Forget a subgroup of your own pictures, and tell what came of it."""
-    without_screen()
-    from forgetkit.lessons import own
-
-    done = own.folder_run(data_dir, target, out, **settings)
-    click.echo(f"{done.checked}\n\n{done.told.to_string(index=False)}\n")
-    click.echo("\n".join(done.alarms or ["No alarm."]))
-    click.echo(f"table.csv, before_after.png and the model are in {os.path.relpath(out)}.")
+    if parameters["kind"] == "folder":
+        click.echo((out / "report.txt").read_text(encoding="utf-8"))
+        made = "figures, table.csv, report.txt and the model"
+    else:
+        click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
+        made = "figures and table.csv"
+    click.echo(f"Executed notebook, {made} are in {os.path.relpath(out)}.")
 
 
 @forgetkit.command()
@@ -245,11 +234,9 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
         ) from None
     click.echo(f"The table is {os.path.relpath(out / 'results.csv')}.")
     if status["failed"]:
-        click.echo("Each failed run's folder has the error (result.json) and, of a notebook, the cell that raised it;")
-        click.echo("the same command with --retry-failed runs them again.")
+        click.echo("Each failed run's folder has the error (result.json); --retry-failed runs them again.")
     if status["lost"]:
-        click.echo(f"{status['lost']} runs ended with what ran them, and are still to do.")
-        click.echo("Nothing that is finished is lost; the same command goes on.")
+        click.echo(f"{status['lost']} runs were lost. Nothing that is finished is lost; the same command goes on.")
     sys.exit(1 if set(status) - {"done"} else 0)
 
 

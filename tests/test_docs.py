@@ -78,7 +78,7 @@ def module_of(words: list[str]) -> str:
     module, *words = words
     if not module.startswith(("forgetkit", "benchmarks")):
         return "" if module in ("pytest", "pip", "sphinx") else f"which module is {module}?"
-    if module in ("forgetkit", "forgetkit.batch"):
+    if module == "forgetkit":
         return refusal(cli.forgetkit, words) if words else ""
     found = importlib.import_module(module)
     main = (importlib.import_module(f"{module}.__main__") if hasattr(found, "__path__") else found).main

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,7 +17,7 @@ def requirements(*extras: str) -> list[str]:
 
 
 def test_environment_yml_agrees_with_pyproject():
-    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    entries = YAML(typ="safe").load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(e["pip"] for e in entries if isinstance(e, dict))
     assert sorted(pip) == sorted([*requirements("test"), "-e ."])
 
@@ -25,7 +25,7 @@ def test_environment_yml_agrees_with_pyproject():
 def test_lock_pins_every_dependency_with_hashes():
     lock = (ROOT / "requirements.lock").read_text()
     for requirement in requirements("test", "book", "cluster"):
-        name = re.match(r"[A-Za-z0-9_-]+", requirement)[0].replace("_", "-").lower()
+        name = re.sub("[._]", "-", re.match(r"[A-Za-z0-9._-]+", requirement)[0]).lower()
         assert re.search(rf"^{name}==\S+.*\\\n    --hash=sha256:", lock, re.M), f"{name} is not in the lock: make lock"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import forgetkit
+from forgetkit.batch.record import whole
 
 LESSONS = (  # what a reader's copy has
     "notebooks/*.ipynb", "notebooks/solutions/*.ipynb", "notebooks/sweeps/*.*", "docs/*.md", "docs/figures/*.png",
@@ -48,9 +48,8 @@ def copy_files(home: Path, folder: Path, files: Iterable[str]) -> tuple[list[str
                 continue
             if old != new:
                 theirs.parent.mkdir(parents=True, exist_ok=True)
-                half = theirs.with_name(f".{theirs.name}.part")  # a reader sees a whole file, or the one before
-                shutil.copyfile(mine, half)
-                os.replace(half, theirs)
+                with whole(theirs) as half:
+                    shutil.copyfile(mine, half)
                 copied.append(name)
             known[name] = new
         record.write_text(json.dumps(known, indent=0), encoding="utf-8")

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -80,42 +80,28 @@ def check_names(path: str | Path, parameters: Iterable[str]) -> None:
         raise ValueError(f"{Path(path).name} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}.")
 
 
-def value_of(text: str):
-    """What stands in `text`, as YAML has it: "3" is a number. Raises ValueError where it is none."""
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(f"{text!r} is no value in YAML, such as 3, cat or [1, 2].") from None
-
-
 @contextmanager
-def kernel_folder(run: Path | None = None) -> Iterator[str | None]:
-    """A folder for the sockets of one kernel, gone afterwards; None where a kernel must listen on ports.
+def kernel_folder(run: Path | None = None) -> Iterator[str]:
+    """A folder for the sockets of one kernel, gone afterwards; "" where a kernel must listen on ports.
 
     A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
     (papermill's issue 511). Sockets need a short path, so a long TMPDIR is passed over.
 
     run: the folder of the run that it is for; what a killed process has left of the same run is cleared
     """
-    name = hashlib.sha256(os.fsencode(run)).hexdigest() if run else uuid.uuid4().hex
-    bases = [
-        base for base in (tempfile.gettempdir(), "/tmp") if len(os.fsencode(base)) <= LONGEST and os.name == "posix"
-    ]
-    for base in bases:
-        folder = Path(base, f"kernel-{name[:16]}")
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # not writable, or somebody else's
-            folder.mkdir(mode=0o700)
-            break
-    else:
-        yield None
-        return
+    name = hashlib.sha256(os.fsencode(run)).hexdigest()[:16] if run else uuid.uuid4().hex
+    found = ""
+    for base in (tempfile.gettempdir(), "/tmp") if os.name == "posix" else ():
+        if not found and len(os.fsencode(base)) <= LONGEST:
+            shutil.rmtree(Path(base, f"kernel-{name}"), ignore_errors=True)
+            with suppress(OSError):  # not writable, or somebody else's
+                Path(base, f"kernel-{name}").mkdir(mode=0o700)
+                found = f"{base}/kernel-{name}"
     try:
-        yield str(folder)
+        yield found
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if found:
+            shutil.rmtree(found, ignore_errors=True)
 
 
 def execute(
@@ -133,23 +119,20 @@ def execute(
     papermill only warns of a parameter that the notebook does not have, and takes `sys.exit` for success: both raise.
     Raises ValueError for an unknown parameter; papermill.PapermillExecutionError where a cell fails or exits.
     """
-    if sockets is None:
-        with kernel_folder() as folder:
-            return execute(path, to, parameters, cwd, folder or "", timeout, log)
     import papermill
     from traitlets.config import Config
 
     path, target = Path(path), Path(to or path)
     if parameters:
         check_names(path, parameters)
-    own = {"transport": "ipc", "connection_file": f"{sockets}/k.json"}
-    settings = {"config": Config(KernelManager=own)} if sockets else {}
     plain = lambda name: str(name).replace("{", "{{").replace("}", "}}")  # papermill fills in what stands in braces
     try:
-        done = papermill.execute_notebook(
-            plain(path), plain(target), parameters or {}, kernel_name="python3", cwd=cwd or path.parent,
-            execution_timeout=timeout, stderr_file=log, coalesce_streams=True, **settings,
-        )  # fmt: skip
+        with nullcontext(sockets) if sockets is not None else kernel_folder() as folder:
+            own = {"transport": "ipc", "connection_file": f"{folder}/k.json"} if folder else {}
+            done = papermill.execute_notebook(
+                plain(path), plain(target), parameters or {}, kernel_name="python3", cwd=cwd or path.parent,
+                execution_timeout=timeout, stderr_file=log, coalesce_streams=True, config=Config(KernelManager=own),
+            )  # fmt: skip
         for i, cell in enumerate(done.cells):
             if any(o.get("ename") == "SystemExit" for o in cell.get("outputs", [])):
                 why = "the notebook ended itself here, what comes after it did not run"

@@ -10,7 +10,8 @@ import re
 import signal
 import subprocess
 import sysconfig
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock
@@ -19,7 +20,7 @@ from forgetkit.batch.notebook import code_of
 
 RESULT, TABLE, LOG = "result.json", "table.csv", "log.txt"
 MARK = ".sweep"  # in a sweep's folder: the locks of its runs, and a sign that the folder is a sweep's
-RUN = ("run", "task", "status", "error", "seconds", "peak_mb", "commit", "source")  # columns that each run has
+COLUMNS = ("run", "task", "status", "error", "seconds", "peak_mb", "commit", "source")  # columns that each run has
 PACKAGE = Path(__file__).resolve().parent.parent
 IMPORTS = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import\b|import[ \t]+([^\n#;]+))", re.M)
 
@@ -52,7 +53,7 @@ def read(folder: Path) -> dict | None:
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         if result["status"] in ("done", "failed") and isinstance(result["parameters"], dict):
-            return {**dict.fromkeys((*RUN, "ended")), **result}
+            return {**dict.fromkeys((*COLUMNS, "ended")), **result}
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
@@ -60,14 +61,23 @@ def read(folder: Path) -> dict | None:
     raise ValueError(f"{RESULT} says neither done nor failed, or has no parameters")
 
 
-def write(folder: Path, result: dict) -> None:
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write to, put in the place of `path` at the end: a reader sees a whole file, or the one before."""
+    half = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield half
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def write(folder: Path, result: dict, name: str = RESULT) -> None:
     """Put the result in its place, whole, after everything else in the folder."""
-    half = folder / f"{RESULT}.part"
-    with half.open("w", encoding="utf-8") as file:
+    with whole(folder / name) as half, half.open("w", encoding="utf-8") as file:
         json.dump(result, file, indent=1, default=str)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(half, folder / RESULT)
 
 
 def lock(root: Path, job: dict, seconds: float) -> AcquireReturnProxy:

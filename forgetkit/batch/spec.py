@@ -24,14 +24,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from forgetkit.batch.notebook import code_of
 from forgetkit.batch.task import MISSING, Task, task_of
 
 OUT = "out"  # the parameter that gets the run's folder
 MOST = 100_000  # runs of one sweep
+MOST_VALUES = 1_000_000  # in its YAML, those of an alias each time
+NUMBER = "[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)"  # whole; what else looks like one, as 012, is a word
 
 
 class SweepError(ValueError):
@@ -60,41 +64,50 @@ FORM = {  # what each key of a sweep holds, and how that is said
 Form = create_model("Form", __config__=STRICT, **{key: (kind | None, None) for key, (kind, _) in FORM.items()})
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without surprises: a key stands once, and `no`, `012`, `12:30`, `1_000` and dates are words, as written."""
+class _Constructor(SafeConstructor):
+    """YAML 1.2, but for what a reader would take for a word: `012`, `1_000` and dates are words, as written."""
 
-    yaml_implicit_resolvers = {}
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key in (key for key, _ in node.value if not key.tag.endswith(":merge")):
-            name = repr(self.construct_object(key, deep=True))
-            if name in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {name} stands twice", problem_mark=key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+    def construct_yaml_int(self, node):
+        return super().construct_yaml_int(node) if re.fullmatch(NUMBER, node.value) else node.value
 
 
-for _tag, _pattern, _first in (
-    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", "[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+.0123456789"),
-    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("merge", "<<", "<"),
-):  # fmt: skip
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)
+
+
+def from_yaml(text: str | bytes, where: str = "") -> Any:
+    """What a text in YAML means; raises ValueError where it is none, which names the text by `where`, or as it is."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    yaml.composer.warn_double_anchors = False
+    try:
+        return yaml.load(text)
+    except MarkedYAMLError as error:
+        why = f"line {error.problem_mark.line + 1}: {error.problem}"
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        why = " ".join(str(error).split())[:300]
+    raise ValueError(f"{where or repr(text)} is no YAML: {why}.")
+
+
+def _count(value: Any, known: dict[int, float]) -> float:
+    """How many values there are in a value, those of an alias each time; infinite where it holds itself."""
+    if id(value) not in known:
+        known[id(value)] = math.inf
+        inside = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+        known[id(value)] = 1 + sum(_count(item, known) for item in inside)
+    return known[id(value)]
 
 
 def _read(path: Path) -> Any:
     """What a YAML file holds; raises SweepError."""
     try:
-        return yaml.load(path.read_bytes(), _Loader)
+        return from_yaml(path.read_bytes(), path.name)
     except FileNotFoundError:
         raise SweepError([f"There is no file {path}."]) from None
     except OSError as error:
         raise SweepError([f"{path} cannot be read: {error.strerror}."]) from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise SweepError([f"{path.name} is no YAML: {' '.join(str(error).split())[:300]}"]) from None
+    except ValueError as error:
+        raise SweepError([str(error)]) from None
 
 
 def _form(spec: Any, where: str) -> BaseModel:
@@ -102,6 +115,8 @@ def _form(spec: Any, where: str) -> BaseModel:
     if not isinstance(spec, Mapping):
         raise SweepError([f"A sweep is a mapping with the keys {', '.join(FORM)}."])
     try:
+        if _count(spec, {}) > MOST_VALUES:
+            raise ValueError
         json.dumps(spec, default=str)
         form = Form.model_validate(dict(spec))
     except ValidationError as error:
@@ -109,7 +124,8 @@ def _form(spec: Any, where: str) -> BaseModel:
         unknown = lambda key: f"There is no key {key!r}.{_close(key, FORM)}"
         raise SweepError([f"`{k}` {FORM[k][1]}" if k in FORM else unknown(k) for k in keys], where) from None
     except (TypeError, ValueError, RecursionError):
-        raise SweepError(["A value holds itself, or is named by something else than a word."], where) from None
+        why = "A value holds itself, or too many others, or is named by something else than a word."
+        raise SweepError([why], where) from None
     grid, sets = form.grid or {}, form.list or [{}]
     found = [f"grid: {name} has no value." for name, values in grid.items() if values == []]
     if (form.notebook is None) == (form.function is None):

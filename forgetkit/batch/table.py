@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from forgetkit.batch.record import RUN, TABLE, is_sweep, read, runs_in
+from forgetkit.batch.record import COLUMNS, TABLE, is_sweep, read, runs_in, whole
 
 CSV, PARQUET = "results.csv", "results.parquet"
 IMAGES = "predictions.parquet"  # what a run may leave: a row an image
@@ -36,8 +34,8 @@ def gather(folder: str | Path) -> pd.DataFrame:
         frames += [frame] if len(frame) else []
         parameters |= dict.fromkeys(names)
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    own = [name for name in table if name not in RUN and name not in parameters]
-    table = table.reindex(columns=[*RUN[:2], *parameters, *own, *RUN[2:]])
+    own = [name for name in table if name not in COLUMNS and name not in parameters]
+    table = table.reindex(columns=[*COLUMNS[:2], *parameters, *own, *COLUMNS[2:]])
     for name in table:
         if name in ("seconds", "peak_mb"):
             table[name] = pd.to_numeric(table[name], errors="coerce")
@@ -49,12 +47,14 @@ def gather(folder: str | Path) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Keep the tidy table in a sweep's folder, as CSV and Parquet."""
-    _replace(folder / CSV, lambda half: table.to_csv(half, index=False, encoding="utf-8"))
-    try:
-        _replace(folder / PARQUET, lambda half: table.to_parquet(half, index=False))
-    except (OverflowError, TypeError, ValueError):  # whole numbers beyond 64 bits, which it cannot hold: words
-        words = table.astype({name: "str" for name in table if table[name].dtype == object})
-        _replace(folder / PARQUET, lambda half: words.to_parquet(half, index=False))
+    with whole(folder / CSV) as half:
+        table.to_csv(half, index=False, encoding="utf-8")
+    with whole(folder / PARQUET) as half:
+        try:
+            table.to_parquet(half, index=False)
+        except (OverflowError, TypeError, ValueError):  # whole numbers beyond 64 bits, which it cannot hold: words
+            words = {name: "str" for name in table if table[name].dtype == object}
+            table.astype(words).to_parquet(half, index=False)
 
 
 def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -66,7 +66,7 @@ def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
         return pd.DataFrame([{"run": name, "status": "damaged", "error": _plain(str(error))}]), []
     if result is None:
         return rows, []
-    parameters = {_plain(key): _plain(value) for key, value in result["parameters"].items() if key not in RUN}
+    parameters = {_plain(key): _plain(value) for key, value in result["parameters"].items() if key not in COLUMNS}
     if result["status"] == "done":
         try:
             rows = _read(run / TABLE)
@@ -78,11 +78,11 @@ def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
     names = {}
     for column in rows:
         names[column] = column
-        while names[column] in {*parameters, *RUN} or (names[column] != column and names[column] in rows):
+        while names[column] in {*parameters, *COLUMNS} or (names[column] != column and names[column] in rows):
             names[column] = f"table_{names[column]}"
     rows = rows.rename(columns=names)
     rows = rows if len(rows) else pd.DataFrame(index=[0])
-    about = {column: _plain(result[column]) for column in RUN}
+    about = {column: _plain(result[column]) for column in COLUMNS}
     return rows.assign(**parameters, **{**about, "run": name}), list(parameters)
 
 
@@ -105,15 +105,6 @@ def _read(path: Path) -> pd.DataFrame:
             if line and len(line) != len(header):
                 raise ValueError(f"line {lines.line_num} has {len(line)} values, the header {len(header)}")
     return pd.read_csv(path, encoding="utf-8-sig")
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    half = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        write(half)
-        os.replace(half, path)
-    finally:
-        half.unlink(missing_ok=True)
 
 
 def describe(table: pd.DataFrame) -> str:
@@ -143,13 +134,13 @@ def columns(table: pd.DataFrame, by: list | None = None, values: list | None = N
     for name in [*(by or []), *(values or [])]:
         if name not in table:
             raise ValueError(f"There is no column {name!r}. There are: {', '.join(table.columns)}.")
-    own = [name for name in table if name not in table.attrs["parameters"] and name not in RUN]
+    own = [name for name in table if name not in table.attrs["parameters"] and name not in COLUMNS]
     numbers = [n for n in own if pd.api.types.is_numeric_dtype(table[n]) and not pd.api.types.is_bool_dtype(table[n])]
     if by is None:
         varying = [name for name in table.attrs["parameters"] if table[name].nunique() > 1 and name != "seed"]
         tasks = ["task"] if table["task"].nunique() > 1 else []
         words = [name for name in own if name not in numbers and 1 < table[name].nunique() <= MOST]
-        by = [*tasks, *varying, *words]
+        by = [name for name in (*tasks, *varying, *words) if name not in (values or [])]
     for name in values or []:
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise ValueError(f"{name} is no column of numbers.")
@@ -180,12 +171,10 @@ def predictions(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
         try:
             result = read(run)
             if result and result["status"] == "done" and (run / IMAGES).exists():
-                rows = pd.read_parquet(run / IMAGES)
-                if missing := [name for name in SAID if name not in rows]:
-                    raise ValueError(f"it has no column {missing[0]}")
+                rows = pd.read_parquet(run / IMAGES, columns=[*SAID])
                 parameters = {k: _plain(v) for k, v in result["parameters"].items() if k not in (*SAID, "run")}
                 rows["similarity"] = pd.to_numeric(rows["similarity"], errors="coerce")
-                frames.append(rows[list(SAID)].assign(**parameters, run=run.name))
+                frames.append(rows.assign(**parameters, run=run.name))
         except (OSError, ValueError, RuntimeError) as error:  # pyarrow's, too
             faults.append(f"{run.name}: {IMAGES} cannot be read ({' '.join(str(error).split())}).")
     return pd.concat(frames[1:] or frames, ignore_index=True), faults

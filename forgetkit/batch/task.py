@@ -15,8 +15,8 @@ import json
 import os
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from forgetkit.batch.notebook import assignments
-from forgetkit.batch.record import RUN, code_of_task, fingerprint
+from forgetkit.batch.record import COLUMNS, code_of_task, fingerprint
 
 MISSING = inspect.Parameter.empty  # no default, or no annotation
 NAMES = {**vars(builtins), **vars(typing), "typing": typing}  # what an annotation may say
@@ -45,35 +45,30 @@ class Parameter:
 
     def value(self, given: Any) -> Any:
         """The value to use for what was given in YAML; raises ValueError for a wrong one."""
-        try:
-            if self._adapter is None:
-                return given
-            return to_jsonable_python(self._adapter.validate_json(json.dumps(given), strict=True))
-        except (TypeError, ValueError):  # pydantic's, too
-            pass
+        if self.type is Any:
+            return given
+        with suppress(TypeError, ValueError):  # pydantic's, too
+            return to_jsonable_python(TypeAdapter(self.type).validate_json(json.dumps(given), strict=True))
         if typing.get_origin(self.type) is typing.Literal:
             raise ValueError(f"{self.name}={given!r}: choose one of {', '.join(map(str, typing.get_args(self.type)))}.")
         example = "" if self.default in (MISSING, None) else f", such as {self.default!r}"
         raise ValueError(f"{self.name}={given!r}: wanted is {inspect.formatannotation(self.type)}{example}.")
 
-    @cached_property
-    def _adapter(self) -> TypeAdapter | None:
-        try:
-            return TypeAdapter(self.type)
-        except Exception:  # no type that YAML could give
-            return None
-
 
 def _type(annotation: Any, default: Any) -> Any:
-    """The type that an annotation means, which may be its source; without one, that of the default."""
+    """The type that an annotation means, which may be its source; without one, that of the default.
+
+    Any, where it is no type that YAML could give.
+    """
     if annotation is MISSING:
         return type(default) if type(default) in (int, float, str, bool, list, tuple, dict) else Any
-    for _ in range(2):  # a string may be quoted once more
-        try:
+    try:
+        for _ in range(2):  # a string may be quoted once more
             annotation = eval(annotation, dict(NAMES)) if isinstance(annotation, str) else annotation
-        except Exception:  # a name of the notebook's own
-            return Any
-    return type(None) if annotation is None else annotation
+        TypeAdapter(annotation)
+    except Exception:  # a name of the notebook's own, or a class that pydantic does not know
+        return Any
+    return annotation
 
 
 @dataclass(frozen=True)
@@ -124,6 +119,6 @@ def task_of(folder: Path, notebook: str | None, function: str | None) -> Task:
             code, home = code_of_task(None, function)
         except (Exception, SystemExit) as error:  # whatever the module raises
             raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
-    if taken := sorted(set(RUN) & set(parameters)):
+    if taken := sorted(set(COLUMNS) & set(parameters)):
         raise ValueError(f"{name} has a parameter called {taken[0]}, which is a column of every table: rename it.")
     return Task(name, notebook, function, parameters, fingerprint(code, home))

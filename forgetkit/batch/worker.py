@@ -39,7 +39,7 @@ OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the u
 VERSIONS = ("forgetkit", "papermill", "numpy", "torch", "open_clip_torch")  # what a result tells of
 BUSY = 75  # exit status: another process has this run in hand
 _last_word = threading.Lock()  # either the result is written, or the run is being ended
-_sockets: list[str] = []  # the folder for the run's kernel
+_sockets: list[str] = []  # the folder for the run's kernel, where it has one
 
 
 def main() -> int:
@@ -85,16 +85,11 @@ def _end_with_parent() -> None:
 def _end_children(seconds: float = 5.0) -> None:
     """Kill what runs below this process, again as long as it starts new processes."""
     until = time.monotonic() + seconds
-    while True:
-        for process, _ in (left := _below()):
+    while (left := [process for process, _ in _below()]) and time.monotonic() < until:
+        for process in left:
             with suppress(psutil.Error):
                 process.kill()
-        with suppress(ChildProcessError, AttributeError):  # no child is left; Windows has no zombies
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if not left or time.monotonic() > until:
-            return
-        time.sleep(0.01)
+        psutil.wait_procs(left, timeout=0.1)
 
 
 def _below() -> list[tuple[psutil.Process, int]]:
@@ -114,7 +109,7 @@ def _guard(job: dict, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     started, found, peak = time.time(), {}, {"MB": 0.0}
 
-    def look() -> None:
+    def measure() -> None:
         peak["MB"] = max(peak["MB"], sum(held for _, held in _below()) / 1e6)
 
     try:
@@ -123,9 +118,9 @@ def _guard(job: dict, folder: Path) -> None:
             job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
             code = code_of(job["copy"])
         found = {"source": record.fingerprint(code, home), "commit": record.commit_of(home)}
-        with kernel_folder(folder) as sockets, watched(look, 0.2):
-            _sockets[:] = [sockets] if sockets else []
-            failure = _process({**job, "folder": folder, "sockets": sockets or "", "guard": os.getpid()})
+        with kernel_folder(folder) as sockets, watched(measure, 0.2):
+            _sockets[:] = [sockets]
+            failure = _process({**job, "folder": folder, "sockets": sockets, "guard": os.getpid()})
             _end_children()
         found |= {"edited": True} if record.fingerprint(code, home) != found["source"] else {}
     except (OSError, ValueError, ImportError) as error:
@@ -183,14 +178,14 @@ def _failure(error: BaseException) -> dict:
 
 
 @contextmanager
-def watched(look: Callable[[], None], every: float):
-    """Call `look` in a thread at once, then after every so many seconds until the block ends."""
+def watched(measure: Callable[[], None], every: float):
+    """Call `measure` in a thread at once, then after every so many seconds until the block ends."""
     done = threading.Event()
 
     def watch() -> None:
-        look()
+        measure()
         while not done.wait(every):
-            look()
+            measure()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -215,9 +210,7 @@ def work() -> None:
     except BaseException as error:  # a function may raise SystemExit
         failure = _failure(error)
         print(failure["traceback"], file=sys.stderr)
-    half = Path(job["folder"]) / f"{OUTCOME}.part"
-    half.write_text(json.dumps(failure), encoding="utf-8")
-    os.replace(half, half.with_suffix(""))
+    record.write(Path(job["folder"]), failure, OUTCOME)
     last = threading.Timer(10, os._exit, [0])  # threads that the run has left do not keep it
     last.daemon = True
     last.start()

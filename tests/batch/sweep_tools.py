@@ -1,5 +1,6 @@
 """What tests of sweeps need: functions and notebooks to run, and the command that runs them."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,7 +8,6 @@ import time
 from pathlib import Path
 
 import nbformat
-import yaml
 
 from forgetkit.batch import record
 
@@ -60,7 +60,7 @@ def write_notebook(path: Path, *cells: str, parameters: str = "a = 1\nout = '.'"
 
 
 def spec(file="s.yaml", function="work:rows", **content) -> str:
-    Path(file).write_text(yaml.safe_dump({"function": function, **content}))
+    Path(file).write_text(json.dumps({"function": function, **content}))
     return file
 
 

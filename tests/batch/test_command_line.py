@@ -27,17 +27,16 @@ def no_data(monkeypatch):
     [
         (["run", "--target", "unicorn"], "target='unicorn' is no class here: choose one of airplane, automobile"),
         (["run", "--kind", "style"], "target='cat' is no style here: choose one of "),
-        (["run", "-p", "target", "dog", "-p", "kind", "x"], "target, kind: --target instead of -p target"),
         (["run", "-p", "n_test", "0"], "n_test=0: a whole number, at least 1"),
         (["run", "--target", "unicorn", "-p", "n_test", "0"], "\nn_test=0: a whole number, at least 1"),
         (["run", "-p", "changes", "3"], "changes"),
-        (["run", "--kind", "class", "--data-dir", "x"], "-p and --kind are for the notebook"),
+        (["run", "--kind", "class", "--data-dir", "."], "--kind goes without --data-dir"),
+        (["run", "--label", "pet"], "--labels goes with --data-dir"),
         (["run", "--recipe", "papre"], "'papre'"),
         (["run", "--seed", "x"], "'x' is not a valid integer"),
         (["run", "--out", str(cli.NOTEBOOKS)], "holds the notebooks themselves"),
         (["run", "-p", "n_forgot", "9"], "00_quickstart.ipynb has no parameter n_forgot. It has: kind, target"),
-        (["run", "-p", "changes", "{a"], "'{a' is no value in YAML"),
-        (["run", "-p", "n_forget", "9", "--data-dir", "x"], "-p and --kind are for the notebook"),
+        (["run", "-p", "changes", "{a"], "'{a' is no YAML: line 1: "),
         (["notebooks", "77"], "No notebook in"),
         (["lab", __file__], "is a file"),
         (["bacth"], "Did you mean 'batch'?"),
@@ -67,9 +66,27 @@ def test_each_command_has_help(capsys, command):
     assert "..." not in said.replace("]...", ""), "a sentence is cut"
 
 
-def test_the_older_spelling_works_and_help_needs_no_torch():
+def test_help_needs_no_torch():
     code = "import sys, forgetkit.__main__; print([m for m in ('torch', 'pandas', 'papermill') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
-    for arguments, command in ((["summary", "--help"], "summary"), (["--help"], "batch")):
-        done = subprocess.run([sys.executable, "-m", "forgetkit.batch", *arguments], capture_output=True, text=True)
-        assert done.returncode == 0 and done.stdout.startswith(f"Usage: forgetkit {command}")
+
+
+def test_options_become_parameters_of_the_quickstart(tmp_path, monkeypatch, capsys):
+    executed = []
+
+    def execute(notebook, to, parameters, cwd):
+        executed.append(parameters)
+        (to.parent / "table.csv").write_text("score\n1\n")
+        (to.parent / "report.txt").write_text("No alarm.\n")
+
+    monkeypatch.setattr("forgetkit.batch.notebook.execute", execute)
+    monkeypatch.setattr("forgetkit.batch.notebook.check_names", lambda *_: None)
+    monkeypatch.setattr(cli.fetch, "callback", lambda: None)
+    shared = {"seed": 0, "recipe": "default", "head": "text", "model": "mini", "device": "auto"}
+    cli.forgetkit(["run", "-p", "n_forget", "9", "--out", str(tmp_path)], standalone_mode=False)
+    assert executed.pop() == {**shared, "kind": "class", "target": "cat", "n_forget": 9, "out": str(tmp_path)}
+    mine = ["--data-dir", str(tmp_path), "--target", "lynx", "--siblings", "puma, cat", "--previous-targets", "dog"]
+    cli.forgetkit(["run", *mine, "--out", str(tmp_path)], standalone_mode=False)
+    own = {"kind": "folder", "data_dir": str(tmp_path), "siblings": ["puma", "cat"], "previous_targets": ["dog"]}
+    assert executed.pop() == {**shared, **own, "target": "lynx", "out": str(tmp_path)}
+    assert "No alarm." in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Sweeps are run and resumed, and what ran is what is recorded."""
 
 import concurrent.futures
+import json
 import os
 import subprocess
 import sys
@@ -52,27 +53,18 @@ def test_runs_leave_what_was_promised(work):
     assert again == {name for name in before if "a=13-" in name or "a=99-" in name} and calls() == {"1": 1, "2": 1}
 
 
-def test_a_mistake_starts_nothing(work):
-    code, said = sweep(spec(grid={"a": [1], "wate": [0], "wait": ["long"]}), "--out", "out")
-    assert code == 2 and "Is it 'wait'?" in said and "wait='long'" in said and "Traceback" not in said
-    assert not Path("out").exists()
-
-
 def test_other_code_is_not_mixed_in_silence(work):
     (work / "helper.py").write_text("FACTOR = 1\n")
     Path("work.py").write_text(f"import helper\n{WORK}")
     assert batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out") == {"done": 2}
     before, more = finished(), {"function": "work:rows", "grid": {"a": [1, 2, 3]}}
-    for changed, source in (
-        ("work.py", f"import helper\n{WORK.replace('0 * a', '00 * a')}"),
-        ("helper.py", "FACTOR = 2"),
-    ):
-        kept = Path(changed).read_text()
-        Path(changed).write_text(source)
+    edited = f"import helper\n{WORK.replace('0 * a', '00 * a')}"
+    for file, source in (("helper.py", "FACTOR = 2"), ("work.py", edited)):
+        was = Path("helper.py").read_text()
+        Path(file).write_text(source)
         with pytest.raises(SweepError, match=r"code has changed .* \(2 of work:rows\): .*--changed"):
             batch.run(more, "out")
-        Path(changed).write_text(kept)
-    Path("work.py").write_text(f"import helper\n{WORK.replace('0 * a', '00 * a')}")
+        Path("helper.py").write_text(was)
     assert batch.run(more, "out", changed="keep")["done"] == 3 and before.items() <= finished().items()
     assert sorted(results.gather("out")["score"]) == [10, 20, 20, 40, 300, 600]
     batch.run(more, "out", changed="rerun")
@@ -119,9 +111,8 @@ def test_a_folder_that_is_no_sweeps_is_left_alone(work, capsys):
     assert [f.read_text() for f in Path("mine").iterdir()] == ["my,own\n1,2\n"]
 
 
-@pytest.mark.parametrize("pool", [concurrent.futures.ThreadPoolExecutor, concurrent.futures.ProcessPoolExecutor])
-def test_anything_with_the_executor_interface_runs_it(work, pool):
-    with pool(2) as executor:
+def test_anything_with_the_executor_interface_runs_it(work):
+    with concurrent.futures.ProcessPoolExecutor(2) as executor:
         assert batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out", executor) == {"done": 2}
     assert len(results.gather("out")) == 4
 
@@ -210,72 +201,43 @@ def test_two_sweeps_into_one_folder_share_the_work(work):
     assert len(results.gather("out")) == 12 and all("6 done" in s for s in said)
 
 
-# --------------------------------------------------------------------------------------------------
-# Notebooks
-
-
-@pytest.fixture(scope="module")
-def notebooks(tmp_path_factory):
-    """A sweep of notebooks that each do something unusual, from another folder, with a TMPDIR too long for sockets."""
-    folder = tmp_path_factory.mktemp("sweep")
+@pytest.mark.slow
+def test_notebooks_that_each_do_something_unusual(tmp_path):
+    """From another folder, with a TMPDIR too long for sockets."""
     words = "import sys, warnings\nprint('precision ' + 'lost', file=sys.stderr)\nwarnings.warn('diver' + 'ged')"
     bar = "print('5' + '0%|#####     | 1/2 [00:01<00:01]', file=sys.stderr)\nsys.stdout.write('x' * (a == 0))"
-    daemon = "import subprocess; subprocess.Popen(['sleep', '4321'], start_new_session=True).pid"
-    pid = f"open(out + '/pid', 'w').write(str({daemon.split('; ')[1]}));"
-    write_notebook(folder / "fine.ipynb", words, bar, "import beside", TABLE)
-    write_notebook(folder / "fails.ipynb", "assert a > 3, 'too small'")
-    write_notebook(folder / "leaves.ipynb", "import sys; sys.exit(0)", TABLE)
-    write_notebook(folder / "stays.ipynb", daemon, pid, TABLE)
-    write_notebook(folder / "slow {x}.ipynb", "while True: pass")
-    write_notebook(folder / "bare.ipynb", "from pathlib import Path; Path('here').touch()")
-    (folder / "beside.py").write_text("x = 1\n")
-    names = [f"{path.name}" for path in sorted(folder.glob("*.ipynb"))]
-    import yaml
-
-    (folder / "s.yaml").write_text(yaml.safe_dump({"notebook": names, "timeout": {"cell": 3}}))
-    temp = folder / ("x" * 90)
-    temp.mkdir()
-    (folder / "elsewhere").mkdir()
-    settings = {"cwd": folder / "elsewhere", "env": {**os.environ, "TMPDIR": str(temp)}}
+    daemon = "import subprocess\npid = subprocess.Popen(['sleep', '4321'], start_new_session=True).pid"
+    write_notebook(tmp_path / "fine.ipynb", words, bar, "import beside", TABLE)
+    write_notebook(tmp_path / "fails.ipynb", "assert a > 3, 'too small'")
+    write_notebook(tmp_path / "leaves.ipynb", "import sys; sys.exit(0)", TABLE)
+    write_notebook(tmp_path / "stays.ipynb", daemon, "open(out + '/pid', 'w').write(str(pid));", TABLE)
+    write_notebook(tmp_path / "slow {x}.ipynb", "while True: pass")
+    write_notebook(tmp_path / "bare.ipynb", "from pathlib import Path; Path('here').touch()")
+    (tmp_path / "beside.py").write_text("x = 1\n")
+    names = [path.name for path in sorted(tmp_path.glob("*.ipynb"))]
+    (tmp_path / "s.yaml").write_text(json.dumps({"notebook": names, "timeout": {"cell": 3}}))
+    for folder in ("x" * 90, "elsewhere"):
+        (tmp_path / folder).mkdir()
+    settings = {"cwd": tmp_path / "elsewhere", "env": {**os.environ, "TMPDIR": str(tmp_path / ("x" * 90))}}
     code, said = sweep("../s.yaml", "--out", "../out", "--workers", "2", **settings)
-    assert code == 1, said
-    return folder, said
+    out = tmp_path / "out"
+    assert code == 1 and "3 done, 3 failed" in said and "AssertionError: too small" in said, said
 
-
-@pytest.mark.slow
-def test_a_notebook_is_kept_executed_and_a_failing_cell_is_named(notebooks):
-    folder, said = notebooks
-    assert "3 done, 3 failed" in said and "AssertionError: too small" in said and "1 of the runs that are done" in said
-    table = results.gather(folder / "out").set_index("task")
+    table = results.gather(out).set_index("task")
     assert table.loc["fine", "score"] == 7 and table.loc["fine", "peak_mb"] > 50
-    assert table.loc["bare", "error"] == "no table.csv" and (folder / "here").exists(), "it runs beside its notebook"
-    failure = result_of("fails", folder / "out")
+    assert table.loc["bare", "error"] == "no table.csv" and (tmp_path / "here").exists(), "it runs beside its notebook"
+    assert "SystemExit: the notebook ended itself" in table.loc["leaves", "error"]
+    failure, late = result_of("fails", out), result_of("slow_x", out)
     assert failure["cell"] == 3 and "a > 3" in failure["code"] and "AssertionError" in failure["traceback"]
     assert "\x1b" not in failure["traceback"]
-
-
-@pytest.mark.slow
-def test_what_a_notebook_says_is_kept_and_progress_bars_are_not(notebooks):
-    run = next((notebooks[0] / "out").glob("fine-*"))
-    log, kept = (run / "log.txt").read_text(), (run / "fine.ipynb").read_text()
-    assert all(word in text for word in ("precision lost", "diverged") for text in (log, kept)) and "50%" not in kept
-
-
-@pytest.mark.slow
-def test_a_notebook_that_exits_or_takes_too_long_is_not_done(notebooks):
-    table = results.gather(notebooks[0] / "out").set_index("task")
-    assert "SystemExit: the notebook ended itself" in table.loc["leaves", "error"]
-    late = result_of("slow_x", notebooks[0] / "out")
     assert "CellTimeoutError" in late["error"] and "while True" in late["code"]
-
-
-@pytest.mark.slow
-def test_nothing_outlives_a_run(notebooks):
-    folder, _ = notebooks
-    pid = int(next((folder / "out").glob("stays-*/pid")).read_text())
+    fine = next(out.glob("fine-*"))
+    log, executed = (fine / "log.txt").read_text(), (fine / "fine.ipynb").read_text()
+    assert all(word in text for word in ("precision lost", "diverged") for text in (log, executed))
+    assert "50%" not in executed
     with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-    assert not [*folder.glob("x*/kernel-*")]
+        os.kill(int(next(out.glob("stays-*/pid")).read_text()), 0)
+    assert not [*tmp_path.glob("x*/kernel-*")]
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
 """A sweep's YAML becomes runs, or a list of everything that is wrong with it."""
 
+import random
 from typing import Literal, Optional
 
 import pytest
-import yaml
 from sweep_tools import write_notebook
 
 from forgetkit.__main__ import check_lesson
@@ -59,11 +59,7 @@ def test_types_and_choices_of_a_notebook(notebook, name, right, wrong):
     for value in wrong:
         with pytest.raises(ValueError, match=f"{name}={value!r}: (wanted is|choose one of)".replace("[", r"\[")):
             parameter.value(value)
-
-
-def test_a_number_is_a_float_where_one_is_wanted(notebook):
-    value = parameters_of(notebook)["rate"].value
-    assert value(2) == 2.0 and type(value(2)) is float, "1 and 1.0 are one run, not two"
+    assert name != "rate" or type(parameter.value(2)) is float, "1 and 1.0 are one run, not two"
 
 
 def test_parameters_of_a_function():
@@ -99,26 +95,8 @@ def test_a_run_is_the_same_whatever_else_is_in_its_sweep(notebook):
     assert one[0].key in {r.key for r in more}, "b was at its default"
 
 
-def test_ten_lines_make_sixty_runs(tmp_path, request):
-    lines = """\
-notebook: 02_forgetting.ipynb
-grid:
-  seed: [0, 1, 2, 3, 4]
-  n_forget: [100, 400]
-list:
-  - {target: cat}
-  - {target: dog}
-  - {target: truck}
-  - {target: ship}
-  - {kind: style, target: cat sketches}
-  - {kind: cluster, target: dog 1}"""
-    assert len(load(yaml.safe_load(lines), request.config.rootpath / NOTEBOOKS)) == 60
-
-
 def test_the_example_is_right(request):
-    root = request.config.rootpath
-    assert len(load(root / NOTEBOOKS / "sweeps/sixty.yaml")) == 60
-    assert len((root / NOTEBOOKS / "sweeps/sixty.yaml").read_text().splitlines()) <= 10
+    assert len(load(request.config.rootpath / NOTEBOOKS / "sweeps/sixty.yaml")) == 60
 
 
 def test_all_mistakes_are_told_at_once(notebook):
@@ -148,10 +126,7 @@ exclude: [{a: 99}]
         ({"notebook": "nb.ipynb", "grid": {"a": []}}, "a has no value"),
         ({"notebook": "nb.ipynb", "grid": [1]}, "maps names"),
         ({"notebook": "nb.ipynb", "list": {"a": 1}}, "list of parameter sets"),
-        ({"notebook": 5}, "`notebook` is a path"),
-        ({"notebook": "nb.ipynb", 5: 1}, "no key 5"),
         ({"notebook": "nb.ipynb", "timeout": 0}, "`timeout` is the seconds"),
-        ({"notebook": "nb.ipynb", "timeout": {"cel": 1}}, "`timeout` is the seconds"),
         ({"function": "textwrap:indent", "timeout": {"cell": 1}}, "a function has no cells"),
         ({"notebook": "nb.ipynb", "grid": {"a": {5: 1}}}, "a={5: 1}: wanted is int"),
         ({"notebook": "nb.ipynb", "grid": {n: list(range(1000)) for n in "abc"}}, "makes 1,000,000,000 runs"),
@@ -232,19 +207,56 @@ def test_yaml_is_read_as_it_is_written(tmp_path):
     assert [run.given for run in load(file)] == [{"n": 1, "rate": 0.001}, {"n": 2, "rate": 0.001}]
 
 
+BOMB = "a: &a0 [lol]\n" + "\n".join(f"b{i}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(20))
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("grid: [1", "is no YAML"),
-        ("notebook: nb.ipynb\nnotebook: nb.ipynb", "'notebook' stands twice"),
-        ("grid: {n: 1, n: 2}", "'n' stands twice"),
+        ("grid: [1", "is no YAML: line 1: expected"),
+        ("notebook: nb.ipynb\ngrid: {n: 1, n: 2}", 's.yaml is no YAML: line 2: found duplicate key "n"'),
         ("grid: {n: " + "9" * 5000 + "}", "is no YAML"),
         ("grid: &a {n: *a}", "A value holds itself"),
+        (BOMB, "A value holds itself, or too many others"),
         ("!!python/object:os.system {}", "is no YAML"),
         ("[" * 3000, "is no YAML"),
-        ("{[1]: 2}", "is no YAML"),
+        ("{[1]: 2}", "named by something else than a word"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told(tmp_path, text, message):
     (tmp_path / "s.yaml").write_text(text)
     assert message in " ".join(mistakes(tmp_path / "s.yaml"))
+
+
+VALUES = (
+    "012", "1_000", "12:30", "1e999", ".nan", "no", "true", "~", "''", "cat", "[1, [2]]", "[]", "{a: 1}", "{1: a}",
+    "2024-01-01", "2024-13-45", "!!binary aGk=", "!!set {a, b}", "!!python/name:os.sys", "*a", "&a [*a]", "&a [1, 2]",
+    "0x1f", "9" * 40, "'\ud7ff'", "[0.5, x]", '"\\ud800"', '"\\0"', "- 1", "? a", "@",
+)  # fmt: skip
+NAMES = ("a", "b", "rate", "out", "seconds", "sede", "5", "~", "[x]", "'a b'", "é")
+
+
+def test_a_random_sweep_is_understood_or_refused_in_sentences(notebook):
+    """Of right and wrong parts, one in three with some bytes changed: a traceback would end this test."""
+    rng, file, right = random.Random(0), notebook.parent / "s.yaml", 0
+    some = lambda likely, every: rng.choice(likely if rng.random() < 0.8 else every)
+    pair = lambda: f"{some(NAMES[:3], NAMES)}: {some(('1', 'x', '[1, 2]'), VALUES)}"
+    flow = lambda: "{" + ", ".join(pair() for _ in range(rng.randrange(4))) + "}"
+    for _ in range(400):
+        parts = {
+            "grid": flow(),
+            "list": f"[{flow()}, {flow()}]",
+            "exclude": f"[{flow()}]",
+            "timeout": rng.choice(VALUES),
+        }
+        chosen = rng.sample([*parts], rng.randrange(3))
+        text = "\n".join(["notebook: nb.ipynb", *(f"{key}: {some([parts[key]], VALUES)}" for key in chosen)])
+        found = bytearray(text.encode(errors="replace"))
+        for _ in range(rng.choice((0, 0, 2))):
+            found[rng.randrange(len(found))] = rng.randrange(256)
+        file.write_bytes(found)
+        try:
+            right += bool(load(file))
+        except SweepError as error:
+            assert error.mistakes and all(error.mistakes)
+    assert 40 < right < 360

@@ -56,6 +56,7 @@ def test_the_summary_is_mean_and_spread(swept):
     table = results.gather(swept)
     by, values = results.columns(table)
     assert by == ["a"] and values == ["table_a", "score"]
+    assert results.columns(table.assign(a=1.0 * table["seed"]), values=["a"])[0] == [], "a value is no group"
     summary = results.summarise(table, by, ["score"])
     assert summary["score"].to_dict() == {"1": "11.0 ± 10.0", "x": "5.0 ± 7.1"}
     assert summary["n"].to_dict() == {"1": 3, "x": 2}
@@ -68,17 +69,13 @@ def test_the_summary_is_mean_and_spread(swept):
 
 BAD = {
     "ragged": (b"x,y\n1,2\n1,2,3\n", {}, "line 3 has 3 values, the header 2"),
-    "longer": (b"x,y\n1,2,3\n1,2,3\n", {}, "line 2 has 3 values"),
     "empty": (b"", {}, "it is empty"),
     "latin": ("größe\n1\n".encode("latin-1"), {}, "can't decode"),
-    "odd": (b'x\n"1\n', {}, None),
-    "nul": (b"x\n\0\n", {}, None),
     "twice": (b"x,x\n1,2\n", {}, "two columns are called 'x'"),
     "rows": (b"x,y\n", {}, "no rows"),
     "none": (None, {}, "no table.csv"),
     "old": (b"score\n1\n", {"source": None, "commit": None, "seconds": "long"}, None),
     "status": (b"score\n1\n", {"status": "fine"}, "neither done nor failed"),
-    "parameters": (b"score\n1\n", {"parameters": [1]}, "no parameters"),
     "huge": (f"score,table_a\n1,{10**30}\n".encode(), {"parameters": {"a": 10**40, "status": 3}}, None),
     "surrogate": (b"score\n1\n", {"parameters": {"a\ud800": "b\ud800"}}, None),
 }
@@ -118,10 +115,9 @@ os.execv(sys.executable, [sys.executable, "-m", "forgetkit", *sys.argv[1:]])
     "command, status, message",
     [
         (["summary", "out", "--values", "score"], 1, "out cannot be written (Permission denied): no table"),
-        (["batch", "s.yaml", "--out", "out"], 2, "out cannot be the sweep's folder: Permission denied."),
         (["batch", "s.yaml", "--out", "out/sub/new"], 2, "new cannot be the sweep's folder: Permission denied."),
     ],
-    ids=["summary", "batch", "below"],
+    ids=["summary", "batch"],
 )
 def test_a_folder_that_cannot_be_written_is_told(swept, command, status, message):
     Path("s.yaml").write_text("function: json:dumps\ngrid: {obj: 1}\n")
@@ -148,12 +144,5 @@ def test_images_are_summed_up(swept):
     summed = results.changes(found, ["a"]).reset_index().iloc[0]
     assert summed[["before", "after"]].round(1).tolist() == [66.7, 33.3] and summed["most"] == "dog"
     code, said = call("summary", str(swept), "--images")
-    assert code == 0 and "66.7" in said and "no column label" in said
+    assert code == 0 and "66.7" in said and "(label)" in said
     assert results.predictions(swept / "none")[0].empty
-
-
-def test_the_fuzz_ends_without_a_traceback(tmp_path):
-    fuzz = Path(__file__).with_name("fuzz.py")
-    command = [sys.executable, fuzz, "--specs", "40", "--folders", "40", "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0 and "40 specs" in done.stdout, done.stdout + done.stderr
