@@ -103,7 +103,7 @@ def rounded(clip: Clip, bits: str) -> Clip:
             if bits == "bf16":
                 weight.copy_(weight.bfloat16())
             elif weight.ndim > 1:
-                step = weight.abs().flatten(1).max(1).values.clamp(min=1e-12) / 127
-                step = step.view(-1, *(1,) * (weight.ndim - 1))
-                weight.copy_((weight / step).round() * step)
+                step = weight.abs().flatten(1).amax(1).clamp(min=1e-12) / 127
+                zero = torch.zeros_like(step, dtype=torch.int32)
+                weight.copy_(torch.fake_quantize_per_channel_affine(weight, step, zero, 0, -127, 127))
     return copy
