@@ -21,7 +21,7 @@ from forgetkit.models import ModelError, mini
 from forgetkit.models.clip import Clip, Inputs, embed_each
 from forgetkit.models.loading import load_clip, oracle_of
 from forgetkit.models.saving import CARD, add_to_card
-from forgetkit.subgroups import Splits, tutorial_sets
+from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
 COLUMNS = (TARGET, "retain", "other")  # the set's own images; sets of other styles are not audited
 # An attacker's ways to say a name, none of them a prompt of the tutorial's CIFAR-10.
@@ -58,8 +58,8 @@ class Audit:
 
 
 def audit(
-    original: Clip, unlearned: Clip, sets: Splits, words: Sequence[str] | None = None, oracle: Clip | None = None, *,
-    templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (1, 5, 20),
+    original: Clip, unlearned: Clip, sets: Splits | ModelSets, words: Sequence[str] | None = None,
+    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (1, 5, 20),
     checks: Sequence[int] = retraining.CHECKS, most: int = 5000, seed: int = 0,
 ) -> Audit:  # fmt: skip
     """Attack the unlearned model, and the original and an oracle in the same way: is the target gone?
@@ -153,13 +153,13 @@ def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Emb
     ]
 
 
-def views_of(models: Mapping[str, Clip], sets: Splits, label: int) -> dict[str, View]:
+def views_of(models: Mapping[str, Clip], sets: Splits | ModelSets, label: int) -> dict[str, View]:
     """Every model's view of the sets, every image embedded once; with its own texts where it has others."""
     clips, found = [*models.values()], {}
     validation, test = (embedded(clips, part) for part in (sets.validation, sets.test))
     forget = embed_each(clips, sets.forget.images, progress="audit: forget")
     for i, (name, clip) in enumerate(models.items()):
-        given = sets.head is not None and same_texts(clip, models["original"])
+        given = isinstance(sets, ModelSets) and same_texts(clip, models["original"])
         head = sets.head if given else clip.head(sets.classes, sets.prompts)
         own = validation[i], test[i], forget[i].cpu()
         found[name] = View(head.cpu().float(), label, clip.scale.item(), *own)
@@ -195,8 +195,8 @@ def on_embeddings(view: View) -> dict[str, Estimate]:
 
 
 def on_texts(
-    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits, words: Sequence[str] | None,
-    templates: Sequence[str],
+    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets,
+    words: Sequence[str] | None, templates: Sequence[str],
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, str]]:  # fmt: skip
     """The figures of every model under other names and templates, and which word and template the attacker chose.
 
@@ -226,8 +226,8 @@ def on_texts(
 
 
 def on_weights(
-    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits, budgets: Sequence[int], checks: Sequence[int],
-    seed: int,
+    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets,
+    budgets: Sequence[int], checks: Sequence[int], seed: int,
 ) -> dict[str, dict[str, Estimate]]:  # fmt: skip
     """The figures of attacks that change weights: relearning, benign relearning, rounding."""
     original, target = models["original"], sets.test[TARGET]
