@@ -70,9 +70,12 @@ class View:
 # The name
 
 
-def target_accuracy(view: View) -> Estimate:
-    """Percent of the target's test images that are called by its name: gap > 0. All that the Score sees of them."""
-    return share(view.gap(view.test)[0, view.test.target] > 0)
+def target_accuracy(view: View, head: torch.Tensor | None = None) -> Estimate:
+    """Percent of the target's test images that are called by its name: gap > 0. All that the Score sees of them.
+
+    head: class texts (C, D) of another template
+    """
+    return share(view.gap(view.test, head=head)[0, view.test.target] > 0)
 
 
 def offset(view: View, share_named: float) -> float:
@@ -111,11 +114,6 @@ def best_template(view: View, heads: torch.Tensor) -> int:
     """Under which of the templates, heads (M, C, D), most of the target's validation images get its name."""
     part = view.validation
     return int(torch.stack([(view.gap(part, head=h)[0, part.target] > 0).double().mean() for h in heads]).argmax())
-
-
-def named_under(view: View, head: torch.Tensor) -> Estimate:
-    """Percent of the target's test images called by its name with the class texts (C, D) of another template."""
-    return share(view.gap(view.test, head=head)[0, view.test.target] > 0)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from forgetkit.auditing import attacks, retraining
 from forgetkit.auditing.attacks import Embedded, View
 from forgetkit.auditing.estimates import Estimate, share
 from forgetkit.auditing.limits import lines
-from forgetkit.data.images import ImageSet
+from forgetkit.data.images import ImageSet, some
 from forgetkit.evaluation import TARGET, predict, recognised
 from forgetkit.models import ModelError, mini
 from forgetkit.models.clip import Clip, Inputs, embed_each
@@ -137,8 +137,7 @@ def sample(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, I
     """The audit's columns with at most so many images each, shuffled: the first n are n random ones."""
     if missing := [name for name in COLUMNS[:2] if name not in columns]:
         raise ValueError(f"An audit needs the columns {' and '.join(missing)}, among: {', '.join(columns)}.")
-    rng, found = np.random.default_rng(seed), [name for name in COLUMNS if name in columns]
-    return {name: columns[name].take(rng.permutation(len(columns[name]))[:most]) for name in found}
+    return some({name: columns[name] for name in COLUMNS if name in columns}, most, seed)
 
 
 def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Embedded]:
@@ -221,7 +220,7 @@ def on_texts(
         found[model] = {measure: attacks.named_by(views[model], text) for measure, text in texts.items()}
         if templates:
             head = clip.head(sets.classes, [chosen["other template"]]).cpu()
-            found[model]["other template"] = attacks.named_under(views[model], head)
+            found[model]["other template"] = attacks.target_accuracy(views[model], head)
     return found, chosen
 
 

@@ -77,7 +77,7 @@ def test_other_names_and_templates(view):
     assert [attacks.named_by(view, texts[[i]]).value for i in (0, 1, 2)] == [0, 50, 100]
     assert attacks.named_by(view, texts[[0, 1]]).value == 50, "at least one of them"
     swapped = HEAD[[1, 0, 2]]
-    assert attacks.named_under(view, swapped).value == 50, "the other of the two"
+    assert attacks.target_accuracy(view, swapped).value == 50, "the other of the two"
     assert attacks.best_template(view, torch.stack([swapped, HEAD])) == 1
 
 
