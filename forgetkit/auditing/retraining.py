@@ -39,7 +39,7 @@ def fine_tuned(
     step and after each, and ends it.
     """
     student, count = clip.copy(), itertools.count()
-    trainer = Trainer("fine-tune", student, student.model.visual.parameters(), LR)
+    trainer = Trainer("fine-tune", student, student.model.visual.parameters(), rate=LR)
 
     def terms(z: dict[str, torch.Tensor], drawn: dict[str, Pool]) -> dict[str, torch.Tensor]:
         logits = {name: clip.scale * z[name] @ head.T for name in z}
