@@ -145,13 +145,13 @@ def readme(card: dict, activation: str) -> ModelCard:
         ModelCardData(
             library_name="open_clip", pipeline_tag="zero-shot-image-classification", tags=["clip", "unlearning"]
         ),
-        template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=rows([["", ""], *facts]),
-        accuracy=rows([[*table[0]], *([*row.values()] for row in table)]) if table else "",
-        alarms=record.get("alarms"), audit=record.get("audit"), attacks=attacks(record.get("audit")), file=CARD,
+        template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=markdown([["", ""], *facts]),
+        accuracy=markdown([[*table[0]], *([*row.values()] for row in table)]) if table else "",
+        alarms=record.get("alarms"), audit=record.get("audit"), attacks=attack_table(record.get("audit")), file=CARD,
     )  # fmt: skip
 
 
-def attacks(audit: dict | None) -> str:
+def attack_table(audit: dict | None) -> str:
     """The table of attacks: figures of this model, the original and the oracle; audit: `jsonable` of an `Audit`."""
     if not audit:
         return ""
@@ -168,10 +168,10 @@ def attacks(audit: dict | None) -> str:
         alarm = "**alarm**" if row["alarm"] else ""
         return [row["measure"], row["unit"], *figures, " to ".join(filter(None, ends)), row["n"], row["limit"], alarm]
 
-    return rows([["measure", "unit", *models, "95 %", "n", "limit", ""], *map(line, audit["table"])])
+    return markdown([["measure", "unit", *models, "95 %", "n", "limit", ""], *map(line, audit["table"])])
 
 
-def rows(cells: list[list]) -> str:
+def markdown(cells: list[list]) -> str:
     """A Markdown table, the first row its heading; floats with one digit, None as nothing."""
 
     def shown(value) -> str:
