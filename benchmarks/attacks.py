@@ -11,7 +11,7 @@ import torch
 
 from forgetkit.auditing import attacks
 from forgetkit.auditing.attacks import View
-from forgetkit.auditing.report import look, same_texts
+from forgetkit.auditing.report import same_texts, views_of
 from forgetkit.data.images import ImageSet
 from forgetkit.models import mini
 from forgetkit.models.clip import Clip
@@ -53,6 +53,6 @@ def deep(
     by_name = sets.own_labels == sets.labels
     texts = sets.head if same_texts(clip, original) else clip.head(sets.classes, sets.prompts)
     sets = replace(sets, validation=validation, test=test, head=texts)
-    (view,) = look({"original": clip}, sets, int(sets.forget.labels[0])).values()
+    (view,) = views_of({"original": clip}, sets, int(sets.forget.labels[0])).values()
     words = mini.synonyms(sets.classes[view.label]) if original.is_mini and by_name else ()
     return attacked([view], clip.head(words, sets.prompts).cpu() if words else None, by_name)

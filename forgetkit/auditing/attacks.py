@@ -11,6 +11,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from forgetkit.auditing.estimates import Estimate, auroc, average_precision, mean, share
 
@@ -65,9 +70,12 @@ class View:
 # The name
 
 
-def target_accuracy(view: View) -> Estimate:
-    """Percent of the target's test images that are called by its name: gap > 0. All that the Score sees of them."""
-    return share(view.gap(view.test)[0, view.test.target] > 0)
+def target_accuracy(view: View, head: torch.Tensor | None = None) -> Estimate:
+    """Percent of the target's test images that are called by its name: gap > 0. All that the Score sees of them.
+
+    head: class texts (C, D) of another template
+    """
+    return share(view.gap(view.test, head=head)[0, view.test.target] > 0)
 
 
 def offset(view: View, share_named: float) -> float:
@@ -108,11 +116,6 @@ def best_template(view: View, heads: torch.Tensor) -> int:
     return int(torch.stack([(view.gap(part, head=h)[0, part.target] > 0).double().mean() for h in heads]).argmax())
 
 
-def named_under(view: View, head: torch.Tensor) -> Estimate:
-    """Percent of the target's test images called by its name with the class texts (C, D) of another template."""
-    return share(view.gap(view.test, head=head)[0, view.test.target] > 0)
-
-
 # --------------------------------------------------------------------------------------------------
 # The target's text, without competition
 
@@ -145,14 +148,10 @@ def entropy(view: View) -> Estimate:
 def nearest_recall(view: View, k: int = 20) -> Estimate:
     """Percent of the target's test images whose k nearest validation images by cosine are mostly the target's.
 
-    The most frequent of the groups wins: the target, and every other class (Cover and Hart, 1967). With fewer than some
-    k / 2 validation images of the target it can hardly win, whatever the model.
+    The most frequent of the groups wins, the target where it is as frequent as another: the target, and every other
+    class (Cover and Hart, 1967). With fewer than some k / 2 validation images of the target it can hardly win.
     """
-    z, known = view.test.z[view.test.target], view.validation
-    classes, group = known.groups.unique(return_inverse=True)
-    nearest = (z @ known.z.T).topk(min(k, len(known.z))).indices
-    votes = F.one_hot(group[nearest], len(classes)).sum(1)
-    return share(classes[votes.argmax(1)] == -1)
+    return found_by(KNeighborsClassifier(min(k, len(view.validation.z)), metric="cosine"), view)
 
 
 def prototype_recall(view: View) -> Estimate:
@@ -163,28 +162,20 @@ def prototype_recall(view: View) -> Estimate:
     return share(classes[(view.test.z[view.test.target] @ means.T).argmax(1)] == -1)
 
 
-def probe_recall(view: View, decay: float = 1e-3, steps: int = 100) -> Estimate:
+def probe_recall(view: View, decay: float = 1e-3) -> Estimate:
     """Percent of the target's test images that a linear probe calls the target (Alain and Bengio, 2017).
 
-    Multinomial logistic regression on the validation embeddings, each dimension standardised: cross-entropy plus
-    decay / 2 |W|^2, minimised by L-BFGS from zero.
+    Multinomial logistic regression on the validation embeddings, each dimension standardised: mean cross-entropy plus
+    decay / 2 |W|^2, which is C = 1 / (N decay) of scikit-learn's.
     """
-    known = view.validation
-    classes, group = known.groups.unique(return_inverse=True)
-    centre, spread = known.z.mean(0), known.z.std(0).clamp(min=1e-6)
-    x = (known.z - centre) / spread
-    weight, bias = (torch.zeros(*shape, requires_grad=True) for shape in ((x.shape[1], len(classes)), (len(classes),)))
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
+    probe = LogisticRegression(C=1 / (decay * len(view.validation.z)), max_iter=1000)
+    return found_by(make_pipeline(StandardScaler(), probe), view)
 
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(x @ weight + bias, group) + decay / 2 * weight.square().sum()
-        loss.backward()
-        return loss
 
-    optimizer.step(closure)
-    guess = ((view.test.z[view.test.target] - centre) / spread @ weight + bias).argmax(1)
-    return share(classes[guess] == -1)
+def found_by(classifier, view: View) -> Estimate:
+    """Percent of the target's test images that a classifier of scikit-learn's, fitted on validation, calls it."""
+    classifier.fit(view.validation.z.numpy(), view.validation.groups.numpy())
+    return share(torch.from_numpy(classifier.predict(view.test.z[view.test.target].numpy()) == -1))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -211,11 +202,12 @@ def image_to_image(view: View, most: int = 250) -> dict[str, Estimate]:
     R@k: queries with an image of the target among the k most similar. At most so many queries; n counts them.
     """
     queries = view.validation.z[view.validation.target][:most]
-    hits = view.test.target[(queries @ view.test.z.T).argsort(1, descending=True)]
-    precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1)
+    similarity, target = queries @ view.test.z.T, view.test.target
+    hits = target[similarity.topk(min(10, len(target))).indices]
+    precision = torch.tensor([average_precision_score(target, scores) for scores in similarity])
     return {
         **{f"R@{k}": share(hits[:, :k].any(1)) for k in (1, 10)},
-        "mAP": mean(100 * (precision * hits).sum(1) / hits.sum(1)),
+        "mAP": mean(100 * precision),
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from forgetkit.evaluation import interval, percent
 
@@ -40,9 +42,8 @@ def auroc(positive: torch.Tensor, negative: torch.Tensor) -> Estimate:
     positive (P,), negative (N,): scores. Interval after Hanley and McNeil (1982), with Q1 = A / (2 - A) and
     Q2 = 2 A^2 / (1 + A): var A = (A (1 - A) + (P - 1)(Q1 - A^2) + (N - 1)(Q2 - A^2)) / P N. n counts both.
     """
-    ordered, p, n = negative.sort().values, len(positive), len(negative)
-    below, up_to = (torch.searchsorted(ordered, positive.contiguous(), right=right) for right in (False, True))
-    a = (below + up_to).double().mean().item() / (2 * n)
+    p, n = len(positive), len(negative)
+    a = float(roc_auc_score(np.repeat([1, 0], [p, n]), torch.cat([positive, negative]).numpy()))
     q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
     variance = (a * (1 - a) + (p - 1) * (q1 - a**2) + (n - 1) * (q2 - a**2)) / (p * n)
     half = Z * math.sqrt(max(variance, 0.0))
@@ -50,16 +51,14 @@ def auroc(positive: torch.Tensor, negative: torch.Tensor) -> Estimate:
 
 
 def average_precision(scores: torch.Tensor, relevant: torch.Tensor, seed: int = 0) -> Estimate:
-    """Mean precision, in percent, at the rank of every relevant image, most similar first.
+    """Mean precision, in percent, at the rank of every relevant image, most similar first; equal scores share a rank.
 
     scores (N,), relevant (N,) booleans. Interval: a Poisson bootstrap over the images (every image counts a Poisson(1)
     number of times in each of `DRAWS` draws), 2.5th to 97.5th percentile.
     """
-    hits = relevant[scores.argsort(descending=True, stable=True)].double()
-    times = torch.poisson(torch.ones(DRAWS, len(hits)), generator=torch.Generator().manual_seed(seed)).double()
-    times = torch.cat([torch.ones_like(times[:1]), times])  # the first is the data themselves
-    precision = (times * hits).cumsum(1) / times.cumsum(1).clamp(min=1)
-    found = 100 * (times * hits * precision).sum(1) / (times * hits).sum(1).clamp(min=1)
-    low, high = found[1:].quantile(torch.tensor([0.025, 0.975], dtype=found.dtype)).tolist()
-    value = found[0].item()
-    return Estimate(value, min(low, value), max(high, value), len(hits))
+    scores, relevant = scores.numpy(), relevant.numpy()
+    value = 100 * float(average_precision_score(relevant, scores))
+    times = np.random.default_rng(seed).poisson(size=(DRAWS, len(scores)))
+    found = [100 * average_precision_score(relevant, scores, sample_weight=t) for t in times if t[relevant].any()]
+    low, high = np.quantile([*found, value], [0.025, 0.975]).tolist()
+    return Estimate(value, min(low, value), max(high, value), len(scores))

@@ -15,13 +15,13 @@ from forgetkit.auditing import attacks, retraining
 from forgetkit.auditing.attacks import Embedded, View
 from forgetkit.auditing.estimates import Estimate, share
 from forgetkit.auditing.limits import lines
-from forgetkit.data.images import ImageSet
+from forgetkit.data.images import ImageSet, some
 from forgetkit.evaluation import TARGET, predict, recognised
 from forgetkit.models import ModelError, mini
 from forgetkit.models.clip import Clip, Inputs, embed_each
 from forgetkit.models.loading import load_clip, oracle_of
 from forgetkit.models.saving import CARD, add_to_card
-from forgetkit.subgroups import Splits, tutorial_sets
+from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
 COLUMNS = (TARGET, "retain", "other")  # the set's own images; sets of other styles are not audited
 # An attacker's ways to say a name, none of them a prompt of the tutorial's CIFAR-10.
@@ -58,22 +58,21 @@ class Audit:
 
 
 def audit(
-    original: Clip, unlearned: Clip, sets: Splits, words: Sequence[str] | None = None, oracle: Clip | None = None, *,
-    templates: Sequence[str] = TEMPLATES, share_named: float | None = None, budgets: Sequence[int] = (1, 5, 20),
+    original: Clip, unlearned: Clip, sets: Splits | ModelSets, words: Sequence[str] | None = None,
+    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (1, 5, 20),
     checks: Sequence[int] = retraining.CHECKS, most: int = 5000, seed: int = 0,
 ) -> Audit:  # fmt: skip
     """Attack the unlearned model, and the original and an oracle in the same way: is the target gone?
 
-    sets:        those it was unlearned with, from `split` or `.on(clip)`; a head made there serves every model with the
-                 original's text tower
-    words:       other names of the target; None: its synonyms in mini-CLIP's vocabulary. Where the original is
-                 mini-CLIP, all words that are not true of the target are tried, too
-    oracle:      a model that never saw the target, with its own texts: what ignorance looks like
-    templates:   other prompts to say the name in
-    share_named: of images that the offset gives the name to; 1 / C unless given
-    budgets:     images of the target that relearning sees (those that validation has enough images for)
-    checks:      steps after which relearning looks
-    most:        images a column, drawn at random where there are more
+    sets:      those it was unlearned with, from `split` or `.on(clip)`; a head made there serves every model with the
+               original's text tower
+    words:     other names of the target; None: its synonyms in mini-CLIP's vocabulary. Where the original is mini-CLIP,
+               all words that are not true of the target are tried, too
+    oracle:    a model that never saw the target, with its own texts: what ignorance looks like
+    templates: other prompts to say the name in
+    budgets:   images of the target that relearning sees (those that validation has enough images for)
+    checks:    steps of relearning after which the target's accuracy is measured
+    most:      images a column, a random sample where there are more
 
     Raises ValueError where target images bear several labels, or the columns needed are missing; ModelError for models
     that preprocess images differently.
@@ -82,18 +81,14 @@ def audit(
     models = {"original": original, "unlearned": unlearned, **({"oracle": oracle} if oracle else {})}
     if any(preprocessing(model) != preprocessing(original) for model in models.values()):
         raise ModelError("The models preprocess images differently: audit models of one architecture.")
-    sets = replace(sets, **{part: drawn(getattr(sets, part), most, seed) for part in ("validation", "test")})
+    sets = replace(sets, **{part: sample(getattr(sets, part), most, seed) for part in ("validation", "test")})
     labels = np.unique(sets.test[TARGET].labels)
     if len(labels) > 1:
         raise ValueError("The target's test images bear several labels: an audit asks for one name.")
-    views = look(models, sets, int(labels[0]))
-    figures: dict[str, dict[str, Estimate]] = {name: {} for name in models}
-    named = share_named or 1 / len(sets.classes)
-    for name, view in views.items():
-        figures[name] |= on_embeddings(view, attacks.offset(view, named))
-    chosen = on_texts(figures, models, views, sets, words, templates)
-    for name, found in on_weights(models, views, sets, budgets, checks, seed).items():
-        figures[name] |= found
+    views = views_of(models, sets, int(labels[0]))
+    by_text, chosen = on_texts(models, views, sets, words, templates)
+    by_weight = on_weights(models, views, sets, budgets, checks, seed)
+    figures = {name: on_embeddings(view) | by_text[name] | by_weight[name] for name, view in views.items()}
     return tabulated(figures, views["unlearned"], chosen, budgets, time.perf_counter() - start)
 
 
@@ -138,12 +133,11 @@ def preprocessing(clip: Clip) -> tuple:
     return clip.image_shape, how, tuple(cfg["mean"]), tuple(cfg["std"])
 
 
-def drawn(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, ImageSet]:
+def sample(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, ImageSet]:
     """The audit's columns with at most so many images each, shuffled: the first n are n random ones."""
     if missing := [name for name in COLUMNS[:2] if name not in columns]:
         raise ValueError(f"An audit needs the columns {' and '.join(missing)}, among: {', '.join(columns)}.")
-    rng, found = np.random.default_rng(seed), [name for name in COLUMNS if name in columns]
-    return {name: columns[name].take(rng.permutation(len(columns[name]))[:most]) for name in found}
+    return some({name: columns[name] for name in COLUMNS if name in columns}, most, seed)
 
 
 def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Embedded]:
@@ -158,13 +152,13 @@ def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Emb
     ]
 
 
-def look(models: Mapping[str, Clip], sets: Splits, label: int) -> dict[str, View]:
-    """Every model's view of the sets, of which it embeds every image once; with its own texts where it has others."""
+def views_of(models: Mapping[str, Clip], sets: Splits | ModelSets, label: int) -> dict[str, View]:
+    """Every model's view of the sets, every image embedded once; with its own texts where it has others."""
     clips, found = [*models.values()], {}
     validation, test = (embedded(clips, part) for part in (sets.validation, sets.test))
     forget = embed_each(clips, sets.forget.images, progress="audit: forget")
     for i, (name, clip) in enumerate(models.items()):
-        given = sets.head is not None and same_texts(clip, models["original"])
+        given = isinstance(sets, ModelSets) and same_texts(clip, models["original"])
         head = sets.head if given else clip.head(sets.classes, sets.prompts)
         own = validation[i], test[i], forget[i].cpu()
         found[name] = View(head.cpu().float(), label, clip.scale.item(), *own)
@@ -177,8 +171,9 @@ def same_texts(a: Clip, b: Clip) -> bool:
     return one.keys() == other.keys() and all(torch.equal(t, other[n].to(t.device)) for n, t in one.items())
 
 
-def on_embeddings(view: View, b: float) -> dict[str, Estimate]:
-    """The figures that need no further text and change no weight; b: the offset in logits."""
+def on_embeddings(view: View) -> dict[str, Estimate]:
+    """The figures that need no further text and change no weight; the offset gives the name to 1 / C of the images."""
+    b = attacks.offset(view, 1 / len(view.head))
     return {
         "target accuracy": attacks.target_accuracy(view),
         "offset": Estimate(b, np.nan, np.nan, len(view.validation.z)),
@@ -199,40 +194,39 @@ def on_embeddings(view: View, b: float) -> dict[str, Estimate]:
 
 
 def on_texts(
-    figures: dict[str, dict[str, Estimate]], models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits,
+    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets,
     words: Sequence[str] | None, templates: Sequence[str],
-) -> dict[str, str]:  # fmt: skip
-    """Add the figures under other names and templates; returns which word and template the attacker chose.
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, str]]:  # fmt: skip
+    """The figures of every model under other names and templates, and which word and template the attacker chose.
 
     The choice is made on validation images of the unlearned model; the others answer to the same text.
     """
-    name = sets.classes[views["original"].label]
+    unlearned, view = models["unlearned"], views["unlearned"]
+    name = sets.classes[view.label]
     names = [*(mini.synonyms(name) if words is None else words)]
     true = {*names, *sets.classes, *mini.truths(name)}
     others = [w for w in mini.words() if w not in true] if models["original"].is_mini else []
-    heads = {model: [clip.head(sets.classes, [t]).cpu() for t in templates] for model, clip in models.items()}
-    asked = {"synonyms": names, "other word": others}
-    texts = {(m, k): c.head(w, sets.prompts).cpu() for m, c in models.items() for k, w in asked.items() if w}
     chosen = {"synonyms": ", ".join(names)} if names else {}
-    best = attacks.best_text(views["unlearned"], texts["unlearned", "other word"]) if others else None
-    if templates:
-        template = attacks.best_template(views["unlearned"], torch.stack(heads["unlearned"]))
-        chosen["other template"] = templates[template]
     if others:
+        best = attacks.best_text(view, unlearned.head(others, sets.prompts).cpu())
         chosen["other word"] = others[best]
-    for model, view in views.items():
-        if names:
-            figures[model]["synonyms"] = attacks.named_by(view, texts[model, "synonyms"])
-        if others:
-            figures[model]["other word"] = attacks.named_by(view, texts[model, "other word"][best : best + 1])
+    if templates:
+        heads = torch.stack([unlearned.head(sets.classes, [template]).cpu() for template in templates])
+        chosen["other template"] = templates[attacks.best_template(view, heads)]
+    asked = {"synonyms": names, "other word": [chosen.get("other word")]}
+    found: dict[str, dict[str, Estimate]] = {}
+    for model, clip in models.items():
+        texts = {measure: clip.head(asked[measure], sets.prompts).cpu() for measure in asked if measure in chosen}
+        found[model] = {measure: attacks.named_by(views[model], text) for measure, text in texts.items()}
         if templates:
-            figures[model]["other template"] = attacks.named_under(view, heads[model][template])
-    return chosen
+            head = clip.head(sets.classes, [chosen["other template"]]).cpu()
+            found[model]["other template"] = attacks.target_accuracy(views[model], head)
+    return found, chosen
 
 
 def on_weights(
-    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits, budgets: Sequence[int], checks: Sequence[int],
-    seed: int,
+    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets,
+    budgets: Sequence[int], checks: Sequence[int], seed: int,
 ) -> dict[str, dict[str, Estimate]]:  # fmt: skip
     """The figures of attacks that change weights: relearning, benign relearning, rounding."""
     original, target = models["original"], sets.test[TARGET]
@@ -278,13 +272,14 @@ def tabulated(
         if measure not in figures["unlearned"]:
             continue
         found = {model: of[measure] for model, of in figures.items()}
-        values = {model: e.value for model, e in found.items()}
-        compared = [values.get(m) for m in ("original", "unlearned", "oracle")]
+        compared = [found[model].value if model in found else None for model in ("original", "unlearned", "oracle")]
         limit, alarm = line.rule(*compared)
-        ends = dict(zip(("low", "high", "n"), found["unlearned"][1:]))
+        _, low, high, n = found["unlearned"]
         said = {"unit": line.unit, "chosen": chosen.get(measure, "")}
-        why = {"limit": limit, "alarm": alarm, "limited_by": line.limited_by(*compared)}
-        why |= {"means": line.means, "reason": line.reason}
-        table.append({"measure": measure, **values, **ends, **said, **why})
+        table.append({
+            "measure": measure, **{model: e.value for model, e in found.items()}, "low": low, "high": high, "n": n,
+            **said, "limit": limit, "alarm": alarm, "limited_by": line.limited_by(*compared), "means": line.means,
+            "reason": line.reason,
+        })  # fmt: skip
         rows += [{"model": model, "measure": measure, **e._asdict(), **said} for model, e in found.items()]
     return Audit(pd.DataFrame(table), pd.DataFrame(rows), seconds)

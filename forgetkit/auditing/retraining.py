@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -22,29 +22,35 @@ import torch.nn.functional as F
 from forgetkit.auditing.estimates import Estimate, share
 from forgetkit.evaluation import predict
 from forgetkit.models.clip import Clip, Inputs
-from forgetkit.training import index_batches
+from forgetkit.training import Check, Pool, Trainer
 
-CHECKS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # steps after which the target's accuracy is looked at
+CHECKS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # steps after which the target's accuracy is measured
 LR = 3e-4  # of AdamW, on every weight of the image tower: slower at 1e-4, and at 1e-3 other images are lost
 BATCH = 20  # images a step: of the target at most, and of others
 
 
-def fine_tuned(clip: Clip, head: torch.Tensor, pools: Sequence[Inputs], seed: int, lr: float = LR) -> Iterator[Clip]:
-    """The model after 1, 2, 3, ... AdamW steps on the mean cross-entropy of a batch of each pool; always one object.
+def fine_tuned(
+    clip: Clip, head: torch.Tensor, pools: Sequence[Inputs], steps: int, seed: int,
+    done: Callable[[int, Clip], bool] = lambda step, student: False,
+) -> Clip:  # fmt: skip
+    """The model after so many steps on the mean cross-entropy of a batch of each pool; the model given is not changed.
 
-    head (C, D) on the model's device. BatchNorm stays in evaluation mode. The model given is not changed.
+    head (C, D) on the model's device. BatchNorm stays in evaluation mode. done(step, student): asked before the first
+    step and after each, and ends it.
     """
-    student, generator = clip.copy(), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(student.model.visual.parameters(), lr=lr, weight_decay=0.0)
-    batches = [index_batches(len(pool), BATCH, generator, clip.device) for pool in pools]
-    while True:
-        optimizer.zero_grad(set_to_none=True)
-        for pool, index in zip(pools, batches):
-            some = pool.take(next(index))
-            loss = F.cross_entropy(clip.scale * student.embed_tensor(some.images) @ head.T, some.labels)
-            (loss / len(pools)).backward()
-        optimizer.step()
-        yield student
+    student, count = clip.copy(), itertools.count()
+    trainer = Trainer("fine-tune", student, student.model.visual.parameters(), rate=LR)
+
+    def terms(z: dict[str, torch.Tensor], drawn: dict[str, Pool]) -> dict[str, torch.Tensor]:
+        logits = {name: clip.scale * z[name] @ head.T for name in z}
+        return {name: F.cross_entropy(logits[name], drawn[name].labels) / len(z) for name in z}
+
+    trainer.run(
+        {f"pool {i}": Pool(pool.images, pool.labels) for i, pool in enumerate(pools)}, terms,
+        torch.Generator().manual_seed(seed), steps=steps, batch=BATCH, eval_every=1,
+        check=lambda: Check({}, done=done(next(count), student)),
+    )  # fmt: skip
+    return student
 
 
 def relearning(
@@ -53,29 +59,30 @@ def relearning(
 ) -> list[Estimate]:  # fmt: skip
     """Steps of fine-tuning on `target` and `others` until so many percent of `shown` are recognised, a figure a level.
 
-    target, others: the attacker's images; shown, siblings: test images of the target and its siblings. Steps are looked
-    at in `checks` only; infinite where the last does not suffice. The ends are the steps at which the upper and the
-    lower end of Wilson's interval of the accuracy reach the level. The last figure is the accuracy (%) on the siblings
-    when the highest level is reached, or after the last step: what the attack costs.
+    target, others: the attacker's images; shown, siblings: test images of the target and its siblings. Accuracy is
+    measured at first and after `checks`; infinite where the last does not suffice. The ends are the steps at which the
+    upper and the lower end of Wilson's interval of the accuracy reach the level. The last figure is the accuracy (%) on
+    the siblings when the highest level is reached, or after the last step: what the attack costs.
     """
+    curve: dict[int, Estimate] = {}
+    cost: dict[int, Estimate] = {}
 
     def known(model: Clip, part: Inputs) -> Estimate:
         return share(predict(model, part.images, head) == part.labels.cpu())
 
-    curve, kept, highest = {0: known(clip, shown)}, known(clip, siblings), max(levels)
-    for step, student in zip(range(1, checks[-1] + 1), fine_tuned(clip, head, (target, others), seed)):
-        if step in checks:
-            if max(found.value for found in curve.values()) < highest:
-                kept = known(student, siblings)
+    def done(step: int, student: Clip) -> bool:
+        if step in (0, *checks):
+            if all(found.value < max(levels) for found in curve.values()):
+                cost[step] = known(student, siblings)
             curve[step] = known(student, shown)
-            if curve[step].low >= highest:
-                break
+        return curve[max(curve)].low >= max(levels)
 
     def first(end: str, level: float) -> float:
         return next((float(step) for step, found in curve.items() if getattr(found, end) >= level), math.inf)
 
+    fine_tuned(clip, head, (target, others), checks[-1], seed, done)
     steps = [Estimate(*(first(end, level) for end in ("value", "high", "low")), len(shown)) for level in levels]
-    return [*steps, kept]
+    return [*steps, cost[max(cost)]]
 
 
 def benign_relearning(
@@ -86,8 +93,7 @@ def benign_relearning(
     Only texts that name a sibling compete: with the target's among them, every step would push it away.
     """
     present, labels = siblings.labels.unique(return_inverse=True)
-    pool = replace(siblings, labels=labels)
-    student = next(itertools.islice(fine_tuned(clip, head[present], (pool,), seed), steps - 1, None))
+    student = fine_tuned(clip, head[present], (replace(siblings, labels=labels),), steps, seed)
     return share(predict(student, shown.images, head) == shown.labels.cpu())
 
 
@@ -103,7 +109,7 @@ def rounded(clip: Clip, bits: str) -> Clip:
             if bits == "bf16":
                 weight.copy_(weight.bfloat16())
             elif weight.ndim > 1:
-                step = weight.abs().flatten(1).max(1).values.clamp(min=1e-12) / 127
-                step = step.view(-1, *(1,) * (weight.ndim - 1))
-                weight.copy_((weight / step).round() * step)
+                step = weight.abs().flatten(1).amax(1).clamp(min=1e-12) / 127
+                zero = torch.zeros_like(step, dtype=torch.int32)
+                weight.copy_(torch.fake_quantize_per_channel_affine(weight, step, zero, 0, -127, 127))
     return copy

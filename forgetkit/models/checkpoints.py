@@ -1,9 +1,9 @@
 """Checkpoint files: their tensors under open_clip's names in float32, and what a file tells about its model.
 
 Read are state dicts (`.pt`, `.bin`, `.pth`), training checkpoints that hold one, `.safetensors`, and the TorchScript
-archives of OpenAI's original release. Shapes tell the architecture. They do not tell the activation: OpenAI's models,
-and some of open_clip's, were trained with QuickGELU, x * sigmoid(1.702 x), the others with GELU. The wrong one loads
-without a warning and embeds texts wrongly, so everything else that tells the activation is read, too.
+archives of OpenAI's original release. That names and shapes fit is what open_clip's strict loading sees to. They do not
+tell the activation: OpenAI's models, and some of open_clip's, were trained with QuickGELU, x * sigmoid(1.702 x), the
+others with GELU. The wrong one loads without a warning and embeds texts wrongly, so all that tells it is read here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 
 import open_clip
 import torch
-from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
 
@@ -34,10 +33,10 @@ OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}  # numbers th
 NO_WEIGHTS = OPENAI_KEYS | {"attn_mask", "n_averaged"}
 BY_NAME = "its name says so"  # the weakest evidence: it contradicts nothing
 CONFIG = "open_clip_config.json"
-SHAPE = (
-    "image width", "image layers", "patch size", "image size", "embed_dim",
-    "text width", "text layers", "context length", "vocabulary",
-)  # fmt: skip
+REMEDY = (
+    "Load it as the model whose weights it holds, one of open_clip.list_models(), or add that model's configuration "
+    "with open_clip.add_model_config."
+)
 
 
 @dataclass(frozen=True)
@@ -174,49 +173,19 @@ def check_finite(what: str, state: dict[str, torch.Tensor]) -> None:
         )
 
 
-def shape_of(state: dict[str, torch.Tensor]) -> dict | None:
-    """What the shapes tell of a CLIP of open_clip's own towers, by `SHAPE`; None for other towers (timm's)."""
-    s = {name.removeprefix("text."): tuple(t.shape) for name, t in state.items()}
+def check_fit(what: str, state: dict[str, torch.Tensor], model: torch.nn.Module, image_size: int | None) -> None:
+    """Raise ModelError where open_clip resampled position embeddings to load weights, for another size than is asked.
 
-    def blocks(prefix: str) -> int:
-        return len({name.removeprefix(prefix).split(".")[0] for name in s if name.startswith(prefix)})
-
-    try:
-        if "visual.proj" in s:
-            (width, _, patch, _), (tokens, _) = s["visual.conv1.weight"], s["visual.positional_embedding"]
-            layers = blocks("visual.transformer.resblocks.")
-        else:
-            width, patch, tokens = s["visual.conv3.weight"][0], None, s["visual.attnpool.positional_embedding"][0]
-            layers = tuple(blocks(f"visual.layer{i}.") for i in (1, 2, 3, 4))
-        image = width, layers, patch, (patch or 32) * round((tokens - 1) ** 0.5)
-        text = s["ln_final.weight"][0], blocks("transformer.resblocks."), s["positional_embedding"][0]
-        values = (*image, s["text_projection"][1], *text, s["token_embedding.weight"][0])
-    except (KeyError, IndexError, ValueError):
-        return None
-    return dict(zip(SHAPE, values, strict=True))
+    All else that does not fit is refused by its strict loading. image_size: what was asked for, if anything was
+    """
+    for name, t in model.state_dict().items():
+        asked = name.startswith("visual.") and image_size
+        if name.endswith("positional_embedding") and not asked and name in state and state[name].shape != t.shape:
+            shapes = f"{tuple(state[name].shape)}, not {tuple(t.shape)}"
+            raise ModelError(f"{what} does not fit: images or texts have another size ({name!r} is {shapes}). {REMEDY}")
 
 
-def shape_in(config: dict) -> dict | None:
-    """The same of a model's configuration; None for towers that are not open_clip's own."""
-    if "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
-        return None
-    vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
-    resnet = isinstance(vision.layers, list | tuple)
-    layers, patch = (tuple(vision.layers), None) if resnet else (vision.layers, vision.patch_size)
-    image = vision.width, layers, patch, vision.image_size
-    values = (*image, config["embed_dim"], text.width, text.layers, text.context_length, text.vocab_size)
-    return dict(zip(SHAPE, values, strict=True))
-
-
-def check_shape(file: Path, state: dict[str, torch.Tensor], name: str, ignore: tuple[str, ...] = ()) -> None:
-    """Raise ModelError, naming the models that they fit, unless the weights have the shape of model `name`."""
-    found, wanted = shape_of(state), shape_in(open_clip.get_model_config(name))
-    # Of other towers, whose shape is not known here, open_clip's strict loading will tell.
-    wrong = [k for k in wanted if k not in ignore and wanted[k] != found[k]] if found and wanted else []
-    if wrong:
-        fitting = [repr(m) for m in open_clip.list_models() if shape_in(open_clip.get_model_config(m)) == found]
-        other = "No model that open_clip knows has their shape: add its configuration with open_clip.add_model_config."
-        remedy = f"They have the shape of {' or '.join(fitting)}: load that." if fitting else other
-        raise ModelError(
-            f"The weights in {file} are not {name!r}'s: {wrong[0]} {found[wrong[0]]}, not {wanted[wrong[0]]}. {remedy}"
-        )
+def misfit(error: Exception) -> str:
+    """What torch's strict loading found not to fit, the first of it, in a line; nothing for another error."""
+    found = re.match(r'Error.*loading state_dict.*\n\s*([^"\n]*"[^"]*"|[^"\n]*)', str(error))
+    return found[1].rstrip(". ") + "." if found else ""

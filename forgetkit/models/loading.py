@@ -103,8 +103,6 @@ def load_clip(
 
 def _from_file(name: str, file: Path, device: torch.device, settings: dict, quick_gelu: bool | None) -> Clip:
     found = checkpoints.read_checkpoint(file)
-    ignore = ("image size",) if settings["force_image_size"] and "visual.proj" in found.state else ()
-    checkpoints.check_shape(file, found.state, name, ignore)
     settings["force_quick_gelu"] = _activation(name, quick_gelu, found.quick_gelu, str(file), found.evidence)
     settings["force_preprocess_cfg"] = (
         _preprocessing(name) | found.preprocess | settings.get("force_preprocess_cfg", {})
@@ -166,8 +164,12 @@ def _create(
             model.register_state_dict_post_hook(_contiguous)
             tokenizer, config = open_clip.get_tokenizer(name), open_clip.get_model_config(name)
         except Exception as error:
+            if wrong := checkpoints.misfit(error):
+                raise ModelError(f"{what} does not fit: {wrong} {checkpoints.REMEDY}") from error
             message = f"{what} cannot be loaded ({reason_of(error)})." if reachable else _offline(name, what)
             raise ModelError(message) from error
+    if found:
+        checkpoints.check_fit(what, found.state, model, settings["force_image_size"])
     checkpoints.check_finite(what, model.state_dict())
     tokens_first(model.visual)
     named = {"model": Path(name).name if name.startswith(FOLDER) else name, "weights": weights and Path(weights).name}

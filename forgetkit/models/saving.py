@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from huggingface_hub import ModelCard, ModelCardData
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
@@ -27,6 +28,7 @@ from forgetkit.models import ModelError, reason_of
 from forgetkit.models.checkpoints import CONFIG
 
 CARD, WEIGHTS = "forgetting.json", "open_clip_model.safetensors"
+TEMPLATE = Path(__file__).with_name("card.md")
 
 
 def save(clip, folder: str | Path, **said) -> Path:
@@ -67,7 +69,7 @@ def write_card(folder: Path, card: dict) -> None:
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
     activation = "QuickGELU" if config["quick_gelu"] else "GELU"
     (folder / CARD).write_text(json.dumps(card, indent=2, allow_nan=False), encoding="utf-8")
-    (folder / "README.md").write_text(readme(card, activation), encoding="utf-8")
+    readme(card, activation).save(folder / "README.md")
 
 
 def add_to_card(folder: str | Path, **said) -> None:
@@ -121,16 +123,15 @@ def jsonable(value):
     raise TypeError(f"A record cannot hold {value!r} ({type(value).__name__}): give numbers, texts, lists or a table.")
 
 
-def readme(card: dict, activation: str) -> str:
-    """The card in Markdown, with the lines that a hub reads on top."""
+def readme(card: dict, activation: str) -> ModelCard:
+    """The card for people, with the lines that a hub reads on top."""
     record, source = card["record"], card["record"]["source"]
     subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
     recipe = recipe if isinstance(recipe, dict) else {"name": recipe}
-    target = subgroup.get("target")
     facts = {
-        "forgotten": target,
-        "forgotten before": ", ".join(record.get("previous_targets") or ()),
-        "siblings, to be kept": ", ".join(subgroup.get("siblings", ())),
+        "target, forgotten": subgroup.get("target"),
+        "previous targets": ", ".join(record.get("previous_targets") or ()),
+        "siblings, kept": ", ".join(subgroup.get("siblings", ())),
         "source": f"{source['model']}, weights {source['weights'] or 'of its own'}",
         "SHA-256 of the source weights": source["sha256"],
         "activation": activation,
@@ -138,61 +139,43 @@ def readme(card: dict, activation: str) -> str:
         "seed": record.get("seed", recipe.get("forget", {}).get("seed")),
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
     }
-    parts = [
-        "---\nlibrary_name: open_clip\npipeline_tag: zero-shot-image-classification\ntags:\n- clip\n- unlearning\n---",
-        f"# {card['name']}: a CLIP model" + (f" that was made to forget {target!r}" if target else ""),
-        _rows([["", ""], *([name, value] for name, value in facts.items() if value not in (None, ""))]),
-    ]
-    if table := record.get("table"):
-        parts += ["## Accuracy on test images (%)", _rows([[*table[0]], *([*row.values()] for row in table)])]
-    if "alarms" in record:
-        raised = "\n".join(f"- {alarm}" for alarm in record["alarms"])
-        parts += ["## Alarms", raised or "None was raised."]
-    if audit := record.get("audit"):
-        parts += ["## Audit", *_audited(audit["table"])]
-    parts += [
-        "## Use",
-        "```python\nmodel, _, preprocess = open_clip.create_model_and_transforms('local-dir:THIS_FOLDER')\n"
-        "clip = forgetkit.load_clip('local-dir:THIS_FOLDER')  # with the record of the stages\n```",
-        f"All that is known is in `{CARD}`: each stage's record, the recipe's values. What was not measured is not "
-        "known: low accuracy on the forgotten images does not prove that nothing of them is left in the weights. The "
-        "licence is that of the source weights.",
-    ]
-    return "\n\n".join(parts) + "\n"
+    facts = [[name, value] for name, value in facts.items() if value not in (None, "")]
+    table = record.get("table") or []
+    return ModelCard.from_template(
+        ModelCardData(
+            library_name="open_clip", pipeline_tag="zero-shot-image-classification", tags=["clip", "unlearning"]
+        ),
+        template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=markdown([["", ""], *facts]),
+        accuracy=markdown([[*table[0]], *([*row.values()] for row in table)]) if table else "",
+        alarms=record.get("alarms"), audit=record.get("audit"), attacks=attack_table(record.get("audit")), file=CARD,
+    )  # fmt: skip
 
 
-def _audited(table: list[dict]) -> list[str]:
-    """What attacks on the model found, beside the original and the oracle, and their alarms; `table`: of an `Audit`."""
-    models = [name for name in ("original", "unlearned", "oracle") if name in table[0]]
+def attack_table(audit: dict | None) -> str:
+    """The table of attacks: figures of this model, the original and the oracle; audit: `jsonable` of an `Audit`."""
+    if not audit:
+        return ""
+    models = [name for name in ("original", "unlearned", "oracle") if name in audit["table"][0]]
 
-    def told(row: dict, value: float | None) -> str:
+    def shown(row: dict, value: float | None) -> str:
         if value is None:
             return "never" if row["unit"] == "steps" else ""
         return f"{value:.2f}" if row["unit"] in ("", "logits", "nats") else f"{value:.1f}"
 
     def line(row: dict) -> list:
-        ends = [told(row, row[end]) for end in ("low", "high")]
-        figures = [told(row, row[model]) for model in models]
+        ends = [shown(row, row[end]) for end in ("low", "high")]
+        figures = [shown(row, row[model]) for model in models]
         alarm = "**alarm**" if row["alarm"] else ""
         return [row["measure"], row["unit"], *figures, " to ".join(filter(None, ends)), row["n"], row["limit"], alarm]
 
-    heading = ["measure", "unit", *models, "95 %", "n", "limit", ""]
-    raised = [
-        f"- {row['measure']}: {row['reason']} (the limit is from {row['limited_by']})." for row in table if row["alarm"]
-    ]
-    return [
-        "Attacks on this model and, in the same way, on the original and on a model that never saw the target, where "
-        "there was one. No alarm means that these attacks, with these images, found no more than the limits allow.",
-        _rows([heading, *map(line, table)]),
-        "\n".join(raised) or "No alarm was raised.",
-    ]
+    return markdown([["measure", "unit", *models, "95 %", "n", "limit", ""], *map(line, audit["table"])])
 
 
-def _rows(rows: list[list]) -> str:
+def markdown(cells: list[list]) -> str:
     """A Markdown table, the first row its heading; floats with one digit, None as nothing."""
 
     def shown(value) -> str:
         return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
-    lines = [f"| {' | '.join(map(shown, row))} |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+    lines = [f"| {' | '.join(map(shown, row))} |" for row in cells]
+    return "\n".join([lines[0], "|" + " --- |" * len(cells[0]), *lines[1:]])

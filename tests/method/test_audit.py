@@ -1,4 +1,4 @@
-"""Attacks on embeddings with known answers; the audit of models that hide, flip or forget the target."""
+"""Every attack by hand on a few numbers; the audit of models that hide, flip or forget the target."""
 
 from dataclasses import replace
 
@@ -10,172 +10,133 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 
-from benchmarks import audit as lab_audit
 from forgetkit import audit
 from forgetkit.auditing import attacks, estimates, limits, report, retraining
 from forgetkit.auditing.attacks import Embedded, View
 from forgetkit.evaluation import recognised
 from forgetkit.models import loading, saving
+from forgetkit.models.clip import Inputs
 
 matplotlib.use("Agg")
-CLASSES, WIDTH = 4, 16
-GROUPS = torch.arange(CLASSES)
-
-
-def part(n: int, seed: int, move=lambda z: z) -> Embedded:
-    """n images a class around four texts that are unit vectors; class 0 is the target, 1 its sibling."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = GROUPS.repeat_interleave(n)
-    z = F.normalize(torch.eye(CLASSES, WIDTH)[labels] + 0.3 * torch.randn(len(labels), WIDTH, generator=generator))
-    return Embedded(move(z), labels, labels == 0, labels == 1)
-
-
-def view(move=lambda z: z, forget: int = 9) -> View:
-    d_f = part(60, forget, move)
-    head = torch.eye(CLASSES, WIDTH)
-    return View(head, 0, 20.0, part(60, 1, move), part(60, 2, move), d_f.z[d_f.target])
-
-
-def lowered(z: torch.Tensor) -> torch.Tensor:
-    """The target's logit is 2 * 20 lower on every image, and nothing else has changed."""
-    return z - 2 * torch.eye(1, WIDTH)
-
-
-def flipped(z: torch.Tensor) -> torch.Tensor:
-    """The target's text is where its opposite was."""
-    return torch.cat([-z[:, :1], z[:, 1:]], dim=1)
-
-
-def blind(z: torch.Tensor) -> torch.Tensor:
-    """What the target's direction says is replaced by noise, the same for every image of a set."""
-    noise = torch.randn(len(z), generator=torch.Generator().manual_seed(len(z)))
-    return F.normalize(torch.cat([0.2 * noise[:, None], z[:, 1:]], dim=1))
 
 
 # --------------------------------------------------------------------------------------------------
 # Estimates
 
 
-def test_wilson_agrees_with_published_figures():
-    found = estimates.share(torch.tensor([True] * 15 + [False] * 133))  # 15 of 148: Newcombe (1998), table I
-    assert (found.low, found.high) == pytest.approx((6.24, 16.05), abs=0.02) and found.n == 148
-    assert estimates.share(torch.zeros(20, dtype=torch.bool))[:2] == (0, 0)
-    assert estimates.share(torch.zeros(20, dtype=torch.bool)).high == pytest.approx(16.1, abs=0.1)
-
-
-def test_auroc_counts_pairs_and_ties_half():
-    positive, negative = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 0.0])
-    pairs = [1.0 if p > n else 0.5 if p == n else 0.0 for p in positive for n in negative]
-    found = estimates.auroc(positive, negative)
-    assert found.value == pytest.approx(np.mean(pairs)) and found.n == 5
-    assert estimates.auroc(-positive, -negative).value == pytest.approx(1 - found.value)
-
-
 def test_hanley_mcneil_interval_holds_the_truth_about_95_times_in_100():
-    generator = torch.Generator().manual_seed(0)
-    held = 0
+    generator, held = torch.Generator().manual_seed(0), 0
     for _ in range(200):
         a = estimates.auroc(torch.randn(50, generator=generator) + 1, torch.randn(80, generator=generator))
         held += a.low <= 0.7602 <= a.high  # Phi(1 / sqrt 2)
     assert 180 <= held <= 199
 
 
-def test_average_precision_by_hand():
-    relevant = torch.tensor([True, False, True, False])
-    found = estimates.average_precision(torch.tensor([4.0, 3.0, 2.0, 1.0]), relevant)
-    assert found.value == pytest.approx(100 * (1 + 2 / 3) / 2)
-    many = torch.arange(200) % 2 == 0
-    wide = estimates.average_precision(torch.randn(200, generator=torch.Generator().manual_seed(1)), many)
-    assert wide.low < wide.value < wide.high < wide.low + 30
+def test_the_interval_of_an_average_precision_holds_its_value():
+    relevant, scores = torch.arange(200) % 2 == 0, torch.randn(200, generator=torch.Generator().manual_seed(1))
+    found = estimates.average_precision(scores, relevant)
+    assert found.low < found.value < found.high < found.low + 30 and found.n == 200
+    rare = estimates.average_precision(scores, torch.arange(200) == 7)  # a third of all draws have no such image
+    assert 0 < rare.low <= rare.value <= rare.high
 
 
 # --------------------------------------------------------------------------------------------------
 # Attacks
 
-
-def test_a_lowered_logit_hides_the_name_and_the_offset_finds_it_again():
-    before, after = view(), view(lowered)
-    assert attacks.target_accuracy(before).value > 95 and attacks.target_accuracy(after).value == 0
-    found = [attacks.offset(v, 0.25) for v in (before, after)]
-    assert found[1] - found[0] == pytest.approx(40, abs=1e-3), "the offset is what was taken"
-    assert attacks.offset_recall(after, found[1]).value == attacks.offset_recall(before, found[0]).value > 90
-    assert attacks.offset_rest(after, found[1]).value == attacks.offset_rest(before, found[0]).value > 90
-    assert attacks.text_auroc(after).value == pytest.approx(attacks.text_auroc(before).value), "and no AUROC sees it"
+HEAD = torch.eye(3)  # the target's text, its sibling's and another's
 
 
-def test_the_offset_names_the_share_asked_for_without_labels():
-    before = view()
-    for share_named in (0.1, 0.25, 0.5):
-        b = attacks.offset(before, share_named)
-        named = (before.gap(before.validation)[0] + b > 0).double().mean().item()
-        assert named == pytest.approx(share_named, abs=1.5 / len(before.validation.z))
-    shuffled = replace(before.validation, labels=before.validation.labels.flip(0), target=~before.validation.target)
-    assert attacks.offset(replace(before, validation=shuffled), 0.25) == attacks.offset(before, 0.25)
+def embedded(*rows: tuple[float, float, float, int]) -> Embedded:
+    """Images (similarity to each of the three texts, label): label 0 is the target, 1 its sibling."""
+    z, labels = torch.tensor(rows)[:, :3], torch.tensor(rows)[:, 3].long()
+    return Embedded(z, labels, labels == 0, labels == 1)
 
 
-def test_a_flipped_sign_is_seen_from_the_other_end():
-    before, after = view(), view(flipped)
-    assert attacks.text_auroc(after).value == pytest.approx(1 - attacks.text_auroc(before).value)
-    assert attacks.text_auroc(after, siblings=True).value < 0.1
-    assert attacks.text_to_image(after, least=True)["AP"].value == attacks.text_to_image(before)["AP"].value > 90
-    assert attacks.text_to_image(after)["recall at R"].value < 10 < attacks.text_to_image(before)["recall at R"].value
-    assert attacks.text_rank(after).value > 3.5 > 1.2 > attacks.text_rank(before).value
+@pytest.fixture
+def view() -> View:
+    """Test gaps 8 and -4 for the target, -5 and -6 for the others; validation gaps 10, -10 and -10."""
+    test = embedded((0.9, 0.1, 0.0, 0), (0.2, 0.6, 0.0, 0), (0.3, 0.8, 0.1, 1), (0.1, 0.0, 0.7, 2))
+    validation = embedded((1.0, 0.0, 0.0, 0), (0.0, 1.0, 0.0, 1), (0.0, 0.0, 1.0, 2))
+    return View(HEAD, 0, 10.0, validation, test, torch.tensor([[0.9, 0.1, 0.0]]))
 
 
-def test_neighbours_prototype_and_probe_need_no_text():
-    hidden, gone = view(flipped), view(blind)
-    for attack in (attacks.nearest_recall, attacks.prototype_recall, attacks.probe_recall):
-        assert attack(hidden).value > 90, attack.__name__
-    rare = replace(gone.validation, z=blind(gone.validation.z)[torch.randperm(len(gone.validation.z))])
-    for attack in (attacks.nearest_recall, attacks.prototype_recall, attacks.probe_recall):
-        assert attack(replace(gone, validation=rare)).value < 60, "labels that say nothing teach nothing"
+def test_the_name_and_the_offset(view):
+    assert view.gap(view.test)[0].tolist() == pytest.approx([8, -4, -5, -6])
+    assert attacks.target_accuracy(view).value == 50
+    b = attacks.offset(view, 1 / 3)  # on validation images: two thirds of the way from -10, -10 to 10
+    assert b == pytest.approx(10 / 3, abs=1e-4)
+    assert attacks.offset_recall(view, b).value == 50 and attacks.offset_recall(view, 4.5).value == 100
+    assert attacks.offset_rest(view, 4.5).value == 100 and attacks.offset_rest(view, 5.5).value == 50
+    others = replace(view.validation, labels=view.validation.labels.flip(0), target=~view.validation.target)
+    assert attacks.offset(replace(view, validation=others), 1 / 3) == b, "without a label"
 
 
-def test_attackers_learn_from_validation_images_alone():
-    before = view()
-    wrong = replace(before, validation=replace(before.validation, labels=(before.validation.labels + 1) % CLASSES))
-    wrong = replace(wrong, validation=replace(wrong.validation, target=wrong.validation.labels == 0))
-    for attack in (attacks.nearest_recall, attacks.prototype_recall, attacks.probe_recall):
-        assert attack(before).value > 90 and attack(wrong).value < 10
+def test_other_names_and_templates(view):
+    texts = torch.tensor([[0.0, 0.0, 0.5], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    assert attacks.best_text(view, texts) == 1, "of validation images, where the third claims the sibling's"
+    assert [attacks.named_by(view, texts[[i]]).value for i in (0, 1, 2)] == [0, 50, 100]
+    assert attacks.named_by(view, texts[[0, 1]]).value == 50, "at least one of them"
+    swapped = HEAD[[1, 0, 2]]
+    assert attacks.target_accuracy(view, swapped).value == 50, "the other of the two"
+    assert attacks.best_template(view, torch.stack([swapped, HEAD])) == 1
 
 
-def test_image_retrieval_by_hand():
-    eye = torch.eye(4)
-    labels, target = torch.tensor([0, 1, 0, 1]), torch.tensor([True, False, True, False])
-    gallery = Embedded(F.normalize(eye + 0.1 * eye[[1, 2, 3, 0]]), labels, target, ~target)
-    queries = Embedded(F.normalize(torch.tensor([[1.0, 0.5, 0.2, 0.0]])), labels[:1], target[:1], ~target[:1])
-    found = attacks.image_to_image(View(eye, 0, 1.0, queries, gallery, eye))
+def test_similarity_to_the_text(view):
+    assert attacks.text_auroc(view).value == 3 / 4, "0.9 and 0.2 above 0.3 and 0.1"
+    assert attacks.text_auroc(view, siblings=True).value == 1 / 2
+    assert attacks.text_rank(view).value == 1.5
+    assert estimates.auroc(torch.tensor([1.0, 0.0]), torch.tensor([1.0])).value == 1 / 4, "ties half"
+    p = torch.tensor([[9.0, 1.0, 0.0], [2.0, 6.0, 0.0]]).softmax(1)
+    assert attacks.entropy(view).value == pytest.approx(-(p * p.log()).sum(1).mean().item(), abs=1e-4)
+    found, least = attacks.text_to_image(view), attacks.text_to_image(view, least=True)
+    assert found["recall at R"].value == 50 and found["AP"].value == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert least["recall at R"].value == 50 and least["AP"].value == pytest.approx(100 * (1 / 2 + 2 / 4) / 2)
+
+
+def test_neighbours_prototypes_and_planes_are_those_of_validation_images(view):
+    attackers = (lambda v: attacks.nearest_recall(v, k=1), attacks.prototype_recall, attacks.probe_recall)
+    assert [attack(view).value for attack in attackers] == [50] * 3
+    sibling = replace(view.validation, labels=torch.tensor([1, 0, 2]), target=torch.tensor([False, True, False]))
+    other = replace(view, validation=sibling, test=replace(view.test, z=view.test.z[[0, 0, 2, 3]]))
+    assert [attack(other).value for attack in attackers] == [0] * 3, "what they call it follows validation labels"
+    assert attacks.nearest_recall(view, k=3).value == 100, "a vote each: the target wins a tie"
+    same = replace(view.validation, labels=torch.tensor([1, 1, 2]))  # the sibling bears the target's name
+    assert [attack(replace(view, validation=same)).value for attack in attackers] == [50] * 3
+
+
+def test_a_probe_minimises_the_loss_of_its_equation():
+    generator = torch.Generator().manual_seed(0)
+    z, labels = torch.randn(90, 5, generator=generator), torch.arange(90) % 3
+    z[:, 0] += labels
+    part = Embedded(z, labels, labels == 0, labels == 1)
+    x, decay = (z - z.mean(0)) / z.std(0, correction=0), 0.1
+    weight, bias = torch.zeros(5, 3, requires_grad=True), torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(x @ weight + bias, labels) + decay / 2 * weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    expected = ((x @ weight + bias).argmax(1) == 0)[labels == 0]
+    found = attacks.probe_recall(View(torch.eye(3, 5), 0, 1.0, part, part, z), decay)
+    assert found.value == pytest.approx(100 * expected.double().mean().item())
+
+
+def test_images_as_queries(view):
+    found = attacks.image_to_image(view)
     assert found["R@1"].value == 100 and found["mAP"].value == pytest.approx(100 * (1 + 2 / 3) / 2)
+    turned = replace(view, validation=replace(view.validation, target=view.validation.labels == 2))
+    found = attacks.image_to_image(turned)  # the target's are the last two of four
+    assert found["R@1"].value == 0 and found["R@10"].value == 100 and found["R@1"].n == 1
+    assert found["mAP"].value == pytest.approx(100 * (1 / 3 + 2 / 4) / 2, abs=9)  # two are equally similar
 
 
-def test_another_word_is_found_and_its_recall_measured():
-    after, texts = view(lowered), torch.eye(WIDTH)[[9, 8, 3]]
-    renamed = view(lambda z: torch.cat([torch.full_like(z[:, :1], -2), z[:, 1:8], z[:, :1], z[:, 9:]], dim=1))
-    assert attacks.best_text(renamed, texts) == 1
-    assert attacks.named_by(renamed, texts[[1]]).value > 90 > 50 > attacks.named_by(after, texts[[1]]).value
-    both = attacks.named_by(renamed, texts[[0, 1]]).value
-    assert both >= max(attacks.named_by(renamed, texts[[i]]).value for i in (0, 1)), "a union is no smaller"
-
-
-def test_the_template_that_helps_most_is_chosen():
-    after, head = view(flipped), torch.eye(CLASSES, WIDTH)
-    helpful = torch.cat([-head[:1], head[1:]])
-    assert attacks.best_template(after, torch.stack([head, helpful])) == 1
-    assert attacks.named_under(after, helpful).value > 90 > 5 > attacks.named_under(after, head).value
-
-
-def test_membership_reads_both_ways():
-    same = attacks.membership(view())
-    assert same.low < 0.5 < same.high
-    pushed, favoured = (F.normalize(view().forget + d * torch.eye(1, WIDTH)) for d in (-1.0, 1.0))
-    assert attacks.membership(replace(view(), forget=pushed)).value < 0.2
-    assert attacks.membership(replace(view(), forget=favoured)).value > 0.8
-
-
-def test_entropy_lies_between_certain_and_undecided():
-    undecided = view(lambda z: torch.zeros_like(z))
-    assert attacks.entropy(undecided).value == pytest.approx(np.log(CLASSES))
-    assert attacks.entropy(view()).value < 0.3
+def test_membership_is_above_half_where_d_f_fits_better(view):
+    assert attacks.membership(view).value == 3 / 4, "as the first test image, better than the second"
+    assert attacks.membership(replace(view, forget=torch.tensor([[0.0, 0.9, 0.0]]))).value == 0
 
 
 # --------------------------------------------------------------------------------------------------
@@ -274,6 +235,7 @@ def test_a_flipped_target_raises_the_alarm_of_the_sign(found):
 
 def test_a_limit_says_what_it_rests_on(found):
     alone, beside = found["turned"], found["oracle"]
+    assert alone.alarms and not beside.alarms, "an oracle beside itself raises none"
     assert line(alone, "offset recall")["limited_by"] == limits.CATS, "its shares were those of cats"
     assert line(alone, "synonyms")["limited_by"] == limits.GUESS
     assert line(beside, "offset recall")["limited_by"] == limits.ORACLE
@@ -297,12 +259,6 @@ def test_a_saved_card_carries_the_audit(mini, found, tmp_path):
     assert "| relearning from 5, to 80 % | steps | never | never | never | never to never |" in card
     with pytest.raises(saving.ModelError, match="no forgetting card"):
         saving.add_to_card(tmp_path / "nowhere", audit={})
-
-
-def test_an_oracle_beside_itself_raises_no_alarm(found):
-    assert found["turned"].alarms and not found["oracle"].alarms
-    same = found["oracle"].table
-    assert (same["unlearned"] == same["oracle"]).all()
 
 
 def test_every_figure_has_its_interval_and_its_meaning(found):
@@ -357,26 +313,56 @@ def test_what_cannot_be_audited_is_told(mini, ready):
 # Weights
 
 
-def test_relearning_counts_steps_until_the_level_is_reached(mini, ready):
-    shown, own = mini.inputs(ready.test["target"]), mini.inputs(ready.validation["target"])
-    others = mini.inputs(ready.validation["retain"])
-    head = torch.cat([-ready.head[:1], ready.head[1:]])  # so that nothing is known at first
-    siblings = mini.inputs(ready.test["retain"])
-    given = (own, others, shown, siblings)
-    half, never, kept = retraining.relearning(mini, head, *given, [50.0, 101.0], (1, 3, 10, 20), seed=0)
-    assert half.value in (1, 3, 10, 20) and half.low <= half.value <= half.high and half.n == len(shown)
-    assert never.value == np.inf and kept.n == len(siblings)
-    known, kept = retraining.relearning(mini, ready.head, *given, [50.0], (1,), seed=0)
-    assert known.value == 0 and kept.value == recognised(mini, siblings, ready.head), "what is known needs no step"
+def test_relearning_counts_the_steps_to_each_level(monkeypatch):
+    """A student is the number of its steps; of 200 images it knows so many of the target's and of the siblings'."""
+    known = {"shown": {0: 0, 1: 60, 3: 108, 10: 180, 20: 190}, "siblings": {0: 200, 1: 180, 3: 160, 10: 140, 20: 100}}
+    target, others, shown, siblings = (
+        Inputs(name, torch.ones(200).long(), (), ()) for name in ("target", "others", "shown", "siblings")
+    )
+    taught = []
+
+    def fine_tuned(clip, head, pools, steps, seed, done):
+        taught.extend(pool.images for pool in pools)
+        assert [step for step in range(steps + 1) if done(step, step)] == [10, *range(11, 21)], (
+            "80 % with 95 % certainty"
+        )
+
+    monkeypatch.setattr(retraining, "fine_tuned", fine_tuned)
+    monkeypatch.setattr(retraining, "predict", lambda step, images, _: (torch.arange(200) < known[images][step]).long())
+    given = (None, None, target, others, shown, siblings)
+    half, most, cost = retraining.relearning(*given, levels=[50.0, 80.0], checks=(1, 3, 10, 20))
+    assert half == (3, 3, 10, 200), "54 %, between 47 and 61"
+    assert (most.value, cost.value) == (10, 70) and taught == ["target", "others"]
+    monkeypatch.setattr(retraining, "fine_tuned", lambda *given: [given[-1](step, step) for step in (0, 1, 3)])
+    _, never, cost = retraining.relearning(*given, levels=[50.0, 101.0], checks=(1, 3))
+    assert never.value == np.inf and cost.value == 80, "after the last step"
 
 
-def test_benign_relearning_never_reads_the_targets_text(mini, ready):
-    siblings, shown = mini.inputs(ready.validation["retain"]), mini.inputs(ready.test["target"])
-    moved_head = torch.cat([F.normalize(ready.head[:1] + 3 * ready.head[3:4]), ready.head[1:]])
-    pools = [next(iter(retraining.fine_tuned(mini, h[1:3], (replace(siblings, labels=siblings.labels - 1),), 0)))
-             for h in (ready.head, moved_head)]  # fmt: skip
-    assert torch.equal(*(p.model.visual.attnpool.c_proj.weight for p in pools))
-    assert 0 <= retraining.benign_relearning(mini, ready.head, siblings, shown, steps=1).value <= 100
+def test_benign_relearning_reads_neither_the_targets_images_nor_its_text(mini, ready, monkeypatch):
+    siblings, shown, taught = mini.inputs(ready.validation["retain"]), mini.inputs(ready.test["target"]), []
+    monkeypatch.setattr(retraining, "fine_tuned", lambda clip, *given: taught.append(given) or clip)
+    found = retraining.benign_relearning(mini, ready.head, siblings, shown, steps=7)
+    ((head, (pool,), steps, _),) = taught
+    assert torch.equal(head, ready.head[[1, 2]]) and steps == 7
+    assert torch.equal(pool.images, siblings.images) and torch.equal(pool.labels, siblings.labels - 1)
+    assert found.value == recognised(mini, shown, ready.head), "measured with all texts"
+
+
+def test_fine_tuning_lowers_the_loss_of_every_pool_and_leaves_the_model(mini, ready):
+    pools = [mini.inputs(ready.validation[name]).take(slice(8)) for name in ("target", "retain")]
+    head = torch.cat([-ready.head[:1], ready.head[1:]])  # so that the target has to be learnt
+
+    def losses(clip) -> list[float]:
+        with torch.no_grad():
+            z = [clip.embed_tensor(pool.images) for pool in pools]
+        return [F.cross_entropy(clip.scale * x @ head.T, pool.labels).item() for x, pool in zip(z, pools)]
+
+    before, asked = losses(mini), []
+    after = losses(
+        retraining.fine_tuned(mini, head, pools, 9, 0, lambda step, student: asked.append(step) or step == 3)
+    )
+    assert after[0] < before[0] and sum(after) < sum(before) and losses(mini) == before
+    assert asked == [0, 1, 2, 3], "before the first step and after each, until it is done"
 
 
 def test_rounding_keeps_close_and_lies_on_the_grid(mini):
@@ -389,48 +375,7 @@ def test_rounding_keeps_close_and_lies_on_the_grid(mini):
 
 
 # --------------------------------------------------------------------------------------------------
-# Rows and the command line
-
-
-def test_rows_are_whole_and_resumable(mini, ready, monkeypatch, tmp_path):
-    made = []
-
-    def unlearned(method, clip, sets, seed):
-        made.append(method)
-        return (clip if method == "original" else moved(clip, method, lowering(clip, ready))), 0.0
-
-    monkeypatch.setattr(lab_audit, "unlearned", unlearned)
-    monkeypatch.setattr(lab_audit, "drawn", lambda clip, kind, subgroup, seed: ready)
-    given = (mini, tmp_path / "audit.csv", ("low",), (("class", "red"),), (0,))
-    table = lab_audit.measure_all(*given, **QUICK)
-    assert made == ["original", "low"] and set(table["method"]) == {"original", "low"}
-    columns = (
-        "method",
-        "kind",
-        "subgroup",
-        "seed",
-        "measure",
-        "value",
-        "low",
-        "high",
-        "n",
-        "limit",
-        "alarm",
-        "seconds",
-    )
-    assert set(columns) <= set(table.columns)
-    pd.testing.assert_frame_equal(lab_audit.measure_all(*given, **QUICK), pd.read_csv(given[1]))
-    assert made == ["original", "low"], "what is there is not computed again"
-
-
-def test_oracles_belong_to_their_class(monkeypatch):
-    monkeypatch.setitem(loading.EMBEDDED, "mini-clip-without-cat", None)
-    assert loading.oracle_of("cat") == "mini-clip-without-cat"
-    assert loading.oracle_of("cat 1") is None and loading.oracle_of("owl") is None
-    runs = lab_audit.runs(("default",), (("class", "cat"), ("class", "owl")), (0, 1))
-    keys = [(run["method"], run["subgroup"], run["seed"]) for run in runs]
-    assert ("mini-clip-without-cat", "cat", 0) in keys and ("original", "owl", 0) in keys
-    assert ("original", "owl", 1) not in keys and ("default", "cat", 1) in keys
+# The command line
 
 
 def test_the_command_line_reads_a_saved_folder(mini, ready, monkeypatch, tmp_path):
@@ -456,7 +401,7 @@ def test_the_command_line_reads_a_saved_folder(mini, ready, monkeypatch, tmp_pat
     card = (tmp_path / "model/README.md").read_text(encoding="utf-8")
     recall = table.set_index("measure").loc["offset recall"]
     assert f"| offset recall | % | {recall['original']:.1f} | {recall['unlearned']:.1f} |" in card
-    assert "- offset recall: " in card and "forgotten before | black" in card
+    assert "- offset recall: " in card and "previous targets | black" in card
     plain = moved(mini, "plain", lowering(mini, ready))
     plain.record["source"] = {**plain.record["source"], "sha256": "0" * 64}
     plain.save(tmp_path / "stranger")

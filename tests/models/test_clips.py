@@ -5,7 +5,6 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from forgetkit import load_clip
 from forgetkit.data.images import ImageSet
@@ -18,24 +17,13 @@ from forgetkit.models.clip import (
     embed_each,
     pick_device,
 )
-from forgetkit.models.loading import EMBEDDED
 
 ROUNDING = dict(atol=1e-3, rtol=0)  # where a CPU computes in bfloat16, sums depend on how a batch is cut
 
 
 def test_mini_is_a_true_open_clip_model(mini):
-    assert isinstance(mini.model, open_clip.CLIP)
-    assert isinstance(mini.model.visual, open_clip.modified_resnet.ModifiedResNet)
-    assert "mini-clip" in open_clip.list_models()
+    assert isinstance(mini.model, open_clip.CLIP) and "mini-clip" in open_clip.list_models()
     assert not mini.model.training and mini.image_size == 64
-
-
-def test_preprocessing_is_open_clips(mini):
-    """The tensor path against open_clip's own PIL transform of the same settings, to a grey level or two."""
-    image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)[:60, :48]
-    cfg = open_clip.transform.PreprocessCfg(**mini.model.visual.preprocess_cfg)
-    expected = open_clip.transform.image_transform_v2(cfg, is_train=False)(Image.fromarray(image))
-    assert (mini.preprocess(image[None])[0] - expected).abs().max() < 3 / 255 / 0.26
 
 
 @pytest.mark.parametrize(
@@ -85,10 +73,6 @@ def test_head_rows_are_unit_and_follow_the_prompts(mini):
 @pytest.fixture
 def images():
     return np.random.default_rng(0).integers(0, 255, (9, 32, 32, 3), np.uint8)
-
-
-def test_embedding_does_not_depend_on_the_batch(mini, images):
-    torch.testing.assert_close(mini.embed(images, batch=4), mini.embed(images, batch=9), **ROUNDING)
 
 
 def test_inputs_are_preprocessed_once_and_embed_the_same(mini, images, monkeypatch):
@@ -141,17 +125,5 @@ def test_bad_models_have_their_sentence(tmp_path):
         load_clip("RN51")
     with pytest.raises(ModelError, match="existing file"):
         load_clip("mini", pretrained=str(tmp_path / "missing.safetensors"))
-    truncated = tmp_path / "truncated.safetensors"
-    truncated.write_bytes(EMBEDDED["mini"].read_bytes()[:100_000])
-    with pytest.raises(ModelError, match="truncated or no checkpoint"):
-        load_clip("mini", pretrained=str(truncated))
-    other = tmp_path / "other.safetensors"
-    state = load_file(EMBEDDED["mini"])
-    save_file({k: v for k, v in state.items() if "layer4" not in k}, other)
-    with pytest.raises(ModelError, match=r"not 'mini-clip'.s: image layers \(1, 3, 4, 0\), not \(1, 3, 4, 2\)"):
-        load_clip("mini", pretrained=str(other))
-
-
-def test_a_device_that_does_not_exist_is_told():
     with pytest.raises(ModelError, match="There is no device 'cudaa': choose auto"):
         pick_device("cudaa")

@@ -15,18 +15,20 @@ from safetensors.torch import save_file
 
 from forgetkit import load_clip
 from forgetkit.models import checkpoints
-from forgetkit.models.checkpoints import published, shape_in, shape_of
+from forgetkit.models.checkpoints import published
 from forgetkit.models.clip import ModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
 TEXT = dict(context_length=8, vocab_size=49408, width=64, heads=1, layers=1)
 RESNET = dict(image_size=32, layers=[1, 1, 1, 1], width=8, head_width=64, patch_size=None)
+VIT = dict(image_size=32, layers=1, width=64, patch_size=16)
 MODELS = {
     "tiny": dict(embed_dim=16, vision_cfg=RESNET, text_cfg=TEXT),
     "tiny-quickgelu": dict(embed_dim=16, quick_gelu=True, vision_cfg=RESNET, text_cfg=TEXT),
     "tiny-deep": dict(embed_dim=16, vision_cfg={**RESNET, "layers": [1, 1, 2, 1]}, text_cfg=TEXT),
-    "tiny-wide": dict(embed_dim=24, vision_cfg=RESNET, text_cfg=TEXT),
-    "tiny-vit": dict(embed_dim=16, vision_cfg=dict(image_size=32, layers=1, width=64, patch_size=16), text_cfg=TEXT),
+    "tiny-vit": dict(embed_dim=16, vision_cfg=VIT, text_cfg=TEXT),
+    "tiny-vit-64": dict(embed_dim=16, vision_cfg={**VIT, "image_size": 64}, text_cfg=TEXT),
+    "tiny-vit-long": dict(embed_dim=16, vision_cfg=VIT, text_cfg={**TEXT, "context_length": 12}),
 }
 
 
@@ -72,8 +74,9 @@ def archive(name: str, file, how: str):
     return file
 
 
-@pytest.mark.parametrize("how", ["script", "trace"])
-@pytest.mark.parametrize("name, expected", [("tiny-quickgelu", QuickGELU), ("tiny", torch.nn.GELU)])
+@pytest.mark.parametrize(
+    "how, name, expected", [("script", "tiny-quickgelu", QuickGELU), ("trace", "tiny", torch.nn.GELU)]
+)
 def test_torchscript_archive_is_converted_and_its_code_tells_the_activation(how, name, expected, tmp_path, caplog):
     file = archive(name, tmp_path / "RN50.pt", how)
     with caplog.at_level(logging.WARNING):
@@ -145,25 +148,28 @@ def renamed(state: dict, rename) -> dict:
     return {rename(name): t for name, t in state.items()}
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.model.module.", "clip."])
-@pytest.mark.parametrize("nest", ["state_dict", "model_state_dict", "model", "ema.state_dict", "model.model"])
-def test_training_checkpoint(prefix, nest, tmp_path):
+@pytest.mark.parametrize(
+    "nest, rename",
+    [
+        ("state_dict", lambda name: f"module.{name}"),
+        ("model_state_dict", lambda name: f"_orig_mod.model.module.{name}"),
+        ("ema.state_dict", lambda name: f"clip.{name}"),
+        ("model.model", lambda name: "model." + name.replace("visual.", "visual._orig_mod.")),
+        ("module", lambda name: name.replace("visual.", "visual.module.")),
+    ],
+)
+def test_training_checkpoint(nest, rename, tmp_path):
     state = make("tiny").state_dict()
-    found = renamed(state, lambda name: prefix + name)
+    found = {**renamed(state, rename), "n_averaged": torch.tensor(3)}
     for name in reversed(nest.split(".")):
         found = {"epoch": 3, "name": "run", "optimizer": {"lr": 0.1}, name: found}
     torch.save(found, tmp_path / "epoch_3.pt")
     clip = load_clip("tiny", tmp_path / "epoch_3.pt", "cpu", quick_gelu=False)
     assert all(torch.equal(v, state[k]) for k, v in clip.model.state_dict().items())
-
-
-@pytest.mark.parametrize("inside", ["visual._orig_mod.", "visual.module."])
-def test_a_tower_that_was_wrapped_by_itself(inside, tmp_path):
-    state = make("tiny").state_dict()
-    wrapped = renamed(state, lambda name: "model." + name.replace("visual.", inside))
-    torch.save({**wrapped, "n_averaged": torch.tensor(3)}, tmp_path / "weights.pt")
-    clip = load_clip("tiny", tmp_path / "weights.pt", "cpu", quick_gelu=False)
-    assert all(torch.equal(v, state[k]) for k, v in clip.model.state_dict().items())
+    source = clip.record["source"]
+    assert source["sha256"] == hashlib.sha256((tmp_path / "epoch_3.pt").read_bytes()).hexdigest()
+    assert (source["model"], source["weights"]) == ("tiny", "epoch_3.pt"), "no path of this machine"
+    assert source["model_cfg"] == MODELS["tiny"]
 
 
 def test_one_model_of_several_is_said(tmp_path, caplog):
@@ -178,7 +184,7 @@ def test_one_model_of_several_is_said(tmp_path, caplog):
         load_clip("tiny", tmp_path / "mixed.pt", "cpu", quick_gelu=False)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_another_precision_becomes_float32(dtype, tmp_path):
     state = {k: v.to(dtype).contiguous() for k, v in make("tiny").state_dict().items()}
     save_file(state, tmp_path / "half.safetensors")
@@ -192,14 +198,6 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODELS["tiny"]}))
     assert load_clip("tiny", "~/open_clip_model.safetensors", "cpu").image_size == 32
     assert load_clip("local-dir:~", device="cpu").image_size == 32
-
-
-def test_where_the_weights_are_from_is_recorded(tmp_path):
-    torch.save(make("tiny-deep").state_dict(), tmp_path / "mine.pt")
-    source = load_clip("tiny-deep", tmp_path / "mine.pt", "cpu").record["source"]
-    assert source["sha256"] == hashlib.sha256((tmp_path / "mine.pt").read_bytes()).hexdigest()
-    assert (source["model"], source["weights"]) == ("tiny-deep", "mine.pt"), "no path of this machine"
-    assert source["model_cfg"] == MODELS["tiny-deep"]
 
 
 def test_a_tag_switches_quickgelu_on(tmp_path, monkeypatch, offline, recwarn):
@@ -282,9 +280,8 @@ def test_a_file_that_openais_own_package_fetched_is_used(offline, tmp_path, monk
     assert activations(load_clip("tiny", pretrained="openai", device="cpu")) == {QuickGELU}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_another_image_size(dtype, tmp_path):
-    torch.save({k: v.to(dtype) for k, v in make("tiny-vit").state_dict().items()}, tmp_path / "vit.pt")
+def test_another_image_size(tmp_path):
+    torch.save({k: v.half() for k, v in make("tiny-vit").state_dict().items()}, tmp_path / "vit.pt")
     clip = load_clip("tiny-vit", tmp_path / "vit.pt", "cpu", image_size=64)
     assert clip.image_shape == (64, 64) and clip.embed(np.zeros((2, 20, 30, 3), np.uint8)).shape == (2, 16)
     torch.save(make("tiny-deep").state_dict(), tmp_path / "resnet.pt")
@@ -292,26 +289,20 @@ def test_another_image_size(dtype, tmp_path):
         load_clip("tiny-deep", tmp_path / "resnet.pt", "cpu", image_size=64)
 
 
-def test_shapes_tell_the_architecture():
-    for name in MODELS:
-        assert shape_of(make(name).state_dict()) == shape_in(open_clip.get_model_config(name))
-    assert shape_in(open_clip.get_model_config("ViT-B-16-SigLIP")) is None, "timm's tower: strict loading decides"
-
-
 @pytest.mark.parametrize(
-    "model, message",
+    "weights, model, message",
     [
-        ("tiny-deep", r"not 'tiny'.s: image layers \(1, 1, 2, 1\), not \(1, 1, 1, 1\).*have the shape of 'tiny-deep'"),
-        ("tiny-wide", "embed_dim 24, not 16.*'tiny-wide'"),
-        ("tiny-vit", "image width 64, not 8.*'tiny-vit'"),
-        ("mini-clip", "image width 24, not 8.*'mini-clip'"),
+        ("tiny-deep", "tiny", r"Unexpected key.*visual.layer3.1.*open_clip.list_models\(\), or add"),
+        ("tiny-vit", "tiny", "Missing key"),
+        ("tiny-vit", "tiny-vit-64", r"another size \('visual.positional_embedding' is \(5, 64\), not \(17, 64\)\)"),
+        ("tiny-vit", "tiny-vit-long", r"another size \('positional_embedding' is \(8, 64\), not \(12, 64\)\)"),
     ],
 )
-def test_weights_of_another_model_name_it(model, message, tmp_path):
-    load_clip("mini", device="cpu")  # registers mini-clip
-    torch.save(make(model).state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(ModelError, match=message):
-        load_clip("tiny", pretrained=tmp_path / "weights.pt")
+def test_weights_of_another_model_do_not_fit(weights, model, message, tmp_path):
+    """open_clip would resample position embeddings without a word, and so load the last two."""
+    torch.save(make(weights).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ModelError, match=f"weights.pt, as '{model}', does not fit: .*{message}"):
+        load_clip(model, pretrained=tmp_path / "weights.pt", quick_gelu=False)
 
 
 class Whole:
@@ -354,8 +345,7 @@ def test_bad_files_have_their_sentence(tmp_path):
         load_clip("tiny", pretrained=tmp_path / "less.pt", quick_gelu=False)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("value, dtype", [(float("nan"), torch.float32), (-float("inf"), torch.float16)])
 def test_weights_that_are_not_finite_are_refused(value, dtype, tmp_path):
     state = {k: v.to(dtype) for k, v in make("tiny").state_dict().items()}
     state["visual.conv1.weight"].view(-1)[0] = value
