@@ -27,7 +27,7 @@ from benchmarks.attacked import deep
 from benchmarks.benchmark import unlearned
 from benchmarks.limit import Plane, plane
 from benchmarks.rows import BY_A_PLANE, Rows, measured, options
-from forgetkit.data.folders import look
+from forgetkit.data.folders import scan
 from forgetkit.data.images import PARTS, ImageSet, Subgroup, some
 from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
@@ -58,7 +58,7 @@ def scratch() -> tempfile.TemporaryDirectory:
 
 @cache
 def listed(data: Path) -> Path:
-    """A CSV of all images with label, subgroup and part, as `data.folders.look` takes it."""
+    """A CSV of all images with label, subgroup and part, as `data.folders.scan` takes it."""
     file, rows = Path(scratch().name) / "images.csv", []
     for row in pd.read_csv(data / "subgroups.csv").itertuples():
         for part, folder in (("train", "train"), ("test", "val")):
@@ -122,10 +122,10 @@ def sets_of(
     if kind == "class":
         sets = split(Grouped(cifar(known), Subgroup(target, ("bird", "dog", "horse"))), seed=seed, **SIZES)
     else:
-        found, target = look(listed(data), clip, seed), plain(target)
+        found, target = scan(listed(data), clip, seed), plain(target)
         rows = found.rows.drop_duplicates("subgroup").set_index("subgroup")["label"]
         siblings = [name for name in rows.index if rows[name] == rows[target] and name != target]
-        sets = split(found.grouped(target, siblings), seed=seed, **{**SIZES, "n_forget": None, "n_retain": None})
+        sets = split(found.group(target, siblings), seed=seed, **{**SIZES, "n_forget": None, "n_retain": None})
     sets = sets.on(clip, torch.stack([known[name] for name in sets.classes]))
     heads = {**dict.fromkeys(sets.test, sets.head), **heads}
     sets = replace(sets, test={**sets.test, **columns})

@@ -27,7 +27,7 @@ from benchmarks.rows import Rows, combinations, measured, options
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
 from forgetkit.data.images import PARTS, ImageSet, some
-from forgetkit.data.tutorial import grouped
+from forgetkit.data.tutorial import group
 from forgetkit.evaluation import TARGET, accuracies, evaluate
 from forgetkit.lessons.committed import RESULTS
 from forgetkit.models.clip import Clip, pick_device
@@ -199,7 +199,7 @@ def without_sibling(
     clip: Clip, kind: str, subgroup: str, sibling: str, seed: int
 ) -> tuple[Splits, dict[str, ImageSet], dict[str, float]]:
     """The sets of a subgroup as if one of its siblings had no image; validation columns, also it; the original's."""
-    found = grouped(subgroup, kind, clip)
+    found = group(subgroup, kind, clip)
     groups = {part: found.groups[part] if found.groups else found.parts[part].names for part in PARTS}
     stay = {part: groups[part] != sibling for part in PARTS}
     hidden = found.parts["validation"].take(~stay["validation"])

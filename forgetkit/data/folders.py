@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Folder:
     """What a folder or CSV holds, every file read once.
 
     images: the N pictures that can be read
@@ -111,7 +111,7 @@ class Look:
         if self.broken:
             raise DataError("\n  ".join(self.faults()))
 
-    def grouped(
+    def group(
         self, target: str, siblings: Sequence[str] | None = None, labels: str | None = None,
         prompts: Sequence[str] = PROMPTS, words: Sequence[str] | None = None,
         previous_targets: Sequence[str] | None = None,
@@ -177,9 +177,9 @@ class Look:
         return plain(name)
 
 
-def look(
+def scan(
     path: str | Path, size, seed: int = 0, shares: Sequence[float] = SHARES, near: bool = True
-) -> Look:  # fmt: skip
+) -> Folder:  # fmt: skip
     """Read every picture of a folder or CSV once, find copies, and divide what you have not divided.
 
     size:   the model that is to see them, or a side in pixels (see `reading.files_for`)
@@ -202,27 +202,19 @@ def look(
         raise DataError("\n  ".join([f"None of the {len(rows)} images in {path} can be read:", *broken]))
     rows, images = rows.iloc[good].reset_index(drop=True).assign(copy=copies), images.select(good)
     images.pixels = pixels
-    return Look(path, images, _divided(rows, seed, shares), broken, passed, near and len(good) <= MOST)
-
-
-def grouped(
-    data_dir: str | Path, target: str, siblings: Sequence[str] | None = None, labels: str | None = None, clip=64,
-    seed: int = 0, **settings,
-) -> Grouped:  # fmt: skip
-    """`kind="folder"`: what `split` takes of your own folder or CSV; see `look` and `Look.grouped`."""
-    return look(data_dir, clip, seed).grouped(target, siblings, labels, **settings)
+    return Folder(path, images, _divided(rows, seed, shares), broken, passed, near and len(good) <= MOST)
 
 
 def load_folder(
     path: str | Path, size, part: str = "test", prompts: Sequence[str] = PROMPTS,
     fractions: Sequence[float] = SHARES, seed: int = 0,
 ) -> ImageSet:  # fmt: skip
-    """One part of your own images by their labels; parameters as in `look`. What it finds is said in one warning.
+    """One part of your own images by their labels; parameters as in `scan`. What it finds is said in one warning.
 
-    Raises DataError: as `look`, and for images that cannot be read (all are named).
+    Raises DataError: as `scan`, and for images that cannot be read (all are named).
     """
     check_part(part)
-    found = look(path, size, seed, fractions)
+    found = scan(path, size, seed, fractions)
     found.check_readable()
     if findings := found.findings():
         _warn_once(f"{found.path}: {' '.join(findings)}")

@@ -94,7 +94,7 @@ class ImageNet:
 
 
 def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
-    """Look through an ImageNet folder; no image is opened.
+    """Folder through an ImageNet folder; no image is opened.
 
     truth: the ground truth of a flat `val`; looked for beside it, above it, and in the devkit, unless named
     A file `classnames.txt` in the folder (`n02490219 marmoset` a line) replaces open_clip's names.
@@ -196,7 +196,7 @@ def _divide(
     return found
 
 
-def grouped(
+def group(
     data: ImageNet, target: str, clip, family: str | Sequence[str] = "", labels: str = "fine",
     templates: str = "all", n_other: int = 50_000, seed: int = 0,
 ) -> Grouped:  # fmt: skip

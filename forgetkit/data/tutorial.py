@@ -49,7 +49,7 @@ def targets(kind: str) -> tuple[str, ...]:
     raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
 
 
-def grouped(target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = ()) -> Grouped:
+def group(target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = ()) -> Grouped:
     """One of the tutorial's subgroups, in CIFAR-10 or the three styles, with sets of other styles as further columns.
 
     clip:      the model in whose embedding clusters are found; only `kind="cluster"` needs it
@@ -93,10 +93,10 @@ def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
     sketch, both among all 345 names; see `SEEN`. Of the latter it heard the words with icons, and is asked for icons.
     """
     unseen, found = SETS["quickdraw"].unseen, {name: _parts(name) for name in ("fashion", "emoji")}
-    drawn = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
+    sketches = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
     asked = tuple(SETS["emoji"].prompts)
-    found["unseen"] = {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in drawn.items()}
-    found["quickdraw"] = {part: s.take(~np.isin(s.names, unseen)) for part, s in drawn.items()}
+    found["unseen"] = {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in sketches.items()}
+    found["quickdraw"] = {part: s.take(~np.isin(s.names, unseen)) for part, s in sketches.items()}
     return {column: found[column] for column in ZERO_SHOT}
 
 

@@ -172,7 +172,7 @@ def test_a_sibling_is_hidden_from_every_stage_and_measured_apart(mini, tmp_path,
     whole = Grouped(
         {part: coloured_set(40, seed) for seed, part in enumerate(PARTS)}, Subgroup("red", ("green", "blue"))
     )
-    monkeypatch.setattr(studies, "grouped", lambda *_: whole)
+    monkeypatch.setattr(studies, "group", lambda *_: whole)
     monkeypatch.setattr(studies, "UNSHOWN", (("class", "red", "blue"),))
     monkeypatch.setattr(studies, "METHODS", ("projection",))
     seen, scored = [], []

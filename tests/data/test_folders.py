@@ -14,7 +14,7 @@ from PIL import Image
 
 from forgetkit import Subgroup, split
 from forgetkit.data import PARTS, DataError, load_folder
-from forgetkit.data.folders import grouped, look
+from forgetkit.data.folders import scan
 from forgetkit.data.reading import files_for
 
 
@@ -111,7 +111,7 @@ def used(found):
 def test_parts_of_the_user_are_kept(tmp_path, train, val, test):
     """Nothing of the test part is trained on, and calibration is taken out of validation."""
     write_images(tmp_path, {f"{part}/{c}": n for part, n in ((train, 9), (val, 8), (test, 7)) for c in ("cat", "dog")})
-    found = look(tmp_path, 8)
+    found = scan(tmp_path, 8)
     counts = found.counts()
     assert counts.loc["cat", "train"] == 9 and counts.loc["dog", "test"] == 7
     assert counts.loc["cat", "calibration"] + counts.loc["cat", "validation"] == 8 and (counts > 0).all(axis=None)
@@ -123,7 +123,7 @@ def test_two_parts_are_train_and_test(tmp_path, names):
     """As archives have it; and parts below the classes."""
     below = lambda c, name: name.replace("cat", c) if "cat" in name else f"{name}/{c}"
     write_images(tmp_path, {below(c, name): n for name, n in zip(names, (20, 6)) for c in ("cat", "dog")})
-    counts = look(tmp_path, 8).counts()
+    counts = scan(tmp_path, 8).counts()
     assert list(counts.index) == ["cat", "dog"] and (counts["test"] == 6).all()
     assert (counts[["train", "calibration", "validation"]].sum(axis=1) == 20).all() and (counts > 0).all(axis=None)
 
@@ -158,15 +158,15 @@ def test_copies_never_stand_in_two_parts(tmp_path):
     for i in range(5):
         near_copies(tmp_path, f"dog/{i:02}.png")
         shutil.copy(tmp_path / f"cat/{i:02}.png", tmp_path / f"ape/copy {i:02}.png")
-    found = look(tmp_path, 32)
+    found = scan(tmp_path, 32)
     assert found.rows.groupby("copy")["part"].nunique().max() == 1
     assert found.rows["copy"].nunique() == 60, "and different pictures are none"
     assert found.copies() == {"within": 20 - 5 + 15, "between": 10, "parts": 0}
     said = " ".join(found.findings())
     assert "30 images are copies within" in said and "10 images are copies between subgroups (ape and cat)" in said
-    parts = {part: {image.tobytes() for image in s.images} for part, s in found.grouped("cat").parts.items()}
+    parts = {part: {image.tobytes() for image in s.images} for part, s in found.group("cat").parts.items()}
     assert not any(a & b for a, b in itertools.combinations(parts.values(), 2))
-    only_exact = look(tmp_path, 32, near=False)
+    only_exact = scan(tmp_path, 32, near=False)
     assert only_exact.rows["copy"].nunique() > 60
 
 
@@ -176,7 +176,7 @@ def test_a_copy_in_two_parts_of_the_user_stays_in_the_later_one(tmp_path):
     )
     for i in range(3):
         shutil.copy(tmp_path / f"test/a/test{i}.png", tmp_path / f"train/a/again {i}.png")
-    found = look(tmp_path, 32)
+    found = scan(tmp_path, 32)
     assert found.rows["dropped"].sum() == 3 and found.counts()["test"].tolist() == [8, 8]
     assert not any("again" in file for files in used(found).values() for file in files)
     assert "3 images are copies of one in a later part of yours" in " ".join(found.findings())
@@ -188,7 +188,7 @@ def test_plain_pictures_are_no_near_copies(tmp_path):
         (tmp_path / c).mkdir()
         for i in range(8):
             Image.new("RGB", (20, 20), (first + i,) * 3).save(tmp_path / c / f"{i}.png")
-    assert look(tmp_path, 8).rows["copy"].nunique() == 16
+    assert scan(tmp_path, 8).rows["copy"].nunique() == 16
 
 
 def test_names_as_people_write_them(tmp_path):
@@ -198,12 +198,12 @@ def test_names_as_people_write_them(tmp_path):
     (tmp_path / "pictures/tiger").symlink_to(tmp_path / "elsewhere/Tiger")
     (tmp_path / "pictures/Sea Lion/round").symlink_to(tmp_path / "pictures")
     (tmp_path / "pictures/polar_bear/lost.png").symlink_to(tmp_path / "nowhere.png")
-    found = look(tmp_path / "pictures", 8)
+    found = scan(tmp_path / "pictures", 8)
     assert found.subgroups == ("polar bear", "sea lion", "tiger", "\u00e9cureuil")
     assert found.counts()["all"].tolist() == [8, 8, 8, 8]
     assert len(found.broken) == 1 and "lost.png" in found.broken[0]
     (tmp_path / "pictures/polar_bear/lost.png").unlink()
-    grouped = look(tmp_path / "pictures", 8).grouped("E\u0301CUREUIL", ["Sea_Lion"])
+    grouped = scan(tmp_path / "pictures", 8).group("E\u0301CUREUIL", ["Sea_Lion"])
     assert grouped.subgroup == Subgroup("\u00e9cureuil", ("sea lion",))
 
 
@@ -218,7 +218,7 @@ def test_a_csv_has_subgroups_finer_than_labels(tmp_path, mark):
     kinds = [("cat", "night"), ("cat", "day"), ("cat", "dusk"), ("dog", "dogs")]
     rows = [[f"img/{i:03}.png", *kinds[i % 4]] for i in range(48)]
     write_csv(tmp_path / "list.csv", [["Image", "label", "subgroup"], *rows], mark)
-    found = grouped(tmp_path / "list.csv", "night", clip=8)
+    found = scan(tmp_path / "list.csv", 8).group("night")
     assert found.subgroup == Subgroup("night", ("day", "dusk")) and found.parts["train"].classes == ("cat", "dog")
     sets = split(found)
     assert set(sets.forget.labels) == set(sets.retain.labels) == {0} and "other" in sets.test
@@ -230,7 +230,7 @@ def test_a_csv_keeps_its_parts_and_may_lie_in_the_folder(tmp_path):
     parts = ["train", "calibration", "validation", "test"]
     rows = [[f"{i:03}.png", "ab"[i % 2], parts[i // 2 % 4]] for i in range(32)]
     write_csv(tmp_path / "all/list.csv", [["image", "subgroup", "part"], *rows])
-    found = look(tmp_path / "all", 8)
+    found = scan(tmp_path / "all", 8)
     assert (found.counts()[list(PARTS)] == 4).all(axis=None) and found.rows["label"].equals(found.rows["subgroup"])
 
 
@@ -248,19 +248,19 @@ def test_a_csv_that_says_nothing_is_told(tmp_path, rows, message):
     write_images(tmp_path, {".": 1})
     write_csv(tmp_path / "list.csv", rows)
     with pytest.raises(DataError, match=message):
-        look(tmp_path / "list.csv", 8).grouped("a")
+        scan(tmp_path / "list.csv", 8).group("a")
 
 
 def test_one_label_for_all_is_the_coarse_case(tmp_path):
     """Names compete for an image: one alone would always win."""
     write_images(tmp_path, {"tabby": 12, "siamese": 12, "persian": 12, "beagle": 12})
-    found = grouped(tmp_path, "tabby", ["siamese", "persian"], "Cat", clip=8)
+    found = scan(tmp_path, 8).group("tabby", ["siamese", "persian"], "Cat")
     assert found.parts["test"].classes == ("beagle", "cat") and found.subgroup.family == "cat"
     assert set(found.groups["test"]) == {"tabby", "siamese", "persian", "beagle"}
-    alone = grouped(tmp_path, "tabby", None, "cat", clip=8)
+    alone = scan(tmp_path, 8).group("tabby", None, "cat")
     assert set(alone.parts["test"].names) == {"cat"} and {"dog", "truck"} < set(alone.parts["test"].classes)
     assert alone.parts["test"].classes.count("cat") == 1
-    few = grouped(tmp_path, "tabby", None, "cat", clip=8, words=["dog"])
+    few = scan(tmp_path, 8).group("tabby", None, "cat", words=["dog"])
     assert few.parts["test"].classes == ("cat", "dog")
 
 
@@ -276,16 +276,16 @@ def test_a_class_may_be_called_train(tmp_path):
         (lambda f: load_folder(f / "empty", 8), "no class folders with images; expected .*001.jpg"),
         (lambda f: load_folder(f, 8, "dev"), "no part 'dev'. Choose one of"),
         (lambda f: load_folder(f, 8, fractions=(0.5, 0.5)), "fractions must be four shares .* add up to 1"),
-        (lambda f: grouped(f, "unicorn", clip=8), "no subgroup 'unicorn'. Choose one of: cat, dog, few"),
-        (lambda f: grouped(f, None, clip=8), "no subgroup None"),
-        (lambda f: grouped(f, "cat", ["fox"], clip=8), "no subgroup 'fox'"),
-        (lambda f: grouped(f, "cat", "dog", clip=8), r"write \['dog'\], not 'dog'"),
-        (lambda f: grouped(f, "cat", ["cat", "dog"], clip=8), "must not overlap"),
-        (lambda f: grouped(f, "cat", ["dog", "Dog"], clip=8), "'dog' is named twice"),
-        (lambda f: grouped(f, "cat", [], clip=8), "no siblings"),
-        (lambda f: grouped(f, "cat", labels=["a", "b"], clip=8), "labels is one label"),
-        (lambda f: grouped(f, "few", clip=8), "'few' has 3 pictures that are no copies: 4 are the least"),
-        (lambda f: grouped(f, "cat", ["few"], clip=8, seed=3), "No image of the siblings .few. is in the part"),
+        (lambda f: scan(f, 8).group("unicorn"), "no subgroup 'unicorn'. Choose one of: cat, dog, few"),
+        (lambda f: scan(f, 8).group(None), "no subgroup None"),
+        (lambda f: scan(f, 8).group("cat", ["fox"]), "no subgroup 'fox'"),
+        (lambda f: scan(f, 8).group("cat", "dog"), r"write \['dog'\], not 'dog'"),
+        (lambda f: scan(f, 8).group("cat", ["cat", "dog"]), "must not overlap"),
+        (lambda f: scan(f, 8).group("cat", ["dog", "Dog"]), "'dog' is named twice"),
+        (lambda f: scan(f, 8).group("cat", []), "no siblings"),
+        (lambda f: scan(f, 8).group("cat", labels=["a", "b"]), "labels is one label"),
+        (lambda f: scan(f, 8).group("few"), "'few' has 3 pictures that are no copies: 4 are the least"),
+        (lambda f: scan(f, 8, 3).group("cat", ["few"]), "No image of the siblings .few. is in the part"),
     ],
 )
 def test_errors_name_the_culprit(tmp_path, call, message):
@@ -299,12 +299,12 @@ def test_a_look_counts_all_and_raises_nothing(tmp_path):
     write_images(tmp_path, {"cat": 12, "dog": 9}, size=(64, 64))
     (tmp_path / "cat/004.png").write_bytes(b"not an image")
     (tmp_path / "dog/001.png").write_bytes(b"")
-    found = look(tmp_path, 8)
+    found = scan(tmp_path, 8)
     assert found.counts()["all"].to_dict() == {"cat": 11, "dog": 8} and len(found.images) == 19
     assert found.findings()[0] == "2 files cannot be read as images:"
     assert any("004.png" in words for words in found.findings()) and any("001.png" in w for w in found.findings())
     with pytest.raises(DataError, match="(?s)^2 files cannot be read as images:.*004.png"):
-        found.grouped("cat")
+        found.group("cat")
 
 
 def test_all_unreadable_images_of_all_parts_are_named_at_once(tmp_path):
@@ -405,9 +405,9 @@ def test_an_odd_folder_is_read_or_told(tmp_path, name):
     path = tmp_path / "all" if (tmp_path / "all").exists() else tmp_path
     said = ""
     try:
-        found = look(path, 8)
+        found = scan(path, 8)
         said = " ".join(found.findings())
-        found.grouped(found.subgroups[0])
+        found.group(found.subgroups[0])
     except DataError as error:
         said += str(error)
     if isinstance(expected, int):

@@ -265,7 +265,7 @@ SIZE = 32  # of the images; a model would do as well
 
 def test_the_parts_are_disjoint_lazy_and_labelled(folder):
     data = imagenet.load(folder)
-    found = imagenet.grouped(data, "marmoset", SIZE)
+    found = imagenet.group(data, "marmoset", SIZE)
     assert found.parts["train"].classes == tuple(data.names.values()) and len(found.parts["train"].prompts) == 80
     files = [set(found.parts[part].images.files) for part in PARTS]
     assert sum(map(len, files)) == len(set.union(*files)), "no image in two parts"
@@ -282,7 +282,7 @@ def test_the_parts_are_disjoint_lazy_and_labelled(folder):
 
 
 def test_split_takes_what_is_grouped(folder):
-    sets = forgetkit.split(imagenet.grouped(imagenet.load(folder), "marmoset", SIZE), n_forget=8, n_retain=8)
+    sets = forgetkit.split(**vars(imagenet.group(imagenet.load(folder), "marmoset", SIZE)), n_forget=8, n_retain=8)
     assert {sets.classes[c] for c in sets.forget.labels} == {"marmoset"}
     assert {sets.classes[c] for c in sets.retain.labels} == {"white-headed capuchin", "titi monkey"}
     assert {name: len(part) for name, part in sets.test.items()} == {"target": 3, "retain": 6, "other": 6}
@@ -303,21 +303,21 @@ def test_a_class_is_divided_alike_whichever_others_are_there(folder, tmp_path):
     for part in PARTS:
         names = []
         for root in (folder, tmp_path):
-            found = imagenet.grouped(imagenet.load(root), "marmoset", SIZE)
+            found = imagenet.group(imagenet.load(root), "marmoset", SIZE)
             files = np.array(found.parts[part].images.files)[found.groups[part] == "marmoset"]
             names.append([Path(file).name for file in files])
         assert names[0] == names[1]
 
 
 def test_coarse_labels_are_the_familys_name(folder):
-    found = imagenet.grouped(imagenet.load(folder), "marmoset", SIZE, labels="coarse", templates="one")
+    found = imagenet.group(imagenet.load(folder), "marmoset", SIZE, labels="coarse", templates="one")
     train = found.parts["train"]
     assert train.classes == ("sea snake", "monkey", "soup bowl") and train.prompts == ("a photo of a {}.",)
     assert set(train.labels[found.groups["train"] != "other"]) == {1} and found.subgroup.target == "marmoset"
     with pytest.raises(DataError, match="Coarse labels are a family's name"):
-        imagenet.grouped(imagenet.load(folder), "marmoset", SIZE, family="titi monkey, sea snake", labels="coarse")
+        imagenet.group(imagenet.load(folder), "marmoset", SIZE, family="titi monkey, sea snake", labels="coarse")
     with pytest.raises(DataError, match="labels is one of fine, coarse"):
-        imagenet.grouped(imagenet.load(folder), "marmoset", SIZE, labels="medium")
+        imagenet.group(imagenet.load(folder), "marmoset", SIZE, labels="medium")
 
 
 def test_train_or_val_alone_is_divided(folder, tmp_path):
@@ -325,20 +325,20 @@ def test_train_or_val_alone_is_divided(folder, tmp_path):
         root = tmp_path / split
         root.mkdir()
         (root / split).symlink_to(folder / "train")  # 20 a class in either
-        found = imagenet.grouped(imagenet.load(root), "marmoset", SIZE)
+        found = imagenet.group(imagenet.load(root), "marmoset", SIZE)
         files = [set(found.parts[part].images.files) for part in PARTS]
         assert sum(map(len, files)) == len(set.union(*files))
         assert all({"marmoset", "titi monkey"} <= set(found.groups[part]) for part in PARTS)
 
 
 def test_of_many_siblings_few_images_each_calibrate(folder, monkeypatch):
-    before = imagenet.grouped(imagenet.load(folder), "marmoset", SIZE).groups["calibration"].tolist()
+    before = imagenet.group(imagenet.load(folder), "marmoset", SIZE).groups["calibration"].tolist()
     monkeypatch.setattr(imagenet, "CALIBRATION", 2)
-    after = imagenet.grouped(imagenet.load(folder), "marmoset", SIZE).groups["calibration"].tolist()
+    after = imagenet.group(imagenet.load(folder), "marmoset", SIZE).groups["calibration"].tolist()
     assert before.count("titi monkey") > 1 and after.count("titi monkey") == after.count("white-headed capuchin") == 1
     assert after.count("marmoset") == before.count("marmoset")
 
 
 def test_few_images_of_other_classes_are_evaluated_where_asked(folder):
-    found = imagenet.grouped(imagenet.load(folder), "marmoset", SIZE, n_other=2)
+    found = imagenet.group(imagenet.load(folder), "marmoset", SIZE, n_other=2)
     assert found.groups["test"].tolist().count("other") == 2 and len(found.parts["test"]) == 11

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from forgetkit import Grouped, split, tutorial_sets
 from forgetkit.data import PARTS, DataError, ImageSet, Subgroup, tutorial
-from forgetkit.data.tutorial import ICONS, KINDS, clusters, grouped, kmeans, targets
+from forgetkit.data.tutorial import ICONS, KINDS, clusters, group, kmeans, targets
 
 
 def test_kmeans_finds_what_is_there_largest_first():
@@ -53,9 +53,9 @@ def test_wrong_names_are_told_with_the_choices():
     with pytest.raises(DataError, match="Choose one of: class, coarse, style, cluster"):
         targets("flavour")
     with pytest.raises(DataError, match="No style is called 'cat'. Choose one of: airplane sketches"):
-        grouped("cat", "style")
+        group("cat", "style")
     with pytest.raises(DataError, match="in a model's embedding: give the clip"):
-        grouped("cat 1", "cluster")
+        group("cat 1", "cluster")
     assert all(len(set(targets(kind))) == len(targets(kind)) for kind in KINDS)
 
 
@@ -82,7 +82,7 @@ def small_sets(monkeypatch):
 def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target):
     embedder = SimpleNamespace(embed=lambda images: F.normalize(torch.eye(2 * 10)[: len(images)], dim=1))
     monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
-    found = grouped(target, kind, embedder)
+    found = group(target, kind, embedder)
     assert found.subgroup.target == target and set(found.zero_shot) == {"fashion", "quickdraw", "unseen", "emoji"}
     shown = found.zero_shot["quickdraw"]["test"]
     assert set(found.zero_shot["unseen"]["test"].names) == {"shoe"} and "shoe" not in shown.names
@@ -99,7 +99,7 @@ def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target
 def test_clusters_of_two_classes_and_a_class_may_be_forgotten_one_after_another(small_sets, monkeypatch):
     embedder = SimpleNamespace(embed=lambda images: F.normalize(torch.eye(2 * 10)[: len(images)], dim=1))
     monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
-    found = grouped("cat 1", "cluster", embedder, ("dog 0", "truck"))
+    found = group("cat 1", "cluster", embedder, ("dog 0", "truck"))
     assert {"cat 0", "cat 1", "dog 0", "dog 1", "truck"} <= set(found.groups["train"])
     sets = split(found, n_forget=1, n_retain=1)
     assert sorted(sets.classes[c] for c in sets.earlier.labels) == ["dog", "truck"], "at least one of each"

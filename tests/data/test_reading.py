@@ -132,7 +132,7 @@ def test_each_has_the_same_pixels_through_every_way_in(odd, tmp_path, mini):
         assert np.array_equal(read_image(odd / name, lambda image: image), read_image(odd / name))
     nowhere = {part: load_folder(tmp_path / "folder", mini, part) for part in PARTS}
     styled = styles.load(tmp_path / "styles", mini)
-    found = imagenet.grouped(imagenet.load(tmp_path / "imagenet"), "marmoset", mini)
+    found = imagenet.group(imagenet.load(tmp_path / "imagenet"), "marmoset", mini)
     for parts, copies in ((nowhere, 1), (styled.parts, 4), (found.parts, 2)):
         read = [(file, image) for s in parts.values() for file, image in zip(s.images.files, s.images.read())]
         assert len(read) == copies * len(ODD)

@@ -75,7 +75,7 @@ def test_a_folder_inside_the_archives_folder_is_found(pacs, tmp_path):
 
 
 def test_one_style_of_a_class_keeps_its_other_styles(pacs):
-    sets = split(styles.grouped(styles.load(pacs, SIZE), "dog art_painting"))
+    sets = split(**vars(styles.group(styles.load(pacs, SIZE), "dog art_painting")))
     assert sets.subgroup == Subgroup("dog art painting", ("dog cartoon", "dog photo", "dog sketch"), "dog")
     assert set(sets.forget.labels) == set(sets.retain.labels) == {sets.classes.index("dog")}
     assert isinstance(sets.forget.images, np.ndarray) and isinstance(sets.test["other"].images, ImageFiles)
@@ -84,14 +84,14 @@ def test_one_style_of_a_class_keeps_its_other_styles(pacs):
 
 
 def test_other_classes_calibrate_by_style_not_by_class(pacs):
-    groups = styles.grouped(styles.load(pacs, SIZE), "dog sketch").groups["calibration"]
+    groups = styles.group(styles.load(pacs, SIZE), "dog sketch").groups["calibration"]
     others = {"other art painting", "other cartoon", "other photo", "other sketch"}
     assert {name for name in groups if not name.startswith("dog")} == others, "of many classes, D_m would be large"
 
 
 def test_a_whole_style_keeps_the_other_styles(pacs):
     columns = {"fashion": {part: None for part in PARTS}}
-    found = styles.grouped(styles.load(pacs, SIZE), "sketch", columns)
+    found = styles.group(styles.load(pacs, SIZE), "sketch", columns)
     assert found.subgroup == Subgroup("sketch", ("art painting", "cartoon", "photo"), "style")
     assert set(found.groups["test"]) == {"art painting", "cartoon", "photo", "sketch"} and found.zero_shot is columns
     files = np.array(found.parts["test"].images.files)[found.groups["test"] == "sketch"]
@@ -104,7 +104,7 @@ def test_a_whole_style_keeps_the_other_styles(pacs):
 def test_what_is_missing_is_told(pacs, tmp_path):
     data = styles.load(pacs, SIZE)
     with pytest.raises(DataError, match="no subgroup 'cat sketch'. Choose one of: dog art painting, .*sketch"):
-        styles.grouped(data, "cat sketch")
+        styles.group(data, "cat sketch")
     with pytest.raises(DataError, match="no folder"):
         styles.load(tmp_path / "nowhere", SIZE)
     with pytest.raises(DataError, match="needs two styles or more"):
@@ -125,6 +125,6 @@ def test_the_tutorials_own_styles():
     data = styles.embedded()
     assert {"cat sketches", "sketches", "icons", "photos"} <= set(data.targets())
     for target, siblings in (("cat sketches", ("cat photos", "cat icons")), ("sketches", ("photos", "icons"))):
-        sets = split(styles.grouped(data, target), n_retain=60)
+        sets = split(**vars(styles.group(data, target)), n_retain=60)
         assert sets.subgroup.siblings == siblings and len(sets.retain) == 60
         assert len(sets.forget) == (20 if target == "cat sketches" else 140)
