@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 SIDE = 8  # of a thumbnail, in pixels: noise of an encoder or of resizing averages out, what is shown does not
 FLAT = 4.0  # grey levels (standard deviation over a channel); a plainer thumbnail has nothing to tell near copies by
@@ -22,31 +24,21 @@ def copy_groups(digests: list[bytes], thumbs: np.ndarray, near: bool = True, blo
 
     digests: of the N pictures' pixels, equal for exact copies; thumbs: (N, 192), see `thumbnail`
     """
-    group = np.arange(len(digests))
-
-    def first(i: int) -> int:
-        while group[i] != i:
-            group[i] = i = group[group[i]]
-        return i
-
-    def join(i: int, j: int) -> None:
-        a, b = sorted((first(i), first(j)))
-        group[b] = a
-
-    seen: dict[bytes, int] = {}
-    for i, digest in enumerate(digests):
-        join(seen.setdefault(digest, i), i)
-    leaders = np.asarray(sorted(set(seen.values())), np.int64)
-    if near and 1 < len(leaders) <= MOST:
+    first: dict[bytes, int] = {}
+    pairs = [np.array([(first.setdefault(digest, i), i) for i, digest in enumerate(digests)], np.int64).reshape(-1, 2)]
+    leaders = np.array(list(first.values()), np.int64)
+    if near and len(leaders) <= MOST:
         x = thumbs[leaders]
         shown = (x.reshape(len(x), -1, 3) - x.reshape(len(x), -1, 3).mean(1, keepdims=True)).reshape(x.shape)
-        spread = shown.std(1)  # what is shown beside the colour of the whole
-        unit = shown / (np.maximum(spread, FLAT)[:, None] * np.sqrt(x.shape[1]))
+        spread = shown.std(1, keepdims=True)  # what is shown beside the colour of the whole
+        unit = shown / (np.where(spread > FLAT, spread, np.inf) * np.sqrt(x.shape[1]))  # plain ones are like none
+        squares = (x**2).sum(1)
         for start in range(0, len(x), block):
-            rows, others = np.nonzero(unit[start : start + block] @ unit.T > ALIKE)
-            rows = rows + start
-            later = others > rows
-            for i, j in zip(rows[later], others[later]):
-                if spread[i] > FLAT < spread[j] and np.sqrt(np.mean((x[i] - x[j]) ** 2)) < CLOSE:
-                    join(int(leaders[i]), int(leaders[j]))
-    return np.asarray([first(i) for i in range(len(group))], np.int64)
+            rows = slice(start, start + block)
+            apart = squares[rows, None] + squares - 2 * x[rows] @ x.T
+            alike = np.argwhere((unit[rows] @ unit.T > ALIKE) & (apart < x.shape[1] * CLOSE**2))
+            pairs.append(leaders[alike + [start, 0]])
+    rows, columns = np.concatenate(pairs).T
+    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(digests), len(digests)))
+    _, group = connected_components(graph, directed=False)
+    return np.unique(group, return_index=True)[1][group]

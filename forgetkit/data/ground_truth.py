@@ -17,6 +17,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from scipy.io import loadmat
+
 from forgetkit.data.images import DataError
 
 NAMES = (
@@ -90,9 +92,5 @@ def devkit_order(path: Path) -> dict[int, str]:
         raise DataError(
             f"{path} has ids in the devkit's own order: put the devkit's meta.mat beside it, which says what they are."
         )
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise DataError(f"{mat} is read with SciPy: `pip install scipy`, and run again.") from None
     synsets = loadmat(mat, squeeze_me=True)["synsets"]  # leaves first, then the nodes above them
     return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["ILSVRC2012_ID"]) <= 1000}

@@ -10,7 +10,6 @@ in alphabetical order (timm's list) are the classes 0 to 999, whose names and 80
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from collections import Counter
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+import pandas as pd
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
 
@@ -55,11 +55,9 @@ def class_names() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def families() -> dict[str, tuple[str, ...]]:
     """The wnids of every node that comes with the package, by its name ("monkey", "turtle"), smallest node first."""
-    found: dict[str, list[str]] = {}
-    with Path(__file__).with_name("imagenet_families.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["family"], []).append(row["wnid"])
-    return {name: tuple(found[name]) for name in sorted(found, key=lambda name: len(found[name]))}
+    rows = pd.read_csv(Path(__file__).with_name("imagenet_families.csv"))
+    found = rows.groupby("family", sort=False)["wnid"].agg(tuple)
+    return dict(sorted(found.items(), key=lambda item: len(item[1])))
 
 
 @dataclass(frozen=True)

@@ -110,16 +110,16 @@ def from_csv(path: Path) -> tuple[Rows, Counter[str]]:
     table.columns = [str(name).strip().lower() for name in table.columns]
     if "image" not in table or not {"label", "subgroup"} & set(table.columns):
         raise DataError(f"{path} needs the columns image,label,subgroup[,part], and has: {', '.join(table.columns)}.")
-    table = table.fillna("").apply(lambda column: column.str.strip()).assign(line=range(2, len(table) + 2))
-    table = table.assign(**{name: table["label" if name == "subgroup" else "subgroup"]
-                            for name in ("label", "subgroup") if name not in table})  # fmt: skip
-    empty = table.loc[(table[["image", "label", "subgroup"]] == "").any(axis=1), "line"]
+    table = table.fillna("").apply(lambda column: column.str.strip())
+    label, subgroup = (
+        table.get(name, table.get(other)) for name, other in (("label", "subgroup"), ("subgroup", "label"))
+    )
     parts = table["part"].str.lower() if "part" in table else pd.Series("", table.index)
-    unknown = sorted(set(parts) - {"", *PART_OF})
-    if len(empty) or unknown or not len(table):
-        why = f"the part {unknown[0]!r} is none of {', '.join(PARTS)}" if unknown else "a value is missing"
-        why = f"{why} in line {', '.join(map(str, empty[:5]))}" if len(empty) and not unknown else why
-        raise DataError(f"{path}: {why if len(table) else 'it has no rows'}.")
+    if table.empty:
+        raise DataError(f"{path}: it has no rows.")
+    if unknown := sorted(set(parts) - {"", *PART_OF}):
+        raise DataError(f"{path}: the part {unknown[0]!r} is none of {', '.join(PARTS)}.")
+    if empty := [str(i + 2) for i in table.index[(table["image"] == "") | (label == "") | (subgroup == "")]]:
+        raise DataError(f"{path}: a value is missing in line {', '.join(empty[:5])}.")
     files = [str(path.parent / Path(name).expanduser()) for name in table["image"]]
-    rows = zip(files, map(plain, table["label"]), map(plain, table["subgroup"]), parts.map({"": "", **PART_OF}))
-    return list(rows), Counter()
+    return list(zip(files, map(plain, label), map(plain, subgroup), parts.map({"": "", **PART_OF}))), Counter()

@@ -150,9 +150,14 @@ class ImageFiles:
         """All images, (N, H, W, 3) uint8; a bar called `progress` where it is not empty."""
         if self.pixels is not None:
             return self.pixels
-        images = np.empty(self.shape, self.dtype)
-        for row, image in self.each(progress):
-            images[row] = image
+        images, broken = np.empty(self.shape, self.dtype), []
+        for row, image in enumerate(self.each(progress)):
+            if isinstance(image, DataError):
+                broken.append(str(image))
+            else:
+                images[row] = image
+        if broken:
+            raise DataError("\n  ".join(faults(broken)))
         return images
 
     def batches(self, n: int) -> Iterator[np.ndarray]:
@@ -166,8 +171,8 @@ class ImageFiles:
             if job:
                 yield job.result()
 
-    def each(self, progress: str = "") -> Iterator[tuple[int, np.ndarray]]:
-        """(row, image) of every file that can be read; at the end one DataError for all others."""
+    def each(self, progress: str = "") -> Iterator[np.ndarray | DataError]:
+        """Every image, or the error where a file cannot be read."""
 
         def attempt(file: str) -> np.ndarray | DataError:
             try:
@@ -175,19 +180,17 @@ class ImageFiles:
             except DataError as error:
                 return error
 
-        broken, found = [], _workers().map(attempt, self.files)
-        for row, image in enumerate(tqdm(found, progress, len(self), leave=False, disable=not progress)):
-            if isinstance(image, DataError):
-                broken.append(str(image))
-            else:
-                yield row, image
-        if broken:
-            heading = [f"{len(broken)} files cannot be read as images:"] if len(broken) > 1 else []
-            raise DataError("\n  ".join(heading + broken))
+        found = _workers().map(attempt, self.files)
+        yield from tqdm(found, progress, len(self), leave=False, disable=not progress)
 
     def _read(self, file: str) -> np.ndarray:
         height, width, interpolation, resize_mode, border = self.how
         return read_image(file, transform((height, width), interpolation, resize_mode), border)
+
+
+def faults(broken: Sequence[str]) -> list[str]:
+    """A sentence for each file that cannot be read, under a heading where there are several."""
+    return [*[f"{len(broken)} files cannot be read as images:"][: len(broken) > 1], *broken]
 
 
 def files_for(clip, files: Sequence[str | os.PathLike], border: int = 0) -> ImageFiles:

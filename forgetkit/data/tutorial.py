@@ -63,9 +63,7 @@ def group(target: str = "cat", kind: str = "class", clip=None, previous_targets:
     if kind == "cluster" and clip is None:
         raise DataError("Clusters are found in a model's embedding: give the clip.")
     if kind == "class":
-        return Grouped(
-            _parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot(), previous_targets=previous_targets
-        )
+        return Grouped(_parts("cifar10"), Subgroup.within(target), None, zero_shot(), previous_targets)
     if kind == "coarse":
         subgroup = Subgroup.within(target)
         parts = {part: coarse(images, subgroup) for part, images in _parts("cifar10").items()}
@@ -178,12 +176,10 @@ def kmeans(z: torch.Tensor, n: int, seed: int = 0, steps: int = 30, starts: int 
         centres = z[torch.randperm(len(z), generator=generator)[:n]]
         for _ in range(steps):
             sums = torch.zeros_like(centres).index_add_(0, (z @ centres.T).argmax(1), z)
-            before, centres = (
-                centres,
-                torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres),
-            )
-            if torch.equal(before, centres):
+            moved = torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres)
+            if torch.equal(moved, centres):
                 break
+            centres = moved
         fit = (z @ centres.T).max(1).values.mean().item()
         if fit > best_fit:
             best, best_fit = centres, fit
