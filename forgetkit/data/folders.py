@@ -77,18 +77,18 @@ class Folder:
         if self.passed:
             reasons = ", ".join(f"{n} {reason}" for reason, n in self.passed.items())
             said.append(f"{self.passed.total()} files are passed over: {reasons}.")
-        copies = self.rows.groupby("copy")["subgroup"].agg(
-            [lambda names: " and ".join(sorted(set(names))), "nunique", "size"]
-        )
-        copies.columns = ["names", "subgroups", "images"]
-        within, between = copies[copies["subgroups"] == 1], copies[copies["subgroups"] > 1]
-        if n := (within["images"] - 1).sum():
+        copies = self.rows[self.rows.duplicated("copy", keep=False)].groupby("copy")["subgroup"]
+        groups = [names for _, names in copies]
+        between = [names for names in groups if names.nunique() > 1]
+        n_between = sum(len(names) - 1 for names in between)
+        if n := sum(len(names) - 1 for names in groups) - n_between:
             how = "" if self.near else " (too many images to look for near ones)"
             said.append(f"{n} images are copies within a subgroup{how}: they stay in one part.")
-        if n := (between["images"] - 1).sum():
+        if between:
+            pairs = sorted({" and ".join(sorted(set(names))) for names in between})
             said.append(
-                f"{n} images are copies between subgroups ({listed(sorted(set(between['names'])))}): one picture cannot"
-                " be both forgotten and kept. Remove one of each."
+                f"{n_between} images are copies between subgroups ({listed(pairs)}): one picture cannot be both"
+                " forgotten and kept. Remove one of each."
             )
         if dropped := int(self.rows["dropped"].sum()):
             said.append(f"{dropped} images are copies of one in a later part of yours, and are left out.")
@@ -240,10 +240,6 @@ def _read(stamps: tuple[tuple[str, int, int], ...], how: tuple, near: bool):
 def _warn_once(message: str) -> None:
     """Four parts are loaded one by one, and say it once."""
     log.warning(message)
-
-
-# --------------------------------------------------------------------------------------------------
-# Parts
 
 
 def _divided(rows: pd.DataFrame, seed: int, shares_of_all: Sequence[float]) -> pd.DataFrame:

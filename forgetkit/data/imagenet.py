@@ -145,10 +145,6 @@ def prompted(name: str) -> str:
     return re.sub(r" \(n\d{8}\)$", "", name)
 
 
-# --------------------------------------------------------------------------------------------------
-# Subgroups
-
-
 def subgroup(data: ImageNet, target: str, family: str | Sequence[str] = "") -> tuple[Subgroup, dict[str, str]]:
     """What to forget and what to keep beside it, and the subgroup's name of every wnid of the two.
 

@@ -20,10 +20,6 @@ PART_OF = {
 Rows = list[tuple[str, str, str, str]]  # file, label, subgroup, and the part or ""
 
 
-# --------------------------------------------------------------------------------------------------
-# A folder
-
-
 def from_folder(path: Path) -> tuple[Rows, Counter[str]]:
     """(file, label, subgroup, part) of every image below a folder, and what is passed over."""
     if not path.is_dir():
@@ -84,10 +80,6 @@ def _depth_of_parts(folders: list[tuple[str, ...]]) -> int | None:
         if len(parts) > 1 or (parts and len(parts) == len(set(names))):
             return depth
     return None
-
-
-# --------------------------------------------------------------------------------------------------
-# A CSV
 
 
 def only_csv(path: Path) -> Path | None:

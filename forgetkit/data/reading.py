@@ -40,10 +40,6 @@ SUFFIXES = {
 SHARES = (0.6, 0.1, 0.1, 0.2)  # of a class's files, by part
 
 
-# --------------------------------------------------------------------------------------------------
-# The reader
-
-
 def read_image(
     file: str | os.PathLike, transform: Callable[[Image.Image], Image.Image] | None = None, border: int = 0
 ) -> np.ndarray:
@@ -203,10 +199,6 @@ def files_for(clip, files: Sequence[str | os.PathLike], border: int = 0) -> Imag
     cfg = clip.model.visual.preprocess_cfg
     mode = cfg.get("resize_mode", "shortest")
     return ImageFiles(files, clip.model.visual.image_size, cfg["interpolation"], mode, border)
-
-
-# --------------------------------------------------------------------------------------------------
-# The folder walker, and the splitter
 
 
 def visible_folders(folder: Path) -> list[Path]:

@@ -106,10 +106,6 @@ def coarse(part: ImageSet, subgroup: Subgroup) -> ImageSet:
     return replace(part, labels=np.asarray([label[name] for name in part.names], np.int64), classes=classes)
 
 
-# --------------------------------------------------------------------------------------------------
-# Styles
-
-
 @lru_cache(maxsize=1)
 def styles(per_class: int = 1000, size: int = 64) -> tuple[dict[str, ImageSet], dict[str, np.ndarray]]:
     """One set of the classes of `ICONS` in three styles, and by part the subgroup of every image ("cat sketches").
@@ -140,10 +136,6 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
         return np.empty((0, size, size, 3), np.uint8)
     x = torch.as_tensor(images).permute(0, 3, 1, 2)
     return resize(x, [size, size], antialias=True).permute(0, 2, 3, 1).numpy()
-
-
-# --------------------------------------------------------------------------------------------------
-# Clusters
 
 
 def clusters(clip, parts: Mapping[str, ImageSet], name: str, n: int, seed: int = 0) -> dict[str, np.ndarray]:
