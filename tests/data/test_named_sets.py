@@ -410,41 +410,19 @@ def test_several_at_once(npm):
 # --------------------------------------------------------------------------------------------------
 # The real archives, through `load` into the default cache
 
-SIZES = {  # pretrain, train, calibration, validation, test
-    "cifar10": (40_000, 5_000, 2_500, 2_500, 10_000),
-    "fashion": (48_000, 7_000, 2_500, 2_500, 10_000),
-    "quickdraw": (23_181, 140, 1_035, 2_116, 8_027),
-    "emoji": (833, 6, 82, 123, 622),
-}
-COPIES = {"quickdraw": 1}  # two people drew the same straight line: the one of `pretrain` is in no part
-
-
-def test_docstring_tells_the_true_sizes():
-    for name, sizes in SIZES.items():
-        row = next(line for line in load.__doc__.splitlines() if line.strip().startswith(f"{name} "))
-        assert [int(n.replace(",", "")) for n in row.split()[-5:]] == list(sizes)
-        assert sum(sizes) + COPIES.get(name, 0) == SETS[name].count
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SIZES)
-def test_real_parts_partition_the_set(name):
+@pytest.mark.parametrize("name", SETS)
+def test_real_parts_partition_the_set_as_the_docstring_says(name):
     parts = parts_of(name)
-    assert tuple(len(s) for s in parts.values()) == SIZES[name]
-    assert disjoint(parts)
+    row = next(line for line in load.__doc__.splitlines() if line.strip().startswith(f"{name} "))
+    assert [len(s) for s in parts.values()] == [int(n.replace(",", "")) for n in row.split()[-5:]]
+    copies = int(name == "quickdraw")  # two people drew the same straight line: the one of `pretrain` is in no part
+    assert disjoint(parts) and sum(map(len, parts.values())) + copies == SETS[name].count
     classes = parts["test"].classes
     assert len(set(classes)) == len(classes) and all(c == c.lower() for c in classes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name, per_class", [("cifar10", (4000, 500, 250, 250, 1000)), ("fashion", (4800, 700, 250, 250, 1000))]
-)
-def test_real_official_splits(name, per_class):
-    for part, n in zip(PARTS, per_class):
-        assert np.bincount(load(name, part).labels).tolist() == [n] * 10
-    first = {"cifar10": [3, 8, 8, 0, 6, 6, 1, 6, 3, 1], "fashion": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]}
-    assert load(name, "test").labels[:10].tolist() == first[name]
+    if name in ("cifar10", "fashion"):
+        assert all(len(set(np.bincount(s.labels))) == 1 for s in parts.values()), "the same number of each class"
 
 
 @pytest.mark.slow
@@ -457,8 +435,6 @@ def test_real_quickdraw_classes():
         for name, n in zip(s.classes, np.bincount(s.labels, minlength=345)):
             n += part == "pretrain" and name == "line" and n == 77  # the copy
             assert n == (new if name in unseen else icon if name in icons else seen), (part, name)
-    assert {"cat", "dog", "frog", "airplane", "truck"} <= set(s.classes)
-    assert s.images.mean() > 128  # ink is dark, paper light
 
 
 @pytest.mark.slow
@@ -467,10 +443,6 @@ def test_real_emoji_test_style_never_trains():
     assert parts["pretrain"].labels.tolist() == list(range(833))  # each name once, in one style
     held = np.concatenate([parts[p].labels for p in PARTS[1:]])
     assert sorted(held.tolist()) == list(range(833))  # the other style: each name once, in one part
-    for part in PARTS[1:]:
-        same_name = parts["pretrain"].take(parts[part].labels)
-        assert (same_name.images != parts[part].images).any(axis=(1, 2, 3)).all()
-    assert {"dog face", "frog face", "airplane"} <= set(parts["train"].classes)
     assert set(parts["train"].names) == {i for i, *more in vars(SETS["emoji"].icons).values() if more}
 
 
