@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
 SIDE = 8  # of a thumbnail, in pixels: noise of an encoder or of resizing averages out, what is shown does not
@@ -24,21 +24,17 @@ def copy_groups(digests: list[bytes], thumbs: np.ndarray, near: bool = True, blo
 
     digests: of the N pictures' pixels, equal for exact copies; thumbs: (N, 192), see `thumbnail`
     """
-    first: dict[bytes, int] = {}
-    pairs = [np.array([(first.setdefault(digest, i), i) for i, digest in enumerate(digests)], np.int64).reshape(-1, 2)]
-    leaders = np.array(list(first.values()), np.int64)
-    if near and len(leaders) <= MOST:
-        x = thumbs[leaders]
+    numbers: dict[bytes, int] = {}
+    group = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], np.int64)
+    if near and 1 < len(numbers) <= MOST:
+        x = thumbs[np.unique(group, return_index=True)[1]]  # one of each
         shown = (x.reshape(len(x), -1, 3) - x.reshape(len(x), -1, 3).mean(1, keepdims=True)).reshape(x.shape)
         spread = shown.std(1, keepdims=True)  # what is shown beside the colour of the whole
-        unit = shown / (np.where(spread > FLAT, spread, np.inf) * np.sqrt(x.shape[1]))  # plain ones are like none
-        squares = (x**2).sum(1)
+        unit = shown / (np.where(spread > FLAT, spread, np.inf) * np.sqrt(x.shape[1]))  # a plain one is like none
+        squares, alike = (x**2).sum(1), []
         for start in range(0, len(x), block):
             rows = slice(start, start + block)
             apart = squares[rows, None] + squares - 2 * x[rows] @ x.T
-            alike = np.argwhere((unit[rows] @ unit.T > ALIKE) & (apart < x.shape[1] * CLOSE**2))
-            pairs.append(leaders[alike + [start, 0]])
-    rows, columns = np.concatenate(pairs).T
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(digests), len(digests)))
-    _, group = connected_components(graph, directed=False)
+            alike.append(csr_array((unit[rows] @ unit.T > ALIKE) & (apart < x.shape[1] * CLOSE**2)))
+        group = connected_components(vstack(alike), directed=False)[1][group]
     return np.unique(group, return_index=True)[1][group]
