@@ -1,4 +1,4 @@
-"""Copies of a picture: exact ones, and near ones (re-encoded, resized), told by what is left of it in 8 x 8 pixels."""
+"""Copies of a picture: exact ones by their pixels, near ones (re-encoded, resized) by thumbnails of 8 x 8 pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
 SIDE = 8  # of a thumbnail, in pixels: noise of an encoder or of resizing averages out, what is shown does not
-FLAT = 4.0  # grey levels (standard deviation over a channel); a plainer thumbnail has nothing to tell near copies by
+FLAT = 4.0  # grey levels (standard deviation over a channel); near copies of a plainer thumbnail are not looked for
 CLOSE = 6.0  # grey levels (root mean square) between near copies, at most, and
 ALIKE = 0.99  # their correlation, at least
 MOST = 20_000  # images among which near copies are looked for, in some seconds: time grows with the square

@@ -141,7 +141,7 @@ class Folder:
         if (pictures := used[used["subgroup"] == wanted]["copy"].nunique()) < LEAST:
             raise DataError(
                 f"{wanted!r} has {pictures} pictures that are no copies: {LEAST} are the least, one a part, and"
-                " some 60 make a result that can be told from chance."
+                " some 60 make a result that differs from chance."
             )
         counts = self.counts()
         for what, names in (("target", [wanted]), ("siblings", [*subgroup.siblings])):
@@ -177,8 +177,8 @@ def scan(
     shares: of a subgroup that go to train, calibration, validation, test, where you gave no parts
     near:   look for near copies, too (see `copies`); never among more than 20,000 images
 
-    Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood. Files that cannot
-    be read are found, all of them, and told by the result.
+    Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood. The result
+    names all files that cannot be read.
     """
     if len(shares) != len(PARTS) or min(shares) < 0 or not math.isclose(sum(shares), 1):
         raise DataError(f"fractions must be four shares ({', '.join(PARTS)}) that add up to 1, got {tuple(shares)}.")

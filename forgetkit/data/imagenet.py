@@ -67,7 +67,7 @@ class ImageNet:
     folder: Path
     train: dict[str, list[str]]
     val: dict[str, list[str]]
-    names: dict[str, str]  # by wnid, in the order of the classes; a name that two classes bear is followed by its wnid
+    names: dict[str, str]  # by wnid, in the order of the classes; a name that two classes have is followed by its wnid
 
     def class_of(self, files: Sequence[str]) -> np.ndarray:
         """(N,) the class name of every file, whatever its label in a set."""
@@ -141,7 +141,7 @@ def _by_class(folder: Path) -> dict[str, list[str]]:
 
 
 def prompted(name: str) -> str:
-    """A class's name as it stands in a prompt, without the wnid that tells it from another of that name."""
+    """A class's name as it stands in a prompt, without the wnid that follows a name of two classes."""
     return re.sub(r" \(n\d{8}\)$", "", name)
 
 
@@ -210,7 +210,7 @@ def group(
     if labels == "coarse" and not chosen.family:
         raise DataError("Coarse labels are a family's name: give as family one node that has the target below it.")
     own = {w: chosen.family if labels == "coarse" and w in groups else name for w, name in data.names.items()}
-    unique = dict.fromkeys(own.values())  # where two classes may bear one name in a prompt
+    unique = dict.fromkeys(own.values())  # where two classes may have one name in a prompt
     classes, place = tuple(map(prompted, unique)), {name: i for i, name in enumerate(unique)}
     rows = {
         part: [(file, place[own[wnid]], groups.get(wnid, "other")) for file, wnid in found]

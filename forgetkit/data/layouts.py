@@ -1,4 +1,4 @@
-"""Where your own pictures lie: folders, in parts or not, or a CSV; a row (file, label, subgroup, part) an image."""
+"""The layouts of your own pictures, folders (in parts or not) or a CSV, as rows (file, label, subgroup, part)."""
 
 from __future__ import annotations
 

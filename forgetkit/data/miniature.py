@@ -1,9 +1,9 @@
 """A stand-in for ImageNet where there is none: CIFAR-10's photos in ImageNet's layout.
 
 Ten classes under the wnid of one ImageNet class each, so that every step of the real thing runs on real photos; but
-they are 32 pixels wide and bear CIFAR-10's names, which the embedded mini-CLIP knows (it has not learnt "gazelle").
+they are 32 pixels wide and have CIFAR-10's names, which the embedded mini-CLIP knows (it has not learnt "gazelle").
 `train` is made of photos that it did not see in pre-training: CIFAR-10's parts `train`, `calibration` and `validation`.
-What comes out says nothing about ImageNet.
+Its results are not results on ImageNet.
 """
 
 from __future__ import annotations

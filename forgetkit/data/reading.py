@@ -1,4 +1,4 @@
-"""One door for images: a file gives the same pixels whichever way it comes in.
+"""Reading images: a file gives the same pixels whichever kind of set it belongs to.
 
 A folder, ImageNet, a style set, a list of files: all are read by `read_image`, which turns a picture upright, puts it
 on white and brings it to RGB before anything else; resizing and cropping are open_clip's own evaluation transform.
@@ -207,7 +207,7 @@ def visible_folders(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> list[str]:
-    """The image files that lie in a folder, by name, without hidden ones; none of folders below it."""
+    """The image files in a folder, by name, without hidden ones; none of folders below it."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.path

@@ -101,7 +101,7 @@ def in_one_step(path: Path) -> Iterator[Path]:
 
 
 def _read_cache(file: Path, count: int) -> dict[str, np.ndarray] | None:
-    """The arrays in `file`; None where it is missing, or damaged (which is told)."""
+    """The arrays in `file`; None where it is missing, or damaged (then with a warning)."""
     if not file.exists():
         return None
     try:

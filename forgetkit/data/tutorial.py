@@ -1,6 +1,6 @@
 """Four kinds of subgroups, each over the tutorial's sets.
 
-| kind      | target, for example | its siblings                                | what tells them apart           |
+| kind      | target, for example | its siblings                                | how they differ                 |
 |-----------|---------------------|---------------------------------------------|---------------------------------|
 | `class`   | "cat"               | the other animals of CIFAR-10               | the label, in a tree of labels  |
 | `coarse`  | "cat"               | the other animals, all labelled "animal"    | the class; the label is one     |
@@ -88,7 +88,7 @@ def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
     """The sets of `ZERO_SHOT` by part, sketches without some classes: the target is no column of its own success.
 
     `quickdraw` are sketches of the classes of which mini-CLIP saw others, `unseen` those of which it never saw a
-    sketch, both among all 345 names; see `SEEN`. Of the latter it heard the words with icons, and is asked for icons.
+    sketch, both among all 345 names; see `SEEN`. It learnt the words of the latter with icons: the prompts are theirs.
     """
     unseen, found = SETS["quickdraw"].unseen, {name: _parts(name) for name in ("fashion", "emoji")}
     sketches = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}

@@ -124,7 +124,7 @@ def test_a_copy_in_two_parts_of_the_user_stays_in_the_later_one(tmp_path):
 
 
 def test_plain_pictures_are_no_near_copies(tmp_path):
-    """Blank pages of several greys: nothing is seen in them by which they could be told to be one."""
+    """Blank pages of several greys: they show nothing that could be compared."""
     for c, first in (("a", 100), ("b", 140)):
         (tmp_path / c).mkdir()
         for i in range(8):
@@ -240,7 +240,7 @@ def test_what_is_passed_over_is_said_once_for_all_parts(tmp_path, caplog):
 
 
 # --------------------------------------------------------------------------------------------------
-# Odd folders and files: each is read, or told in a sentence; none ends in a traceback or in silence.
+# Odd folders and files: each is read, or named in a sentence; none ends in a traceback or in silence.
 
 
 def two_classes(root, **contents):

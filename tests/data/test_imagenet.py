@@ -174,7 +174,7 @@ def test_ground_truth_that_cannot_be_told_is_refused(tmp_path):
     with pytest.raises(DataError, match="there is no .*mine.csv"):
         imagenet.load(root, tmp_path / "mine.csv")
     (tmp_path / "mine.csv").write_text("ILSVRC2012_val_00000001,n01751748\n")
-    with pytest.raises(DataError, match="says nothing of image 'ILSVRC2012_val_00000002'"):
+    with pytest.raises(DataError, match="has no line for image 'ILSVRC2012_val_00000002'"):
         imagenet.load(root, tmp_path / "mine.csv")
 
 

@@ -1,4 +1,4 @@
-"""The one door for images: the same pixels whichever way a file comes in, read only when they are used."""
+"""Reading images: the same pixels in every kind of set, read only when they are used."""
 
 import json
 import os
