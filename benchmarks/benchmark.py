@@ -89,7 +89,7 @@ def drawn(clip: Clip, kind: str, subgroup: str, seed: int, **sizes: int) -> Mode
     """The sets of one of the tutorial's subgroups or of a whole style, on the model; the last ones are remembered."""
     if kind == "whole style":
         data = styles.embedded()
-        grouped = styles.grouped(data, subgroup, zero_shot(data.parts["train"].classes))  # not of the same sketches
+        grouped = styles.group(data, subgroup, zero_shot(data.parts["train"].classes))  # not of the same sketches
         return split(grouped, seed=seed, **sizes).on(clip)
     return tutorial_sets(subgroup, seed, kind, clip, **sizes).on(clip)
 

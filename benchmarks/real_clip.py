@@ -28,7 +28,7 @@ from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import unlearned
 from benchmarks.plane import BY_A_PLANE, Plane, plane
 from benchmarks.rows import Rows, combinations, measured, options
-from forgetkit.data.folders import look
+from forgetkit.data.folders import scan
 from forgetkit.data.images import PARTS, Grouped, ImageSet, Subgroup, some
 from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
@@ -123,10 +123,10 @@ def sets_of(
     if kind == "class":
         grouped, sizes = Grouped(cifar(known), Subgroup(target, ("bird", "dog", "horse"))), SIZES
     else:
-        found, target = look(listed(data), clip, seed), plain(target)
+        found, target = scan(listed(data), clip, seed), plain(target)
         rows = found.rows.drop_duplicates("subgroup").set_index("subgroup")["label"]
         siblings = [name for name in rows.index if rows[name] == rows[target] and name != target]
-        grouped, sizes = found.grouped(target, siblings), {**SIZES, "n_forget": None, "n_retain": None}
+        grouped, sizes = found.group(target, siblings), {**SIZES, "n_forget": None, "n_retain": None}
     drawn = split(grouped, seed=seed, **sizes)
     sets = drawn.on(clip, torch.stack([known[name] for name in drawn.classes]))
     heads = {**dict.fromkeys(sets.test, sets.head), **heads}

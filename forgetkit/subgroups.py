@@ -215,4 +215,4 @@ def tutorial_sets(
         raise DataError(
             f"What was forgotten before is a tuple of names, as ({previous_targets!r},), got {previous_targets!r}."
         )
-    return split(tutorial.grouped(target, kind, clip, previous_targets), seed=seed, **sizes)
+    return split(tutorial.group(target, kind, clip, previous_targets), seed=seed, **sizes)

@@ -29,7 +29,7 @@ import pandas as pd
 from forgetkit.data.copies import MOST, copy_groups, thumbnail
 from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup, check_part, listed
 from forgetkit.data.layouts import from_csv, from_folder, only_csv
-from forgetkit.data.reading import SHARES, ImageFiles, divide, files_for, plain
+from forgetkit.data.reading import SHARES, ImageFiles, divide, faults, files_for, plain
 
 STRENGTH = {"": 0, "train": 1, "validation": 2, "calibration": 3, "test": 4}  # where copies are in two: which stays
 IN_MEMORY = 1_000_000_000  # bytes of pixels that are kept once they are read; more stay in their files
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Folder:
     """What a folder or CSV holds, every file read once.
 
     images: the N pictures that can be read
@@ -57,61 +57,60 @@ class Look:
     near: bool = True
 
     @property
+    def used(self) -> pd.DataFrame:
+        """The rows that are not dropped."""
+        return self.rows[~self.rows["dropped"]]
+
+    @property
     def subgroups(self) -> tuple[str, ...]:
         return tuple(sorted(set(self.rows["subgroup"])))
 
     def counts(self) -> pd.DataFrame:
         """Images that are used, a row a subgroup and a column a part."""
-        used = self.rows[~self.rows["dropped"]]
-        found = pd.crosstab(used["subgroup"], used["part"]).reindex(columns=list(PARTS), fill_value=0)
-        return found.rename_axis(None, axis=1).reindex(list(self.subgroups), fill_value=0).assign(
-            all=lambda table: table.sum(axis=1)
-        )  # fmt: skip
-
-    def copies(self) -> dict[str, int]:
-        """How many images are copies of an earlier one: within a subgroup, between two, between parts as given."""
-        groups = [group for _, group in self.rows.groupby("copy") if len(group) > 1]
-        between = lambda name: sum(len(g) - 1 for g in groups if g[name].nunique() > 1)
-        every = sum(len(g) - 1 for g in groups)
-        return {"within": every - between("subgroup"), "between": between("subgroup"), "parts": between("given")}
+        found = pd.crosstab(self.used["subgroup"], self.used["part"])
+        found = found.reindex(index=self.subgroups, columns=PARTS, fill_value=0).rename_axis(None, axis=1)
+        return found.assign(all=found.sum(axis=1))
 
     def findings(self) -> list[str]:
         """What is to be known before the work, a sentence each; the numbers of `counts` aside."""
-        said = self.faults()
+        said = faults(self.broken)
         if self.passed:
             reasons = ", ".join(f"{n} {reason}" for reason, n in self.passed.items())
             said.append(f"{self.passed.total()} files are passed over: {reasons}.")
-        found, how = self.copies(), "" if self.near else " (too many images to look for near ones)"
-        if found["within"]:
-            said.append(f"{found['within']} images are copies within a subgroup{how}: they stay in one part.")
-        if found["between"]:
-            between = [set(g["subgroup"]) for _, g in self.rows.groupby("copy") if g["subgroup"].nunique() > 1]
-            names = listed(sorted({" and ".join(sorted(pair)) for pair in between}))
+        copies = self.rows[self.rows.duplicated("copy", keep=False)].groupby("copy")["subgroup"]
+        groups = [names for _, names in copies]
+        between = [names for names in groups if names.nunique() > 1]
+        n_between = sum(len(names) - 1 for names in between)
+        if n := sum(len(names) - 1 for names in groups) - n_between:
+            how = "" if self.near else " (too many images to look for near ones)"
+            said.append(f"{n} images are copies within a subgroup{how}: they stay in one part.")
+        if between:
+            pairs = sorted({" and ".join(sorted(set(names))) for names in between})
             said.append(
-                f"{found['between']} images are copies between subgroups ({names}): one picture cannot be both"
+                f"{n_between} images are copies between subgroups ({listed(pairs)}): one picture cannot be both"
                 " forgotten and kept. Remove one of each."
             )
         if dropped := int(self.rows["dropped"].sum()):
             said.append(f"{dropped} images are copies of one in a later part of yours, and are left out.")
         return said
 
-    def part(self, part: str, prompts: Sequence[str] = PROMPTS) -> ImageSet:
-        """The images of a part (one of `PARTS`) by their own labels."""
-        rows, classes = self.rows[(self.rows["part"] == part) & ~self.rows["dropped"]], sorted(set(self.rows["label"]))
-        labels, meta = np.array(rows["label"].map(classes.index), np.int64), {"part": part, "source": str(self.path)}
-        images = self.images.select(rows.index.to_numpy())
-        return ImageSet(self.path.stem, images, labels, tuple(classes), tuple(prompts), meta)
-
-    def faults(self) -> list[str]:
-        """A sentence for each file that cannot be read, under a heading where there are several."""
-        return [*[f"{len(self.broken)} files cannot be read as images:"][: len(self.broken) > 1], *self.broken]
-
     def check_readable(self) -> None:
         """Raise DataError, which names them all, where there are files that cannot be read."""
         if self.broken:
-            raise DataError("\n  ".join(self.faults()))
+            raise DataError("\n  ".join(faults(self.broken)))
 
-    def grouped(
+    def part(self, part: str, prompts: Sequence[str] = PROMPTS) -> ImageSet:
+        """The images of a part (one of `PARTS`) by their own labels."""
+        return self._set(part, self.used["label"], sorted(set(self.rows["label"])), prompts)
+
+    def _set(self, part: str, labels: pd.Series, classes: Sequence[str], prompts: Sequence[str]) -> ImageSet:
+        """The images of a part with these labels (a class name for each row of `used`)."""
+        labels = labels[self.used["part"] == part]
+        images, meta = self.images.select(labels.index.to_numpy()), {"part": part, "source": str(self.path)}
+        indices = np.array(labels.map(classes.index), np.int64)
+        return ImageSet(self.path.stem, images, indices, tuple(classes), tuple(prompts), meta)
+
+    def group(
         self, target: str, siblings: Sequence[str] | None = None, labels: str | None = None,
         prompts: Sequence[str] = PROMPTS, words: Sequence[str] | None = None,
         previous_targets: Sequence[str] | None = None,
@@ -133,41 +132,32 @@ class Look:
             )
         if not isinstance(labels or "", str):
             raise DataError(f"labels is one label for target and siblings, or None for each its own: got {labels!r}.")
-        used = self.rows[~self.rows["dropped"]]
-        label_of = dict(zip(used["subgroup"], used["label"]))
-        wanted = self._named(target)
+        used, wanted = self.used, self._named(target)
         if siblings is None:
+            label_of = dict(zip(used["subgroup"], used["label"]))
             others = [name for name in self.subgroups if name != wanted and name in label_of]
-            siblings = [name for name in others if label_of[name] == label_of[wanted]] or others
+            siblings = [name for name in others if label_of[name] == label_of.get(wanted)] or others
         subgroup = Subgroup(wanted, tuple(map(self._named, siblings)), plain(labels or ""))
-        counts = self.counts()
         if (pictures := used[used["subgroup"] == wanted]["copy"].nunique()) < LEAST:
             raise DataError(
                 f"{wanted!r} has {pictures} pictures that are no copies: {LEAST} are the least, one a part, and"
-                " some 60 make a result that can be told from chance."
+                " some 60 make a result that differs from chance."
             )
-        for part in PARTS:
-            for what, names in (("target", [wanted]), ("siblings", [*subgroup.siblings])):
+        counts = self.counts()
+        for what, names in (("target", [wanted]), ("siblings", [*subgroup.siblings])):
+            for part in PARTS:
                 if not counts.loc[names, part].sum():
                     raise DataError(
                         f"No image of the {what} ({listed(names)}) is in the part {part}: move or add some."
                     )
-        names = used["label"].where(
-            ~used["subgroup"].isin([wanted, *subgroup.siblings]), subgroup.family or used["label"]
-        )
+        names = used["label"]
+        if subgroup.family:
+            names = names.mask(used["subgroup"].isin([wanted, *subgroup.siblings]), subgroup.family)
         if words is None and names.nunique() == 1:
             words = [word for family in CIFAR10_FAMILIES.values() for word in family]
         classes = tuple(dict.fromkeys([*sorted(set(names)), *map(plain, words or ())]))
-        labels_of = names.map(classes.index).to_numpy()
-        parts, groups = {}, {}
-        for part in PARTS:
-            index = np.flatnonzero(used["part"] == part)
-            images = self.images.select(used.index.to_numpy()[index])
-            meta = {"part": part, "source": str(self.path)}
-            parts[part] = ImageSet(
-                self.path.stem, images, labels_of[index].astype(np.int64), classes, tuple(prompts), meta
-            )
-            groups[part] = used["subgroup"].to_numpy(str)[index]
+        parts = {part: self._set(part, names, classes, prompts) for part in PARTS}
+        groups = {part: used["subgroup"][used["part"] == part].to_numpy(str) for part in PARTS}
         return Grouped(parts, subgroup, groups, previous_targets=tuple(map(self._named, previous_targets or ())))
 
     def _named(self, name: str) -> str:
@@ -177,9 +167,9 @@ class Look:
         return plain(name)
 
 
-def look(
+def scan(
     path: str | Path, size, seed: int = 0, shares: Sequence[float] = SHARES, near: bool = True
-) -> Look:  # fmt: skip
+) -> Folder:  # fmt: skip
     """Read every picture of a folder or CSV once, find copies, and divide what you have not divided.
 
     size:   the model that is to see them, or a side in pixels (see `reading.files_for`)
@@ -187,8 +177,8 @@ def look(
     shares: of a subgroup that go to train, calibration, validation, test, where you gave no parts
     near:   look for near copies, too (see `copies`); never among more than 20,000 images
 
-    Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood. Files that cannot
-    be read are found, all of them, and told by the result.
+    Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood. The result
+    names all files that cannot be read.
     """
     if len(shares) != len(PARTS) or min(shares) < 0 or not math.isclose(sum(shares), 1):
         raise DataError(f"fractions must be four shares ({', '.join(PARTS)}) that add up to 1, got {tuple(shares)}.")
@@ -202,27 +192,19 @@ def look(
         raise DataError("\n  ".join([f"None of the {len(rows)} images in {path} can be read:", *broken]))
     rows, images = rows.iloc[good].reset_index(drop=True).assign(copy=copies), images.select(good)
     images.pixels = pixels
-    return Look(path, images, _divided(rows, seed, shares), broken, passed, near and len(good) <= MOST)
-
-
-def grouped(
-    data_dir: str | Path, target: str, siblings: Sequence[str] | None = None, labels: str | None = None, clip=64,
-    seed: int = 0, **settings,
-) -> Grouped:  # fmt: skip
-    """`kind="folder"`: what `split` takes of your own folder or CSV; see `look` and `Look.grouped`."""
-    return look(data_dir, clip, seed).grouped(target, siblings, labels, **settings)
+    return Folder(path, images, _divided(rows, seed, shares), broken, passed, near and len(good) <= MOST)
 
 
 def load_folder(
     path: str | Path, size, part: str = "test", prompts: Sequence[str] = PROMPTS,
     fractions: Sequence[float] = SHARES, seed: int = 0,
 ) -> ImageSet:  # fmt: skip
-    """One part of your own images by their labels; parameters as in `look`. What it finds is said in one warning.
+    """One part of your own images by their labels; parameters as in `scan`. What it finds is said in one warning.
 
-    Raises DataError: as `look`, and for images that cannot be read (all are named).
+    Raises DataError: as `scan`, and for images that cannot be read (all are named).
     """
     check_part(part)
-    found = look(path, size, seed, fractions)
+    found = scan(path, size, seed, fractions)
     found.check_readable()
     if findings := found.findings():
         _warn_once(f"{found.path}: {' '.join(findings)}")
@@ -240,33 +222,24 @@ def _stamp(file: str) -> tuple[str, int, int]:
 @lru_cache(maxsize=1)
 def _read(stamps: tuple[tuple[str, int, int], ...], how: tuple, near: bool):
     """Which of the files can be read, their groups of copies, (n, H, W, 3) pixels or None, and what the others lack."""
-    images, broken = ImageFiles([file for file, *_ in stamps], how[:2], *how[2:]), ()
-    keep, found = np.prod(images.shape) <= IN_MEMORY, {}
-    try:
-        for row, image in images.each("read"):
-            found[row] = hashlib.sha256(image.tobytes()).digest(), thumbnail(image), image if keep else None
-    except DataError as error:
-        sentences = str(error).split("\n  ")
-        broken = tuple(sentences[1:] or sentences)
-    if not found:
-        return [], None, None, broken
-    digests, thumbs, pixels = zip(*(found[row] for row in sorted(found)))
-    return (
-        sorted(found),
-        copy_groups(digests, np.stack(thumbs), near),
-        np.stack(pixels) if keep else None,
-        broken,
-    )
+    images = ImageFiles([file for file, *_ in stamps], how[:2], *how[2:])
+    keep, good, broken, digests, thumbs, pixels = np.prod(images.shape) <= IN_MEMORY, [], [], [], [], []
+    for row, image in enumerate(images.each("read")):
+        if isinstance(image, DataError):
+            broken.append(str(image))
+            continue
+        good.append(row)
+        digests.append(hashlib.sha256(image.tobytes()).digest())
+        thumbs.append(thumbnail(image))
+        pixels += [image] if keep else []
+    copies = copy_groups(digests, np.array(thumbs), near) if good else None
+    return good, copies, np.stack(pixels) if pixels else None, tuple(broken)
 
 
 @lru_cache(maxsize=None)
 def _warn_once(message: str) -> None:
     """Four parts are loaded one by one, and say it once."""
     log.warning(message)
-
-
-# --------------------------------------------------------------------------------------------------
-# Parts
 
 
 def _divided(rows: pd.DataFrame, seed: int, shares_of_all: Sequence[float]) -> pd.DataFrame:

@@ -8,7 +8,7 @@
 
 The devkit's ids are in an order of its own, neither alphabetical nor that of the class indices: `meta.mat` (or the
 later devkits' `map_clsloc.txt`) beside the file says which wnid each is. A name with a bare number (Caffe's `val.txt`)
-is refused, since nothing in it tells one numbering from another.
+is refused, since nothing in it says which numbering it uses.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+from scipy.io import loadmat
 
 from forgetkit.data.images import DataError
 
@@ -47,7 +49,7 @@ def ground_truth(files: Sequence[str], val: Path, folder: Path, named: str | Pat
     wnid_of = dict(enumerate(_wnids([row[0] for row in rows], path), start=1)) if alone else _by_name(rows, path)
     keys = [_number(file) if alone else Path(file).stem for file in files]
     if unknown := [key for key in keys if key not in wnid_of]:
-        raise DataError(f"{path} says nothing of image {unknown[0]!r}: it belongs to another set of images.")
+        raise DataError(f"{path} has no line for image {unknown[0]!r}: it belongs to another set of images.")
     return [wnid_of[key] for key in keys]
 
 
@@ -90,9 +92,5 @@ def devkit_order(path: Path) -> dict[int, str]:
         raise DataError(
             f"{path} has ids in the devkit's own order: put the devkit's meta.mat beside it, which says what they are."
         )
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise DataError(f"{mat} is read with SciPy: `pip install scipy`, and run again.") from None
     synsets = loadmat(mat, squeeze_me=True)["synsets"]  # leaves first, then the nodes above them
     return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["ILSVRC2012_ID"]) <= 1000}

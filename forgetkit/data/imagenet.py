@@ -10,7 +10,6 @@ in alphabetical order (timm's list) are the classes 0 to 999, whose names and 80
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from collections import Counter
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+import pandas as pd
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
 
@@ -55,11 +55,9 @@ def class_names() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def families() -> dict[str, tuple[str, ...]]:
     """The wnids of every node that comes with the package, by its name ("monkey", "turtle"), smallest node first."""
-    found: dict[str, list[str]] = {}
-    with Path(__file__).with_name("imagenet_families.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            found.setdefault(row["family"], []).append(row["wnid"])
-    return {name: tuple(found[name]) for name in sorted(found, key=lambda name: len(found[name]))}
+    rows = pd.read_csv(Path(__file__).with_name("imagenet_families.csv"))
+    found = rows.groupby("family", sort=False)["wnid"].agg(tuple)
+    return dict(sorted(found.items(), key=lambda item: len(item[1])))
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class ImageNet:
     folder: Path
     train: dict[str, list[str]]
     val: dict[str, list[str]]
-    names: dict[str, str]  # by wnid, in the order of the classes; a name that two classes bear is followed by its wnid
+    names: dict[str, str]  # by wnid, in the order of the classes; a name that two classes have is followed by its wnid
 
     def class_of(self, files: Sequence[str]) -> np.ndarray:
         """(N,) the class name of every file, whatever its label in a set."""
@@ -94,7 +92,7 @@ class ImageNet:
 
 
 def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
-    """Look through an ImageNet folder; no image is opened.
+    """Folder through an ImageNet folder; no image is opened.
 
     truth: the ground truth of a flat `val`; looked for beside it, above it, and in the devkit, unless named
     A file `classnames.txt` in the folder (`n02490219 marmoset` a line) replaces open_clip's names.
@@ -143,12 +141,8 @@ def _by_class(folder: Path) -> dict[str, list[str]]:
 
 
 def prompted(name: str) -> str:
-    """A class's name as it stands in a prompt, without the wnid that tells it from another of that name."""
+    """A class's name as it stands in a prompt, without the wnid that follows a name of two classes."""
     return re.sub(r" \(n\d{8}\)$", "", name)
-
-
-# --------------------------------------------------------------------------------------------------
-# Subgroups
 
 
 def subgroup(data: ImageNet, target: str, family: str | Sequence[str] = "") -> tuple[Subgroup, dict[str, str]]:
@@ -196,7 +190,7 @@ def _divide(
     return found
 
 
-def grouped(
+def group(
     data: ImageNet, target: str, clip, family: str | Sequence[str] = "", labels: str = "fine",
     templates: str = "all", n_other: int = 50_000, seed: int = 0,
 ) -> Grouped:  # fmt: skip
@@ -216,7 +210,7 @@ def grouped(
     if labels == "coarse" and not chosen.family:
         raise DataError("Coarse labels are a family's name: give as family one node that has the target below it.")
     own = {w: chosen.family if labels == "coarse" and w in groups else name for w, name in data.names.items()}
-    unique = dict.fromkeys(own.values())  # where two classes may bear one name in a prompt
+    unique = dict.fromkeys(own.values())  # where two classes may have one name in a prompt
     classes, place = tuple(map(prompted, unique)), {name: i for i, name in enumerate(unique)}
     rows = {
         part: [(file, place[own[wnid]], groups.get(wnid, "other")) for file, wnid in found]

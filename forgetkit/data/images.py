@@ -117,7 +117,7 @@ class Subgroup:
     """The subgroup to forget and the siblings to keep; all others of the set count as `other`.
 
     A subgroup may be a class of a family (cats among animals), or a part of one class (sketches of cats, one kind of
-    cat): then target and siblings bear the same label.
+    cat): then target and siblings have the same label.
     """
 
     target: str

@@ -1,4 +1,4 @@
-"""Where your own pictures lie: folders, in parts or not, or a CSV; a row (file, label, subgroup, part) an image."""
+"""The layouts of your own pictures, folders (in parts or not) or a CSV, as rows (file, label, subgroup, part)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ PART_OF = {
     "valid": "validation", "validation": "validation", "dev": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 Rows = list[tuple[str, str, str, str]]  # file, label, subgroup, and the part or ""
-
-
-# --------------------------------------------------------------------------------------------------
-# A folder
 
 
 def from_folder(path: Path) -> tuple[Rows, Counter[str]]:
@@ -86,10 +82,6 @@ def _depth_of_parts(folders: list[tuple[str, ...]]) -> int | None:
     return None
 
 
-# --------------------------------------------------------------------------------------------------
-# A CSV
-
-
 def only_csv(path: Path) -> Path | None:
     """The CSV of a folder that has no folders of its own."""
     if not path.is_dir() or any(f.is_dir() and f.name[0] not in "._" for f in path.iterdir()):
@@ -110,16 +102,16 @@ def from_csv(path: Path) -> tuple[Rows, Counter[str]]:
     table.columns = [str(name).strip().lower() for name in table.columns]
     if "image" not in table or not {"label", "subgroup"} & set(table.columns):
         raise DataError(f"{path} needs the columns image,label,subgroup[,part], and has: {', '.join(table.columns)}.")
-    table = table.fillna("").apply(lambda column: column.str.strip()).assign(line=range(2, len(table) + 2))
-    table = table.assign(**{name: table["label" if name == "subgroup" else "subgroup"]
-                            for name in ("label", "subgroup") if name not in table})  # fmt: skip
-    empty = table.loc[(table[["image", "label", "subgroup"]] == "").any(axis=1), "line"]
+    table = table.fillna("").apply(lambda column: column.str.strip())
+    label, subgroup = (
+        table.get(name, table.get(other)) for name, other in (("label", "subgroup"), ("subgroup", "label"))
+    )
     parts = table["part"].str.lower() if "part" in table else pd.Series("", table.index)
-    unknown = sorted(set(parts) - {"", *PART_OF})
-    if len(empty) or unknown or not len(table):
-        why = f"the part {unknown[0]!r} is none of {', '.join(PARTS)}" if unknown else "a value is missing"
-        why = f"{why} in line {', '.join(map(str, empty[:5]))}" if len(empty) and not unknown else why
-        raise DataError(f"{path}: {why if len(table) else 'it has no rows'}.")
+    if table.empty:
+        raise DataError(f"{path}: it has no rows.")
+    if unknown := sorted(set(parts) - {"", *PART_OF}):
+        raise DataError(f"{path}: the part {unknown[0]!r} is none of {', '.join(PARTS)}.")
+    if empty := [str(i + 2) for i in table.index[(table["image"] == "") | (label == "") | (subgroup == "")]]:
+        raise DataError(f"{path}: a value is missing in line {', '.join(empty[:5])}.")
     files = [str(path.parent / Path(name).expanduser()) for name in table["image"]]
-    rows = zip(files, map(plain, table["label"]), map(plain, table["subgroup"]), parts.map({"": "", **PART_OF}))
-    return list(rows), Counter()
+    return list(zip(files, map(plain, label), map(plain, subgroup), parts.map({"": "", **PART_OF}))), Counter()

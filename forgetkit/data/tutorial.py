@@ -1,6 +1,6 @@
 """Four kinds of subgroups, each over the tutorial's sets.
 
-| kind      | target, for example | its siblings                                | what tells them apart           |
+| kind      | target, for example | its siblings                                | how they differ                 |
 |-----------|---------------------|---------------------------------------------|---------------------------------|
 | `class`   | "cat"               | the other animals of CIFAR-10               | the label, in a tree of labels  |
 | `coarse`  | "cat"               | the other animals, all labelled "animal"    | the class; the label is one     |
@@ -49,7 +49,7 @@ def targets(kind: str) -> tuple[str, ...]:
     raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
 
 
-def grouped(target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = ()) -> Grouped:
+def group(target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = ()) -> Grouped:
     """One of the tutorial's subgroups, in CIFAR-10 or the three styles, with sets of other styles as further columns.
 
     clip:      the model in whose embedding clusters are found; only `kind="cluster"` needs it
@@ -63,9 +63,7 @@ def grouped(target: str = "cat", kind: str = "class", clip=None, previous_target
     if kind == "cluster" and clip is None:
         raise DataError("Clusters are found in a model's embedding: give the clip.")
     if kind == "class":
-        return Grouped(
-            _parts("cifar10"), Subgroup.within(target), zero_shot=zero_shot(), previous_targets=previous_targets
-        )
+        return Grouped(_parts("cifar10"), Subgroup.within(target), None, zero_shot(), previous_targets)
     if kind == "coarse":
         subgroup = Subgroup.within(target)
         parts = {part: coarse(images, subgroup) for part, images in _parts("cifar10").items()}
@@ -90,13 +88,13 @@ def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
     """The sets of `ZERO_SHOT` by part, sketches without some classes: the target is no column of its own success.
 
     `quickdraw` are sketches of the classes of which mini-CLIP saw others, `unseen` those of which it never saw a
-    sketch, both among all 345 names; see `SEEN`. Of the latter it heard the words with icons, and is asked for icons.
+    sketch, both among all 345 names; see `SEEN`. It learnt the words of the latter with icons: the prompts are theirs.
     """
     unseen, found = SETS["quickdraw"].unseen, {name: _parts(name) for name in ("fashion", "emoji")}
-    drawn = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
+    sketches = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
     asked = tuple(SETS["emoji"].prompts)
-    found["unseen"] = {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in drawn.items()}
-    found["quickdraw"] = {part: s.take(~np.isin(s.names, unseen)) for part, s in drawn.items()}
+    found["unseen"] = {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in sketches.items()}
+    found["quickdraw"] = {part: s.take(~np.isin(s.names, unseen)) for part, s in sketches.items()}
     return {column: found[column] for column in ZERO_SHOT}
 
 
@@ -106,10 +104,6 @@ def coarse(part: ImageSet, subgroup: Subgroup) -> ImageSet:
     classes = (subgroup.family, *(name for name in part.classes if name not in members))
     label = {name: classes.index(subgroup.family if name in members else name) for name in part.classes}
     return replace(part, labels=np.asarray([label[name] for name in part.names], np.int64), classes=classes)
-
-
-# --------------------------------------------------------------------------------------------------
-# Styles
 
 
 @lru_cache(maxsize=1)
@@ -144,10 +138,6 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
     return resize(x, [size, size], antialias=True).permute(0, 2, 3, 1).numpy()
 
 
-# --------------------------------------------------------------------------------------------------
-# Clusters
-
-
 def clusters(clip, parts: Mapping[str, ImageSet], name: str, n: int, seed: int = 0) -> dict[str, np.ndarray]:
     """By part, the subgroup of every image: "cat 0", "cat 1", ... for the class `name`, else the class.
 
@@ -178,12 +168,10 @@ def kmeans(z: torch.Tensor, n: int, seed: int = 0, steps: int = 30, starts: int 
         centres = z[torch.randperm(len(z), generator=generator)[:n]]
         for _ in range(steps):
             sums = torch.zeros_like(centres).index_add_(0, (z @ centres.T).argmax(1), z)
-            before, centres = (
-                centres,
-                torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres),
-            )
-            if torch.equal(before, centres):
+            moved = torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres)
+            if torch.equal(moved, centres):
                 break
+            centres = moved
         fit = (z @ centres.T).max(1).values.mean().item()
         if fit > best_fit:
             best, best_fit = centres, fit

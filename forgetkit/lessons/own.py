@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from forgetkit.data.folders import Look, look
+from forgetkit.data.folders import Folder, scan
 from forgetkit.data.images import PARTS, Grouped, ImageSet
 from forgetkit.data.reading import plain
 from forgetkit.evaluation import evaluate, interval, most_called, own_rank, predict, with_intervals
@@ -56,25 +56,25 @@ class Report:
 
 
 def check(
-    data: str | Path | Look, clip: Clip, target: str | None = None, siblings: Sequence[str] | None = None,
+    data: str | Path | Folder, clip: Clip, target: str | None = None, siblings: Sequence[str] | None = None,
     labels: str | None = None, head: str = "text", previous_targets: Sequence[str] | None = None, **settings,
 ) -> Report:  # fmt: skip
     """Look at a folder or CSV, and ask the model what it sees there, before anything starts.
 
-    target, siblings, labels, settings: as in `data.folders.grouped`; without a target, and where files cannot be read,
+    target, siblings, labels, settings: as in `Folder.group`; without a target, and where files cannot be read,
         each subgroup by its own label
     head: "text": class names; "images": prototypes, the mean embedding of each class's training images
     previous_targets: subgroups that the model was made to forget before: these it need not know
     """
     if head not in HEADS:
         raise ValueError(f"head={head!r}: choose 'text' (class names) or 'images' (prototypes).")
-    found = data if isinstance(data, Look) else look(data, clip)
+    found = data if isinstance(data, Folder) else scan(data, clip)
     if target is None or found.broken:
         rows = found.rows[~found.rows["dropped"]]
         groups = {part: rows["subgroup"][rows["part"] == part].to_numpy(str) for part in PARTS}
         parts = {part: found.part(part) for part in PARTS}
     else:
-        grouped = found.grouped(target, siblings, labels, previous_targets=previous_targets, **settings)
+        grouped = found.group(target, siblings, labels, previous_targets=previous_targets, **settings)
         parts, groups = grouped.parts, grouped.groups
     if head == "images":  # which were made of the training images, and know these
         groups = {part: of for part, of in groups.items() if part != "train"}
@@ -161,11 +161,11 @@ def drawn(
 ) -> tuple[Clip, Splits, Report]:  # fmt: skip
     """The model with the head asked for (see `Clip.with_head`), the sets of your subgroup, and what the look found.
 
-    sizes: n_forget and so on, as in `split`; settings: as in `data.folders.Look.grouped`
-    Raises ModelError where the model does not know target or siblings by name; DataError as `grouped`.
+    sizes: n_forget and so on, as in `split`; settings: as in `data.folders.Folder.group`
+    Raises ModelError where the model does not know target or siblings by name; DataError as `Folder.group`.
     """
-    found = look(data_dir, clip, seed)
-    grouped: Grouped = found.grouped(target, siblings, labels, **settings)
+    found = scan(data_dir, clip, seed)
+    grouped: Grouped = found.group(target, siblings, labels, **settings)
     kept = grouped.subgroup.without(grouped.previous_targets)
     names = (kept.target, *kept.siblings)
     checked = check(found, clip, target, siblings, labels, head, **settings)

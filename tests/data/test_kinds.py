@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from forgetkit import Grouped, split, tutorial_sets
 from forgetkit.data import PARTS, DataError, ImageSet, Subgroup, tutorial
-from forgetkit.data.tutorial import ICONS, KINDS, clusters, grouped, kmeans, targets
+from forgetkit.data.tutorial import ICONS, KINDS, clusters, group, kmeans, targets
 
 
 def test_kmeans_finds_what_is_there_largest_first():
@@ -40,23 +40,26 @@ def test_target_and_siblings_may_bear_one_label():
     groups = np.array(["sketches"] * 20 + ["photos"] * 37 + ["icons"] * 3)
     subgroup = Subgroup("sketches", ("photos", "icons"))
     grouped = Grouped({name: part for name in PARTS}, subgroup, {name: groups for name in PARTS})
-    s = split(grouped, n_forget=20, n_retain=30, n_calibration=5, n_calibration_target=8)  # fmt: skip
+    s = split(grouped, n_forget=20, n_retain=30, n_calibration=5, n_calibration_target=8)
     assert len(s.forget) == 20 and len(s.retain) == 30
     icons = {image.tobytes() for image in images[-3:]}
     assert icons <= {image.tobytes() for image in s.retain.images}
     assert {name: len(part) for name, part in s.calibration.items()} == {"target": 8, "retain": 5 + 3}
     with pytest.raises(DataError, match="40 images of photos, icons for the retain set, 41"):
-        split(grouped, n_forget=20, n_retain=41)  # fmt: skip
+        split(grouped, n_forget=20, n_retain=41)
 
 
 def test_wrong_names_are_told_with_the_choices():
     with pytest.raises(DataError, match="Choose one of: class, coarse, style, cluster"):
         targets("flavour")
     with pytest.raises(DataError, match="No style is called 'cat'. Choose one of: airplane sketches"):
-        grouped("cat", "style")
+        group("cat", "style")
     with pytest.raises(DataError, match="in a model's embedding: give the clip"):
-        grouped("cat 1", "cluster")
+        group("cat 1", "cluster")
     assert all(len(set(targets(kind))) == len(targets(kind)) for kind in KINDS)
+
+
+EMBEDDER = SimpleNamespace(embed=lambda images: torch.eye(2 * 10)[: len(images)])
 
 
 @pytest.fixture
@@ -71,6 +74,7 @@ def small_sets(monkeypatch):
         return {p: ImageSet(name, noise(), np.arange(2 * n) % n, classes[name], (f"{name} {{}}",)) for p in PARTS}
 
     monkeypatch.setattr(tutorial, "_parts", parts_of)
+    monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
     tutorial.styles.cache_clear()
     yield
     tutorial.styles.cache_clear()
@@ -79,10 +83,8 @@ def small_sets(monkeypatch):
 @pytest.mark.parametrize(
     "kind, target", [("class", "cat"), ("coarse", "cat"), ("style", "cat sketches"), ("cluster", "cat 1")]
 )
-def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target):
-    embedder = SimpleNamespace(embed=lambda images: F.normalize(torch.eye(2 * 10)[: len(images)], dim=1))
-    monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
-    found = grouped(target, kind, embedder)
+def test_a_grouped_set_is_what_split_takes(small_sets, kind, target):
+    found = group(target, kind, EMBEDDER)
     assert found.subgroup.target == target and set(found.zero_shot) == {"fashion", "quickdraw", "unseen", "emoji"}
     shown = found.zero_shot["quickdraw"]["test"]
     assert set(found.zero_shot["unseen"]["test"].names) == {"shoe"} and "shoe" not in shown.names
@@ -96,13 +98,11 @@ def test_a_grouped_set_is_what_split_takes(small_sets, monkeypatch, kind, target
         assert {sets.classes[c] for c in sets.retain.labels} == {label} and "dog" not in sets.classes
 
 
-def test_clusters_of_two_classes_and_a_class_may_be_forgotten_one_after_another(small_sets, monkeypatch):
-    embedder = SimpleNamespace(embed=lambda images: F.normalize(torch.eye(2 * 10)[: len(images)], dim=1))
-    monkeypatch.setattr(tutorial, "N_CLUSTERS", 2)
-    found = grouped("cat 1", "cluster", embedder, ("dog 0", "truck"))
+def test_clusters_of_two_classes_and_a_class_may_be_forgotten_one_after_another(small_sets):
+    found = group("cat 1", "cluster", EMBEDDER, ("dog 0", "truck"))
     assert {"cat 0", "cat 1", "dog 0", "dog 1", "truck"} <= set(found.groups["train"])
     sets = split(found, n_forget=1, n_retain=1)
-    assert sorted(sets.classes[c] for c in sets.earlier.labels) == ["dog", "truck"], "at least one of each"
+    assert sorted(sets.classes[c] for c in sets.previous.labels) == ["dog", "truck"], "at least one of each"
     assert [sets.classes[c] for c in sets.never] == ["truck"], "other dogs keep their name"
     with pytest.raises(DataError, match="tuple of names"):
         tutorial_sets("dog", previous_targets="cat")

