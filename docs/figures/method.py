@@ -1,12 +1,19 @@
-"""The method as one picture: three stages, what each trains and reads, and where the reader is."""
+"""Draws the pictures of CLIP and of the method beside this file: `python docs/figures/method.py`.
+
+towers.png: CLIP's two towers; story.png: three stages, what each trains and reads; story_STAGE.png: the same, with one
+stage framed.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from forgetkit.lessons.figures.style import COLOURS
+from forgetkit.batch.notebook import thumbnail
+from forgetkit.lessons.figures import COLOURS, save, use_style
 
 # Per stage: what is trained, what is frozen, what is minimised or chosen, and what comes out.
 STAGES = {
@@ -111,3 +118,12 @@ def towers(pairs: int = 4) -> Figure:
     axis.text(11.25, 2.4, wanted, **look)
     figure.tight_layout(pad=0.3)
     return figure
+
+
+if __name__ == "__main__":
+    use_style()
+    here = Path(__file__).parent
+    drawn = {"towers": towers(), "story": story(), **{f"story_{stage}": story(stage) for stage in STAGES}}
+    for name, figure in drawn.items():
+        save(figure, here, name)
+        thumbnail(here / f"{name}.png", here / f"{name}.png")
