@@ -21,6 +21,7 @@ from forgetkit.batch.notebook import execute, known_parameters
 from forgetkit.lessons import exercises
 from forgetkit.lessons.series import OPEN, TOOK, link, tell_time
 from forgetkit.models.clip import Clip
+from forgetkit.models.loading import load_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -298,6 +299,9 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path):
         parameters["changes"] = SMALL
     out = execute(path, tmp_path / "out.ipynb", {**parameters, "out": str(tmp_path / "out")})
     assert (tmp_path / "out/table.csv").exists()
+    if path.stem == "00_quickstart":  # as `forgetkit run --data-dir` leaves it
+        assert "/" in (tmp_path / "out/report.txt").read_text() and (tmp_path / "out/predictions.png").exists()
+        assert load_clip(f"local-dir:{tmp_path / 'out/model'}").record["subgroup"]["target"] == "red wuk"
     assert "copies" not in printed(tmp_path / "out.ipynb") and "recognised" in printed(tmp_path / "out.ipynb")
     assert "red wuk" in json.dumps([c.source for c in read(out).cells])
 

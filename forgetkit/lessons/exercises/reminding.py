@@ -1,6 +1,5 @@
 """Exercises of notebook 03, reminding."""
 
-import pandas as pd
 import torch
 
 from forgetkit.lessons.committed import committed
@@ -116,17 +115,11 @@ def guard_without_an_edge(soft_guard):
 
 @exercise("03.6")
 def part_that_holds_the_target_down(part):
-    left = left_without()
-    hint = "without {}, {:.1f} % of the target are left, and without another part more. Which pulls at its images?"
-    expect_choice(part, left, left.idxmax(), hint)
-
-
-def left_without() -> pd.Series:
-    """The target's accuracy (%) without a part of the default recipe: means over the rows of the benchmark."""
     rows = committed("benchmark")
     rows = rows[rows["method"].str.startswith("default without ")]
-    left = rows.groupby(rows["method"].str.removeprefix("default without "))["target"].mean()
-    return left.drop("soup")  # a part of stage 3
+    left = rows.groupby(rows["method"].str.removeprefix("default without "))["target"].mean().drop("soup")
+    hint = "without {}, {:.1f} % of the target are left, and without another part more. Which pulls at its images?"
+    expect_choice(part, left, left.idxmax(), hint)
 
 
 @exercise("03.7")
