@@ -30,10 +30,8 @@ def whole(method: str) -> bool:
 
 def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows without the originals (one a subgroup); accuracies, and recalls of an attacker, in percent of theirs."""
-    columns, own = (
-        [name for name in rows if name in ACCURACIES or name.endswith(" recall")],
-        rows["method"] == "original",
-    )
+    columns = [name for name in rows if name in ACCURACIES or name.endswith(" recall")]
+    own = rows["method"] == "original"
     original, rows = rows[own].set_index(["kind", "subgroup"]), rows[~own]
     accuracy = original.reindex(pd.MultiIndex.from_frame(rows[["kind", "subgroup"]])).set_axis(rows.index)
     return rows.assign(**{name: 100 * rows[name] / accuracy[name].replace(0, np.nan) for name in columns})

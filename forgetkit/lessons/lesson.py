@@ -16,11 +16,11 @@ from IPython.display import Markdown
 from forgetkit.data.images import some as few
 from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lessons.figures.style import use_style
-from forgetkit.lessons.own import HEADS, drawn
+from forgetkit.lessons.own import HEADS, loaded, prepare
 from forgetkit.models.clip import Clip, describe, pick_device
-from forgetkit.models.loading import EMBEDDED, load_clip, register_mini
+from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, register_mini
 from forgetkit.recipe import Recipe
-from forgetkit.subgroups import Splits, tutorial_sets
+from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
 CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "head")  # and sizes, n_...
 _started = time.perf_counter()
@@ -56,12 +56,13 @@ def mistake(name: str, values: Mapping) -> str | None:
             Recipe.named(values.get("recipe", "default"), **(changes if isinstance(changes, Mapping) else {}))
         except ValueError as error:
             return str(error)
+    with_weights = lambda model: model in EMBEDDED or str(model).startswith((HUB, FOLDER))
     if name == "model":
         register_mini()
-        if value not in (*EMBEDDED, *open_clip.list_models()):
+        if not with_weights(value) and value not in open_clip.list_models():
             embedded = ", ".join(map(repr, EMBEDDED))
-            return f"model={value!r}: choose {embedded}, or one of open_clip.list_models(), as 'RN50'."
-    if name == "pretrained" and not value and (model := values.get("model", "mini")) not in EMBEDDED:
+            return f"model={value!r}: choose {embedded}, one of open_clip.list_models(), as 'RN50', or {FOLDER}FOLDER."
+    if name == "pretrained" and not value and not with_weights(model := values.get("model", "mini")):
         return (
             f"model={model!r} without weights is a random one, which knows nothing that it could forget: give"
             " `pretrained`, a tag of open_clip such as 'openai', or a file."
@@ -84,25 +85,26 @@ def start(
     kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
     recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto",
     own: tuple = ("", [], "", "", "text"), as_images: bool = False, n_test: int | None = None,
-) -> tuple[Clip, Splits, Recipe]:  # fmt: skip
+) -> tuple[Clip, Splits | ModelSets, Recipe]:  # fmt: skip
     """The original model, the sets of a subgroup on it, and the recipe.
 
-    own: data_dir, siblings, labels, pretrained, head, as the lessons have them; all but `pretrained` are for
-        kind="folder", a subgroup of your own pictures, of which a look is printed (`own.check`)
-    as_images: leave the sets as they are, to be looked at: stages take them only on the model
+    own: data_dir, siblings, labels, pretrained, head (and previous_targets, where there are any), as the lessons have
+        them; all but `pretrained` are for kind="folder", your own pictures, of which a look is printed (`own.check`)
+    as_images: leave the sets as images, to be looked at: stages take them only on the model
     n_test: keep so many test images of each column, drawn by the seed; None: all
     Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
     """
-    given = locals()
-    data_dir, siblings, labels, pretrained, head = own
-    shared = {name: given[name] for name in given if name not in ("own", "as_images")}
+    parameters = locals()
+    data_dir, siblings, labels, pretrained, head, previous_targets = (*own, [])[:6]
+    shared = {name: value for name, value in parameters.items() if name not in ("own", "as_images")}
     check_parameters(**shared, pretrained=pretrained, head=head)
     if (kind == "folder") != bool(data_dir):
         raise ValueError("kind='folder' and data_dir, the folder of your own pictures, go together: give both.")
     use_style()
-    clip, sizes = load_clip(model, pretrained or None, device), {"n_forget": n_forget, "n_retain": n_retain}
+    clip, sizes = loaded(model, pretrained or None, device), {"n_forget": n_forget, "n_retain": n_retain}
     if kind == "folder":
-        clip, sets, report = drawn(data_dir, target, clip, siblings or None, labels or None, head, seed, sizes)
+        given = (siblings or None, labels or None, head, seed, sizes)
+        clip, sets, report = prepare(data_dir, target, clip, *given, previous_targets=previous_targets)
         print(report, end="\n\n")
     else:
         sets = tutorial_sets(target, seed, kind, clip, **sizes)

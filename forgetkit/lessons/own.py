@@ -1,4 +1,4 @@
-"""Your own pictures, from a folder to a saved model: a look, the three stages, table, pictures, alarms."""
+"""Your own pictures: a look before the work, their sets, the saved model with its card. Notebook 00 does the work."""
 
 from __future__ import annotations
 
@@ -8,32 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from forgetkit.data.folders import Folder, scan
-from forgetkit.data.images import PARTS, Grouped, ImageSet
+from forgetkit.data.images import PARTS, ImageSet
 from forgetkit.data.reading import plain
-from forgetkit.evaluation import evaluate, interval, most_called, own_rank, predict, with_intervals
-from forgetkit.lessons.diagnostics import alarms
-from forgetkit.lessons.figures.pictures import before_after
-from forgetkit.lessons.figures.style import use_style
+from forgetkit.evaluation import interval, predict, with_intervals
 from forgetkit.models import ModelError
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import FOLDER, load_clip
-from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
-from forgetkit.subgroups import Splits, split
+from forgetkit.subgroups import ModelSets, Splits, split
 
 HEADS = ("text", "images")
 HEAD = "head.safetensors"  # beside a saved model
 A_LOOK = 100  # images of a subgroup that the model is asked about before the work
-RANKED = 10  # names, from which on the rank of the target's among them says something
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Report:
 
     counts:   a row a subgroup, its images by part; `recognised`: of some of them, as "12/26 (29 to 65 %)"
     findings: what to know and what to do, a sentence each: files, copies, and what the model does not know
-    unknown:  subgroups whose images the model does not tell better than chance
+    unknown:  subgroups whose images the model recognises no better than chance
     good:     may a run start? all files can be read, and no subgroup is unknown
     """
 
@@ -130,32 +123,7 @@ def recognition(
     return known
 
 
-@dataclass(frozen=True)
-class Run:
-    """What `run` made: the four models, the sets on the model, tables (numbers; with counts and intervals), alarms."""
-
-    models: list[Clip]
-    sets: Splits
-    checked: Report
-    table: pd.DataFrame
-    told: pd.DataFrame
-    alarms: list[str]
-    figure: Figure
-
-
 def prepare(
-    data_dir: str | Path, target: str, clip: Clip, siblings: Sequence[str] | None = None, labels: str | None = None,
-    head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, **settings,
-) -> tuple[Splits, Report]:  # fmt: skip
-    """The sets of your subgroup on the model (see `Splits.on`), with the head asked for, and what the look found.
-
-    As `drawn`, which leaves the sets as images.
-    """
-    clip, sets, checked = drawn(data_dir, target, clip, siblings, labels, head, seed, sizes, **settings)
-    return sets.on(clip), checked
-
-
-def drawn(
     data_dir: str | Path, target: str, clip: Clip, siblings: Sequence[str] | None = None, labels: str | None = None,
     head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, **settings,
 ) -> tuple[Clip, Splits, Report]:  # fmt: skip
@@ -165,58 +133,34 @@ def drawn(
     Raises ModelError where the model does not know target or siblings by name; DataError as `Folder.group`.
     """
     found = scan(data_dir, clip, seed)
-    grouped: Grouped = found.group(target, siblings, labels, **settings)
+    grouped = found.group(target, siblings, labels, **settings)
     kept = grouped.subgroup.without(grouped.previous_targets)
-    names = (kept.target, *kept.siblings)
     checked = check(found, clip, target, siblings, labels, head, **settings)
-    if head == "text" and (lost := [name for name in names if name in checked.unknown]):
+    if head == "text" and (lost := [name for name in (kept.target, *kept.siblings) if name in checked.unknown]):
         raise ModelError(f"Stopped before the work ({', '.join(lost)}). {checked.findings[-1]}")
     train = grouped.parts["train"]
-    clip = clip.with_head(train.classes, class_head(clip, train, head))
-    return clip, split(grouped, seed=seed, **sizes), checked
+    return clip.with_head(train.classes, class_head(clip, train, head)), split(grouped, seed=seed, **sizes), checked
 
 
-def run(
-    data_dir: str | Path, target: str, clip: Clip, out: str | Path | None = None, siblings: Sequence[str] | None = None,
-    labels: str | None = None, head: str = "text", recipe: Recipe | None = None, seed: int = 0, **settings,
-) -> Run:  # fmt: skip
-    """Forget one subgroup of your own pictures: the look, three stages, table, pictures and alarms; see `prepare`.
+def save(
+    out: str | Path, restored: Clip, sets: ModelSets, table: pd.DataFrame, alarms: Sequence[str], recipe: Recipe,
+    head: str = "text", seed: int = 0,
+) -> None:  # fmt: skip
+    """Write what came of your own pictures to a folder: `model` with its forgetting card, and report.txt.
 
-    out: a folder for table.csv, before_after.png, and `model`, which `load_clip("local-dir:out/model")` reads (with
-    head.safetensors where the head is made of images)
+    table: of `evaluate`; report.txt has it with counts and intervals, and the alarms. `loaded("local-dir:out/model")`
+    reads the model, with the head of images that is saved beside it for head="images".
     """
-    recipe = recipe or Recipe.default(seed)
-    sets, checked = prepare(data_dir, target, clip, siblings, labels, head, seed, **settings)
-    models = unlearn(clip, sets, recipe)
-    table = evaluate(models, sets.test, head=sets.head)
-    last, told = models[-1], with_intervals(table, sets.test)
-    rank = own_rank(last, sets.test["target"], sets.head) if len(sets.classes) >= RANKED else None
-    raised = alarms(table, rank, len(sets.classes), most_called(last, sets.test, sets.head))
-    use_style()
-    figure = before_after(clip, last, sets.test, seed=seed, heads=dict.fromkeys(sets.test, sets.head))
-    done = Run(models, sets, checked, table, told, raised, figure)
-    if out is not None:
-        save(done, Path(out).expanduser(), recipe, head, seed)
-    return done
-
-
-def save(done: Run, out: Path, recipe: Recipe, head: str, seed: int) -> None:
-    """Write tables, pictures and the model with its forgetting card to a folder."""
-    sets, last = done.sets, done.models[-1]
-    images = {
-        "forget": sets.forget,
-        "retain": sets.retain,
-        **{f"test {name}": part for name, part in sets.test.items()},
-    }
+    images = {"forget": sets.forget, "retain": sets.retain}
+    images |= {f"test {name}": part for name, part in sets.test.items()}
     hashes = {name: {"images": len(part), "sha256": digest(part.images)} for name, part in images.items()}
-    said = {"subgroup": sets.subgroup, "recipe": recipe, "seed": seed, "table": done.told, "alarms": done.alarms}
-    last.save(out / "model", **said, head=head, classes=sets.classes, sets=hashes)
+    model, told = Path(out).expanduser() / "model", with_intervals(table, sets.test)
+    said = {"subgroup": sets.subgroup, "recipe": recipe, "seed": seed, "table": told, "alarms": list(alarms)}
+    restored.save(model, **said, head=head, classes=sets.classes, sets=hashes)
     if head == "images":
-        names = {"classes": json.dumps(sets.classes)}
-        save_file({"head": sets.head.cpu().contiguous()}, out / "model" / HEAD, names)
-    done.table.to_csv(out / "table.csv", index=False)
-    done.figure.savefig(out / "before_after.png", dpi=110, bbox_inches="tight")
-    plt.close(done.figure)
+        save_file({"head": sets.head.cpu().contiguous()}, model / HEAD, {"classes": json.dumps(sets.classes)})
+    text = "\n".join([told.to_string(index=False), "", *(alarms or ["No alarm."])])
+    (model.parent / "report.txt").write_text(text + "\n", encoding="utf-8")
 
 
 def digest(images) -> str:
@@ -231,15 +175,6 @@ def folder_check(
 ) -> Report:  # fmt: skip
     """`check` by names, for the command line."""
     return check(data_dir, loaded(model, pretrained, device), target, **settings)
-
-
-def folder_run(
-    data_dir: str | Path, target: str, out: str | Path, model: str = "mini", pretrained: str | None = None,
-    device: str = "auto", recipe: str = "default", seed: int = 0, **settings,
-) -> Run:  # fmt: skip
-    """`run` by names, for the command line and for batches: the model by name and weights, the recipe by name."""
-    named = Recipe.named(recipe, seed)  # a wrong name is told before anything is loaded
-    return run(data_dir, target, loaded(model, pretrained, device), out, recipe=named, seed=seed, **settings)
 
 
 def loaded(model: str, pretrained: str | None, device: str) -> Clip:

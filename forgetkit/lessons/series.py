@@ -8,7 +8,6 @@ from pathlib import Path
 
 import forgetkit
 from forgetkit.batch.notebook import execute, known_parameters, thumbnail
-from forgetkit.lessons import figures
 
 TOOK = re.compile(r"this notebook took (\d+ s on .+)")
 OPEN = "**Open it on a hosted service:**"
@@ -43,13 +42,6 @@ def execute_in_place(root: Path | None = None, numbers: Sequence[str] = ()) -> N
     found = [path for path in sorted(every) if not numbers or path.name[:2] in numbers]
     if not found:
         raise ValueError(f"No notebook in {notebooks} begins with {' or '.join(numbers) or 'a number'}.")
-    figures.use_style()
-    figures.save(figures.towers(), pictures, "towers")
-    thumbnail(pictures / "towers.png", pictures / "towers.png")
-    for here in ("", *figures.STAGES):  # the picture of the method, and in it where the reader is
-        picture = pictures / (f"story_{here}.png" if here else "story.png")
-        figures.save(figures.story(here), pictures, picture.stem)
-        thumbnail(picture, picture)
     for path in found:
         execute(path)
         if path.parent != notebooks:

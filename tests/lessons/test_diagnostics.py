@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks.studies import some
 from forgetkit import score
 from forgetkit.batch.table import SAID
+from forgetkit.data.images import some
 from forgetkit.evaluation import predict
 from forgetkit.lessons import diagnostics
 

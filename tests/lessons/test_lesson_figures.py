@@ -124,11 +124,6 @@ def test_the_line_of_decision_counts_who_is_above_it():
     assert first.get_xlabel() and "'cat'" in first.get_ylabel() and first.get_xlim() == first.get_ylim()
 
 
-def test_towers_show_a_cell_a_pair():
-    cells = [patch for patch in figures.towers(3).axes[0].patches if patch.get_width() == patch.get_height()]
-    assert len(cells) == 9 and len({patch.get_facecolor() for patch in cells}) == 2
-
-
 def test_save_writes_a_png(tmp_path):
     figures.save(figures.soup_path(RECORD), tmp_path / "new", "soup")
     assert (tmp_path / "new/soup.png").read_bytes().startswith(b"\x89PNG")

@@ -21,6 +21,7 @@ from forgetkit.batch.notebook import execute, known_parameters
 from forgetkit.lessons import exercises
 from forgetkit.lessons.series import OPEN, TOOK, link, tell_time
 from forgetkit.models.clip import Clip
+from forgetkit.models.loading import load_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -30,7 +31,6 @@ SWEPT = ROOT / "notebooks/sweeps/forget.ipynb"
 SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("[0-9]*.ipynb"))
 STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji", "score", "seconds"]
 FOLDERS = ("06_imagenet_rn50", "07_styles")  # whose targets may be those of a reader's folder
-LONGER = {"00_quickstart": 150, "03_reminding": 160}  # seconds: two recipes to the end, and nine runs of stage 2
 name = lambda path: f"{path.parent.name}/{path.stem}"
 
 
@@ -103,8 +103,7 @@ def test_cells_are_short(path):
 def test_the_first_cell_tells_the_seconds_of_the_committed_run(path):
     took = TOOK.search(printed(path))
     assert took, "execute it: its last line says how long it took"
-    assert f"*Took {took[1]};" in read(path).cells[0].source and "2 threads" in took[1]
-    assert int(took[1].split()[0]) <= LONGER.get(path.stem, 90)
+    assert f"*Took {took[1]};" in read(path).cells[0].source
 
 
 def test_the_seconds_of_a_run_take_the_place_of_those_before(tmp_path):
@@ -146,7 +145,7 @@ def test_lessons_are_linked_to_hosted_services_which_install_what_is_missing(tmp
             exec(install.source, {})
         assert calls.pop() == (
             [sys.executable, "-m", "pip", "install", "--quiet", "git+https://github.com/owner/repo"],
-            {"eval_every": True},
+            {"check": True},
         )
     with pytest.raises(ValueError, match="is no OWNER/REPO"):
         link("https://github.com/owner/repo", tmp_path)
@@ -300,6 +299,9 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path):
         parameters["changes"] = SMALL
     out = execute(path, tmp_path / "out.ipynb", {**parameters, "out": str(tmp_path / "out")})
     assert (tmp_path / "out/table.csv").exists()
+    if path.stem == "00_quickstart":  # as `forgetkit run --data-dir` leaves it
+        assert "/" in (tmp_path / "out/report.txt").read_text() and (tmp_path / "out/predictions.png").exists()
+        assert load_clip(f"local-dir:{tmp_path / 'out/model'}").record["subgroup"]["target"] == "red wuk"
     assert "copies" not in printed(tmp_path / "out.ipynb") and "recognised" in printed(tmp_path / "out.ipynb")
     assert "red wuk" in json.dumps([c.source for c in read(out).cells])
 

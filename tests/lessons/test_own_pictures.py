@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 from synthetic_data import coloured_set
 
-from forgetkit import Recipe, accuracies, load_clip, restore
+from forgetkit import Recipe, accuracies, evaluate, load_clip, restore, unlearn
 from forgetkit.__main__ import main
 from forgetkit.data import DataError
 from forgetkit.lessons import own
@@ -37,64 +37,59 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(folder, mini, tmp_path_factory):
-    out = tmp_path_factory.mktemp("out")
-    recipe = Recipe.default(**SMALL)
-    return own.run(folder, "oma", mini, out, ["pelu", "sitar"], head="images", recipe=recipe), out
+    """Models, sets, table and folder, as the cells of notebook 00 make them."""
+    clip, sets, _ = own.prepare(folder, "oma", mini, ["pelu", "sitar"], head="images")
+    sets, recipe, out = sets.on(clip), Recipe.default(**SMALL), tmp_path_factory.mktemp("out")
+    models = unlearn(clip, sets, recipe)
+    table = evaluate(models, sets.test)
+    own.save(out, models[-1], sets, table, ["Harm: some."], recipe, head="images")
+    return models, sets, table.set_index("model"), out
 
 
 def test_a_class_without_words_is_forgotten_by_prototypes(done):
-    found, _ = done
-    table = found.table.set_index("model")
+    _, sets, table, _ = done
     assert table.loc["original", "target"] > 80 and table.loc["original", "retain"] > 80, "or the rest says nothing"
     assert table.loc["remind", "target"] <= 15 and table.loc["restore", "retain"] >= 60
-    assert found.sets.subgroup.siblings == ("pelu", "sitar") and "other" in found.table
-    n = len(found.sets.test["target"])
-    assert f"/{n}; " in found.told.set_index("model").loc["original", "target"], "with counts and an interval"
-    assert all(isinstance(sentence, str) for sentence in found.alarms)
+    assert sets.subgroup.siblings == ("pelu", "sitar") and "other" in table
 
 
-def test_what_is_left_can_be_taken_away(done, mini):
-    found, out = done
-    assert {"table.csv", "before_after.png", "model"} <= {path.name for path in out.iterdir()}
+def test_what_is_left_can_be_taken_away(done):
+    models, sets, _, out = done
     again = load_clip(f"local-dir:{out / 'model'}", device="cpu")
-    x = found.sets.forget.images[:4]
-    torch.testing.assert_close(again.embed(x), found.models[-1].embed(x))
+    x = sets.forget.images[:4]
+    torch.testing.assert_close(again.embed(x), models[-1].embed(x))
     card = json.loads((out / "model/forgetting.json").read_text(encoding="utf-8"))["record"]
-    assert card["subgroup"]["target"] == "oma" and card["head"] == "images" and "alarms" in card
-    assert (
-        card["sets"]["forget"]["images"] == len(found.sets.forget) and len(card["sets"]["test target"]["sha256"]) == 64
-    )
+    assert card["subgroup"]["target"] == "oma" and card["head"] == "images" and card["alarms"] == ["Harm: some."]
+    assert card["sets"]["forget"]["images"] == len(sets.forget) and len(card["sets"]["test target"]["sha256"]) == 64
+    report = (out / "report.txt").read_text(encoding="utf-8")
+    assert f"/{len(sets.test['target'])}; " in report and report.endswith("Harm: some.\n"), "counts, intervals, alarms"
     with safe_open(out / "model/head.safetensors", "pt") as file:
-        torch.testing.assert_close(file.get_tensor("head"), found.sets.head)
+        torch.testing.assert_close(file.get_tensor("head"), sets.head)
         assert json.loads(file.metadata()["classes"]) == sorted(map(str.lower, NAMES))
 
 
 def test_a_second_request_takes_the_saved_head_and_keeps_the_first(done, folder):
     """The prototypes are those of before: made anew, that of the first target would find it again."""
-    run, out = done
+    models, first, _, out = done
     clip = own.loaded(f"local-dir:{out / 'model'}", None, "cpu")
-    torch.testing.assert_close(clip.head(run.sets.classes, ()), run.sets.head)
-    sets, checked = own.prepare(folder, "pelu", clip, head="images", previous_targets=["OMA"])
-    torch.testing.assert_close(sets.head, run.sets.head)
+    clip, sets, checked = own.prepare(folder, "pelu", clip, head="images", previous_targets=["OMA"])
+    sets = sets.on(clip)
+    torch.testing.assert_close(sets.head, first.head)
     assert sets.previous_targets == ("oma",)
     assert "oma" not in checked.unknown and "oma" not in sets.subgroup.siblings
     gone = accuracies(clip, {"previous_targets": sets.test["previous_targets"]}, sets.head)["previous_targets"]
-    assert gone == accuracies(run.models[-1], {"target": run.sets.test["target"]}, run.sets.head)["target"]
+    assert gone == accuracies(models[-1], {"target": first.test["target"]}, first.head)["target"]
 
 
 def test_few_images_to_calibrate_are_told(folder, mini, caplog):
-    sets, _ = own.prepare(folder, "oma", mini, head="images")
-    recipe = Recipe.default(restore={"alphas": (0.0, 1.0)}).restore
-    n = len(sets.calibration["target"])
+    clip, sets, _ = own.prepare(folder, "oma", mini, head="images")
+    sets, n = sets.on(clip), len(sets.calibration["target"])
     assert n < 250
-    done = restore(mini.copy("other"), mini, sets, recipe)
-    assert f"{n} images of the target calibrate" in caplog.text and "Give 250 or more" in caplog.text
-    assert done.record["alpha"] in (0.0, 1.0)
-    caplog.clear()
-    restore(
-        mini.copy("other"), mini, sets, Recipe.default(restore={"alphas": (0.0, 1.0), "target_limit": None}).restore
-    )
-    assert not caplog.text
+    for limit, told in ((1.2, True), (None, False)):
+        recipe = Recipe.default(restore={"alphas": (0.0, 1.0), "target_limit": limit}).restore
+        assert restore(clip.copy("other"), clip, sets, recipe).record["alpha"] in (0.0, 1.0)
+        assert (f"{n} images of the target calibrate" in caplog.text and "Give 250 or more" in caplog.text) == told
+        caplog.clear()
 
 
 def test_a_look_says_what_the_model_does_not_know(folder, resnet):
@@ -111,11 +106,10 @@ def test_what_the_model_knows_is_no_finding(folder, mini):
     assert found.unknown == () and found.good and len(found.findings) == 1, "the copy is still told"
 
 
-def test_unknown_classes_stop_the_run_before_the_work(folder, resnet, monkeypatch):
-    monkeypatch.setattr(own, "unlearn", lambda *_: pytest.fail("the stages were run"))
+def test_unknown_classes_stop_before_the_work(folder, resnet):
     unknown = own.check(folder, resnet).unknown[0]
     with pytest.raises(ModelError, match="Stopped before the work .*Use image prototypes"):
-        own.run(folder, unknown, resnet)
+        own.prepare(folder, unknown, resnet)
 
 
 @pytest.mark.parametrize(

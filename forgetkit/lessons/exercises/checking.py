@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import pandas as pd
+
 CHECKS: dict[str, Callable] = {}
 EMPTY = "there is no answer yet: replace the dots (a function must `return` something)."
 SHARE = "that is a share; wanted is percent."
@@ -48,11 +50,17 @@ def check(name: str, answer) -> None:
         print(f"Exercise {name}: correct.")
 
 
-def expect(found: float, right: float, hint: str, wrong: Mapping[float, str] = {}, within: float = 1e-4) -> None:
+def expect(found, right: float, hint: str, wrong: Mapping[float, str] = {}, within: float = 1e-4) -> None:
     """Assert that a number is right, or else raise AssertionError with a hint.
 
     wrong: what one gets by a usual mistake, and the hint that names the mistake; `hint` is for all other values
     """
     for value, why in wrong.items():
-        assert not abs(found - value) <= within, why
-    assert abs(found - right) <= within, hint
+        assert not abs(float(found) - float(value)) <= within, why
+    assert abs(float(found) - float(right)) <= within, hint
+
+
+def expect_choice(choice, found: pd.Series, right: str, hint: str) -> None:
+    """Assert that a choice among the index of `found` is the right one; hint: with {} for the choice and its value."""
+    assert isinstance(choice, str) and choice in found, f"give one name out of {', '.join(found.index)}."
+    assert choice == right, hint.format(choice, found[choice])

@@ -61,7 +61,7 @@ QUIZ = (
     ),
     Question(
         "Who teaches in stage 2?",
-        ("the forgotten model", "the text tower", "the original model, without the target's name where it can",
+        ("stage 1's model", "the text tower", "the original model, without the target's name where it can",
          "a larger CLIP"), "c",
         {"a": "it has lost what is to be brought back.", "b": "texts name images; they do not say what else they are.",
          "d": "nothing but the original and a few hundred images is given."},
@@ -79,9 +79,9 @@ QUIZ = (
     ),
     Question(
         "At $\\alpha=0$ the soup is …",
-        ("the original", "the unlearned model", "the mean of the two", "the forgotten model of stage 1"), "a",
+        ("the original", "the unlearned model", "the mean of the two", "stage 1's model"), "a",
         {"b": "$\\alpha$ is the unlearned model's share.", "c": "that is $\\alpha=0.5$, for the weights.",
-         "d": "stage 1 is not in the soup, unless stage 2 is left out."},
+         "d": "stage 1's model is not in the soup."},
     ),
 )  # fmt: skip
 

@@ -5,6 +5,5 @@ from forgetkit.lessons.figures.audits import *
 from forgetkit.lessons.figures.charts import *
 from forgetkit.lessons.figures.maps import *
 from forgetkit.lessons.figures.pictures import *
-from forgetkit.lessons.figures.story import *
 from forgetkit.lessons.figures.style import *
 from forgetkit.lessons.figures.sweeps import *

@@ -68,17 +68,9 @@ def loss_curves(record: dict) -> Figure:
 
 
 def soup_path(record: dict, images: str = "calibration set") -> Figure:
-    """Accuracy and Score from the original (alpha 0) to the unlearned model (1), the chosen alpha dotted.
-
-    Where shares of stage 1's model were tried, the path goes on, a share s at 1 + s.
-    """
-    path, end, chosen = along(record["soup"]), 1, record["alpha"]
-    if "shares" in record:
-        beyond = pd.DataFrame(record["shares"]).set_index("share").drop(0.0)
-        path = pd.concat([path.sort_index(), beyond.set_index(1 + beyond.index)])
-        path = path.rename_axis("alpha (0 = original, 1 = unlearned), then 1 + the share of stage 1")
-        end, chosen = path.index.max(), 1 + record["share"] if record["share"] else chosen
-    return lines(path, f"{images} (%)", mark=chosen, xlim=(-0.02, end + 0.02), ylim=(0, 102))
+    """Accuracy and Score from the original (alpha 0) to the unlearned model (1), the chosen alpha dotted."""
+    path = along(record["soup"])
+    return lines(path, f"{images} (%)", mark=record["alpha"], xlim=(-0.02, 1.02), ylim=(0, 102))
 
 
 def along(path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Heat maps of tables, and the line of decision between two texts. Each function returns a Figure."""
+"""Heat maps of tables, and the decision boundary between two texts. Each function returns a Figure."""
 
 from __future__ import annotations
 
@@ -103,9 +103,8 @@ def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figu
     points: by model and column, (n, 2) as `diagnostics.rivals` makes them
     """
     columns = list(dict.fromkeys(column for groups in points.values() for column in groups))
-    figure, axes = plt.subplots(
-        1, len(points), figsize=(2.75 * len(points) + 0.5, 3.4), sharex=True, sharey=True, squeeze=False
-    )
+    size = (2.75 * len(points) + 0.5, 3.4)
+    figure, axes = plt.subplots(1, len(points), figsize=size, sharex=True, sharey=True, squeeze=False)
     every = np.concatenate([xy for groups in points.values() for xy in groups.values()])
     low, high = every.min() - 0.03, every.max() + 0.03
     plate = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
@@ -116,18 +115,9 @@ def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figu
             own, other = groups[column].T
             look = {name: LOOKS[column][name] for name in ("color", "marker")}
             axis.scatter(other, own, s=11, alpha=0.65, lw=0, label=column, **look)
-            told = f"{column} {100 * (own > other).mean():.0f} %"
-            at = (0.03, 0.72 - 0.075 * (len(columns) - 1 - line))
-            axis.text(
-                *at,
-                told,
-                transform=axis.transAxes,
-                va="top",
-                fontsize=8,
-                color=look["color"],
-                weight="bold",
-                bbox=plate,
-            )
+            words = {"va": "top", "fontsize": 8, "weight": "bold", "color": look["color"], "bbox": plate}
+            height = 0.72 - 0.075 * (len(columns) - 1 - line)
+            axis.text(0.03, height, f"{column} {100 * (own > other).mean():.0f} %", transform=axis.transAxes, **words)
         axis.set(title=model, xlabel="cosine to the best other text", xlim=(low, high), ylim=(low, high))
     axes[0, 0].set_ylabel(f"cosine to the text {name!r}")
     handles, labels = axes[0, -1].get_legend_handles_labels()

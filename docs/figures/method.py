@@ -1,12 +1,19 @@
-"""The method as one picture: three stages, what each trains and reads, and where the reader is."""
+"""Draws the pictures of CLIP and of the method beside this file: `python docs/figures/method.py`.
+
+towers.png: CLIP's two towers; story.png: three stages, what each trains and reads; story_STAGE.png: the same, with one
+stage framed.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from forgetkit.lessons.figures.style import COLOURS
+from forgetkit.batch.notebook import thumbnail
+from forgetkit.lessons.figures import COLOURS, save, use_style
 
 # Per stage: what is trained, what is frozen, what is minimised or chosen, and what comes out.
 STAGES = {
@@ -72,28 +79,15 @@ def towers(pairs: int = 4) -> Figure:
     axis.axis("off")
     step = 2.6 / pairs
     look = {"ha": "center", "va": "center", "fontsize": 9}
+    z, t = r"$z_i=g_\mathrm{img}(x_i)\,/\,\Vert\cdot\Vert$", r"$t_j=g_\mathrm{txt}(\cdot)\,/\,\Vert\cdot\Vert$"
     rows = (
-        (
-            3.1,
-            "images\n$x_i$",
-            "image tower\n(ResNet or ViT)",
-            r"$z_i=g_\mathrm{img}(x_i)\,/\,\Vert\cdot\Vert$",
-            "restore",
-        ),
-        (
-            0.8,
-            "texts\n“a photo\nof a cat.”",
-            "text tower\n(transformer)",
-            r"$t_j=g_\mathrm{txt}(\cdot)\,/\,\Vert\cdot\Vert$",
-            "forget",
-        ),
+        (3.1, "images\n$x_i$", "image tower\n(ResNet or ViT)", z, "restore"),
+        (0.8, "texts\n“a photo\nof a cat.”", "text tower\n(transformer)", t, "forget"),
     )
     for y, given, tower, made, colour in rows:
         axis.text(0.9, y + 0.5, given, **look)
-        box = FancyBboxPatch(
-            (2.1, y), 2.2, 1, boxstyle="round,pad=0.05", facecolor="white", edgecolor=COLOURS[colour], lw=2
-        )
-        axis.add_patch(box)
+        frame = {"boxstyle": "round,pad=0.05", "facecolor": "white", "edgecolor": COLOURS[colour], "lw": 2}
+        axis.add_patch(FancyBboxPatch((2.1, y), 2.2, 1, **frame))
         axis.text(3.2, y + 0.5, tower, **{**look, "color": COLOURS[colour], "weight": "bold"})
         axis.text(5.5, y + 0.5, made, **look)
         axis.annotate("", (2, y + 0.5), (1.65, y + 0.5), arrowprops=ARROW)
@@ -101,9 +95,8 @@ def towers(pairs: int = 4) -> Figure:
     for i in range(pairs):
         for j in range(pairs):
             fill = COLOURS["restore"] if i == j else "#eeeeee"
-            axis.add_patch(
-                Rectangle((7.3 + j * step, 3.7 - (i + 1) * step), step, step, facecolor=fill, edgecolor="white")
-            )
+            at = (7.3 + j * step, 3.7 - (i + 1) * step)
+            axis.add_patch(Rectangle(at, step, step, facecolor=fill, edgecolor="white"))
         axis.text(7.1, 3.7 - (i + 0.5) * step, f"$z_{i + 1}$", **look)
         axis.text(7.3 + (i + 0.5) * step, 3.9, f"$t_{i + 1}$", **look)
     axis.text(8.6, 0.75, "similarities $s\\,z_i\\cdot t_j$ of a batch", **look)
@@ -111,3 +104,12 @@ def towers(pairs: int = 4) -> Figure:
     axis.text(11.25, 2.4, wanted, **look)
     figure.tight_layout(pad=0.3)
     return figure
+
+
+if __name__ == "__main__":
+    use_style()
+    here = Path(__file__).parent
+    drawn = {"towers": towers(), "story": story(), **{f"story_{stage}": story(stage) for stage in STAGES}}
+    for name, figure in drawn.items():
+        save(figure, here, name)
+        thumbnail(here / f"{name}.png", here / f"{name}.png")
