@@ -21,12 +21,7 @@ ABLATIONS: dict[str, dict] = {
     "soup": {"restore.alphas": (1.0,)},
     "late layers": {"trainable_fraction": 1.0},
     "raw images": {"remind.contrastive_on": "aligned"},
-    "guard": {
-        "remind.guard": 0.0,
-        "remind.distill_forget": 0.0,
-        "remind.distill_without_target": False,
-        "remind.mmd": 0.0,
-    },
+    "guard": {"remind.guard": 0.0, "remind.distill_forget": 0.0, "remind.mmd": 0.0},  # and the teacher names it again
     "mmd": {"remind.mmd": 0.0},
     "wide margin": {"margin": 2.0, "restore.min_alpha": 0.0},  # and the soup's end, which came with it
     "lora": {},
