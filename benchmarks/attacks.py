@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-import torch
-
 from forgetkit.auditing import attacks
-from forgetkit.auditing.attacks import View
 from forgetkit.auditing.report import same_texts, views_of
 from forgetkit.data.images import ImageSet
 from forgetkit.models import mini
@@ -30,29 +26,20 @@ BY_EMBEDDING = {
 }
 
 
-def attacked(views: Sequence[View], synonyms: torch.Tensor | None = None, by_name: bool = True) -> dict[str, float]:
-    """Means over the views: percent, and AUROC from 0 to 1.
-
-    synonyms (W, D): texts of other names of the target, where they are to be asked
-    """
-    asked = {**(BY_NAME if by_name else {}), **BY_EMBEDDING}
-    if synonyms is not None:
-        asked["synonyms"] = partial(attacks.named_by, texts=synonyms)
-    if by_name:
-        asked["membership AUROC"] = attacks.membership
-    return {name: round(float(np.mean([attack(view).value for view in views])), 3) for name, attack in asked.items()}
-
-
 def deep(
     clip: Clip, original: Clip, sets: ModelSets, validation: Mapping[str, ImageSet], test: Mapping[str, ImageSet]
 ) -> dict[str, float]:
     """What an attacker with validation images finds of the target's test images; sets: `sets.on(original)`.
 
-    Synonyms are asked of mini-CLIP, and where the target has a name of its own.
+    In percent, AUROC from 0 to 1. Synonyms are asked of mini-CLIP, and where the target has a name of its own.
     """
     by_name = sets.own_labels == sets.labels
     texts = sets.head if same_texts(clip, original) else clip.head(sets.classes, sets.prompts)
     sets = replace(sets, validation=validation, test=test, head=texts)
     (view,) = views_of({"original": clip}, sets, int(sets.forget.labels[0])).values()
-    words = mini.synonyms(sets.classes[view.label]) if original.is_mini and by_name else ()
-    return attacked([view], clip.head(words, sets.prompts).cpu() if words else None, by_name)
+    asked = {**(BY_NAME if by_name else {}), **BY_EMBEDDING}
+    if by_name and original.is_mini and (words := mini.synonyms(sets.classes[view.label])):
+        asked["synonyms"] = partial(attacks.named_by, texts=clip.head(words, sets.prompts).cpu())
+    if by_name:
+        asked["membership AUROC"] = attacks.membership
+    return {name: round(float(attack(view).value), 3) for name, attack in asked.items()}
