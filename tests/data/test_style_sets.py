@@ -107,3 +107,4 @@ def test_the_tutorials_own_styles():
         sets = split(styles.group(data, target), n_retain=60)
         assert sets.subgroup.siblings == siblings and len(sets.retain) == 60
         assert len(sets.forget) == (20 if target == "cat sketches" else 140)
+        assert len(sets.test["target"]) == (15 if target == "cat sketches" else 105)
