@@ -416,6 +416,14 @@ def test_past_the_drift_weights_and_average_go_back_and_the_rate_is_quartered():
     assert not seen
 
 
+def test_a_drift_within_the_limit_goes_on_and_one_past_it_is_rolled_back():
+    """The first step, of rate 0.1, drifts by .007; two of a quarter of it by less than .002."""
+    assert loop(drift=0.5, eval_every=1)[2].rollbacks == 0
+    steps, rates, trainer = loop(drift=0.003, eval_every=1, steps=3)
+    assert trainer.rollbacks == 1 and rates == pytest.approx([0.1, 0.025, 0.025])
+    assert trainer.monitor.measure(trainer.student).drift <= 0.003
+
+
 def test_the_drift_that_is_too_far_is_given_or_twice_what_there_was():
     student = Student(torch.eye(4))
     turned = student.embed(IMAGES) @ torch.tensor([[0.8, 0.6, 0, 0], [-0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
