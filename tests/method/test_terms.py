@@ -10,12 +10,26 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit import Recipe, evaluate, fisher, forget, forgetting, losses, remind, reminding, restoring
+from forgetkit import (
+    Recipe,
+    accuracies,
+    evaluate,
+    fisher,
+    forget,
+    forgetting,
+    losses,
+    remind,
+    reminding,
+    restoring,
+    score,
+)
 from forgetkit.alignment import Aligned, alignment_losses, remembered
 from forgetkit.lora import LoRA, adaptable
 from forgetkit.models.clip import Inputs, batch_norms
 from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Forget, Remind
+from forgetkit.subgroups import Labelled
+from forgetkit.synthetic import abstract_images
 from forgetkit.training import SLOWER, Check, Drift, Monitor, Pool, Trainer, rate_for
 
 HEAD = torch.eye(4, 5)  # four classes in five dimensions: the fifth belongs to none
@@ -473,8 +487,37 @@ def test_stage_three_asks_d_m_and_heeds_its_least_alpha(resnet, colours, monkeyp
 
 def test_all_models_are_asked_by_the_first_ones_texts(mini, colours):
     """The text tower is no part of what is unlearned: a model whose texts were changed is not measured by them."""
-    other = mini.copy("other")
+    other, columns = mini.copy("other"), {name: colours.test[name] for name in ("target", "retain")}
     with torch.no_grad():
         other.model.text_projection.mul_(-1)
-    table = evaluate([mini, other], {"target": colours.test["target"], "retain": colours.test["retain"]})
-    assert table.loc[0, ["target", "retain"]].tolist() == table.loc[1, ["target", "retain"]].tolist()
+    alone, turned = (accuracies(clip, columns) for clip in (mini, other))
+    assert alone != turned, "or the rest says nothing"
+    table = evaluate([mini, other], columns)
+    assert [table.loc[row, [*columns]].to_dict() for row in (0, 1)] == [alone, alone]
+
+
+def test_the_score_counts_what_is_gone_of_the_targets_and_what_is_left_of_the_rest():
+    before = {"target": 80.0, "retain": 90.0, "other": 50.0, "previous_targets": 0.0}
+    found = {"target": 20.0, "retain": 45.0, "other": 60.0, "previous_targets": 10.0}
+    assert score(found, before) == pytest.approx(100 * (0.75 + 0.5 + 1.0 + 0.9) / 4)
+
+
+# --------------------------------------------------------------------------------------------------
+# Sets, and images of no class
+
+
+def test_a_name_can_be_given_up_where_no_sibling_bears_it():
+    sets = Labelled()
+    bears = lambda labels: Inputs(torch.zeros(len(labels), 1), torch.tensor(labels), ("a", "b", "c"), ())
+    sets.forget, sets.retain = bears([2, 0, 0]), bears([1, 2])
+    assert sets.labels == [0, 2] and sets.own_labels == [0]
+
+
+def test_abstractions_are_inverted_drawn_by_their_edges_grey_and_blended(mini):
+    """Of plain red images: cyan, white (there is no edge), grey, and red."""
+    red = torch.tensor([0.9, 0.3, 0.3]).view(1, 3, 1, 1).expand(4, 3, 64, 64)
+    low, high = mini.pixel_range()
+    images = abstract_images(mini, low + (high - low) * red, 8, torch.Generator().manual_seed(0))
+    found = sorted(tuple(round(v, 2) for v in pixel.mean((1, 2)).tolist()) for pixel in mini.to_pixels(images))
+    wanted = [(0.1, 0.7, 0.7), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.9, 0.3, 0.3)]
+    assert found == sorted(2 * wanted)
