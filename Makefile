@@ -49,7 +49,7 @@ results: .venv/installed
 
 # Every notebook and its solutions, executed in place as they are committed.
 notebooks: .venv/installed
-	$(BIN)/forgetkit notebooks
+	$(BIN)/python -m benchmarks.notebooks
 
 # The lock file, anew, after a change to pyproject.toml.
 lock: .venv/installed

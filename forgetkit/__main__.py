@@ -169,25 +169,6 @@ def lab(folder: Path, options: tuple[str, ...], opened: bool) -> None:
         sys.exit(open_lab(folder.resolve(), options))
 
 
-@forgetkit.command()
-@click.argument("numbers", nargs=-1)
-@click.option("--dir", "folder", type=FOLDER, help="A copy that forgetkit lab made.  [default: the clone]")
-@click.option("--link", "address", metavar="OWNER/REPO", help="Execute none: link all to hosted services, from GitHub.")
-def notebooks(numbers: tuple[str, ...], folder: Path | None, address: str | None) -> None:
-    """Execute notebooks of the series in place.
-
-    They are left as they are committed. NUMBERS are such as 02 05, or a_ for CLIP in five cells; without them, all
-    notebooks, solutions and sweeps.
-    """
-    without_screen()
-    from forgetkit.lessons import series
-
-    if address:
-        click.echo(f"{len(series.link(address, folder))} lessons now have links, and a cell that installs.")
-    else:
-        series.execute_in_place(folder, numbers)
-
-
 def check_lesson(name: str, value, parameters: dict) -> None:
     """Raise ValueError for a value that a notebook of this package would refuse; see `batch.spec.load`.
 

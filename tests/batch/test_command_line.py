@@ -37,7 +37,6 @@ def no_data(monkeypatch):
         (["run", "--out", str(cli.NOTEBOOKS)], "holds the notebooks themselves"),
         (["run", "-p", "n_forgot", "9"], "00_quickstart.ipynb has no parameter n_forgot. It has: kind, target"),
         (["run", "-p", "changes", "{a"], "'{a' is no YAML: line 1: "),
-        (["notebooks", "77"], "No notebook in"),
         (["lab", __file__], "is a file"),
         (["bacth"], "Did you mean 'batch'?"),
         (["batch", "no.yaml"], "Missing option '--out'"),

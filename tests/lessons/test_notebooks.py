@@ -1,11 +1,9 @@
 """The notebooks: committed clean, reproduced by nbval, and run by papermill with other parameters."""
 
 import ast
-import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
@@ -17,9 +15,9 @@ import pytest
 from PIL import Image
 from synthetic_data import coloured_set
 
+from benchmarks.notebooks import TOOK, tell_time
 from forgetkit.batch.notebook import execute, known_parameters
 from forgetkit.lessons import exercises
-from forgetkit.lessons.series import OPEN, TOOK, link, tell_time
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import load_clip
 
@@ -39,8 +37,7 @@ def read(path):
 
 
 def code(path):
-    """Its code cells, but the one that `forgetkit notebooks --link` puts before them."""
-    return [c for c in read(path).cells if c.cell_type == "code" and "install" not in c.metadata.get("tags", [])]
+    return [c for c in read(path).cells if c.cell_type == "code"]
 
 
 def printed(path) -> str:
@@ -51,10 +48,9 @@ def printed(path) -> str:
 def test_is_committed_executed_and_clean(path):
     notebook, text = read(path), path.read_text(encoding="utf-8")
     assert notebook.metadata.kernelspec.name == "python3"
-    assert set(notebook.metadata) == {"kernelspec", "language_info"}, "run `python -m forgetkit notebooks`"
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}, "run `python -m benchmarks.notebooks`"
     assert not [c for c in notebook.cells if set(c.metadata) - {"tags"}], "times and the like stay out"
     counts = [c.execution_count for c in notebook.cells if c.cell_type == "code"]
-    counts = counts[1:] if counts[0] is None and "install" in [c.id for c in notebook.cells] else counts  # only linked
     assert counts == list(range(1, len(counts) + 1)), "execute it in order, as a whole"
     assert not [o for c in code(path) for o in c.outputs if o.output_type == "error" or o.get("name") == "stderr"]
     assert "application/vnd.jupyter.widget-view+json" not in text, "progress bars: see forgetkit.batch.notebook.clean"
@@ -118,37 +114,6 @@ def test_the_seconds_of_a_run_take_the_place_of_those_before(tmp_path):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
         tell_time(tmp_path / "a.ipynb")
         assert read(tmp_path / "a.ipynb").cells[0].source == f"# A\n\n*Took {took}; less the next time.*"
-
-
-def test_lessons_are_linked_to_hosted_services_which_install_what_is_missing(tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
-    for path in NOTEBOOKS[:2]:
-        shutil.copy(path, tmp_path / "notebooks")
-    for address in ("someone/else", "owner/repo"):  # the second takes the place of the first
-        linked = link(address, tmp_path)
-    assert [path.name for path in linked] == [path.name for path in NOTEBOOKS[:2]]
-    calls = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **how: calls.append((command, how)))
-    for path, original in zip(linked, NOTEBOOKS):
-        nbformat.validate(read(path))
-        first, install, *rest = read(path).cells
-        assert rest == read(original).cells[1:], "all else stays, outputs too"
-        assert first.source.count("owner/repo/blob/main/notebooks/" + path.name) == 1
-        assert first.source.count("owner/repo/main?labpath=notebooks/" + path.name) == 1
-        assert "someone/else" not in path.read_text()
-        title, links, *others = first.source.split("\n\n")
-        assert [title, *others] == read(original).cells[0].source.split("\n\n") and links.startswith(OPEN)
-        exec(install.source, {})
-        assert not calls, "the package is there"
-        with monkeypatch.context() as without:
-            without.setattr(importlib.util, "find_spec", lambda name: None)
-            exec(install.source, {})
-        assert calls.pop() == (
-            [sys.executable, "-m", "pip", "install", "--quiet", "git+https://github.com/owner/repo"],
-            {"check": True},
-        )
-    with pytest.raises(ValueError, match="is no OWNER/REPO"):
-        link("https://github.com/owner/repo", tmp_path)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name)

@@ -4,7 +4,8 @@ import open_clip
 import pandas as pd
 import pytest
 
-from forgetkit.lessons import bridge
+from benchmarks import bridge
+from forgetkit.lessons.committed import committed
 from forgetkit.models.loading import load_clip
 
 
@@ -21,6 +22,10 @@ def test_it_says_what_the_loaded_model_is(facts):
     )
     assert told["pixels"] == "{} × {}".format(*clip.image_shape)
     assert told["image tower"] == type(clip.model.visual).__name__
+
+
+def test_the_committed_table_is_what_it_says(facts):
+    pd.testing.assert_frame_equal(committed("bridge").set_index("fact"), facts, check_names=False, check_dtype=False)
 
 
 def test_alignment_is_for_models_with_batch_norm(facts):

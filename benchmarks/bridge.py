@@ -1,4 +1,7 @@
-"""From mini-CLIP to a real CLIP: what is the same, what is larger, and what the committed rows say of it."""
+"""From mini-CLIP to a real CLIP: what is the same, what is larger, and what the committed rows say of it.
+
+`python -m benchmarks.bridge` writes docs/results/bridge.csv, which lesson 05 shows.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import open_clip
 import pandas as pd
 import torch
 
-from forgetkit.lessons.committed import committed
+from forgetkit.lessons.committed import RESULTS, committed
 from forgetkit.lora import adaptable
 from forgetkit.models.clip import batch_norms
 from forgetkit.models.loading import register_mini
@@ -61,3 +64,7 @@ def whole_runs() -> dict[str, str]:
         name = row.model.removesuffix("-quickgelu")  # another activation, the same layers
         found[name] = f"{row.seconds:.0f} ({row.subgroup}, at {row.pixels} pixels; {row.device})"
     return found
+
+
+if __name__ == "__main__":
+    bridge().rename_axis("fact").to_csv(RESULTS / "bridge.csv")
