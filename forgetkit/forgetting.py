@@ -23,7 +23,7 @@ from forgetkit.models.clip import Clip, Inputs
 from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Forget
 from forgetkit.subgroups import ModelSets
-from forgetkit.training import Check, Monitor, Pool, Trainer
+from forgetkit.training import Monitor, Pool, Trainer, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def forget(clip: Clip, sets: ModelSets, recipe: Forget, *, choose=choose_layers,
     trainer.run(
         {"forget": Pool(d_f.images, d_f.labels)}, terms, generator,
         steps=recipe.steps, batch=recipe.batch, eval_every=recipe.eval_every,
-        check=StoppingRule(student, d_f, d_r, sets.head, recipe),
+        rule=StoppingRule(student, d_f, d_r, sets.head, recipe),
     )  # fmt: skip
     merge(student.model.visual)
     return student
@@ -71,7 +71,7 @@ class StoppingRule:
         limits = {"target": (recipe.stop, d_f), "retain": (recipe.min_retain, d_r)}
         self.watched = {name: part for name, (limit, part) in limits.items() if limit is not None}
 
-    def __call__(self) -> Check:
+    def __call__(self) -> Verdict:
         known = {name: recognised(self.student, part, self.head) for name, part in self.watched.items()}
         done = "target" in known and known["target"] <= self.recipe.stop
         if self.first is None:
@@ -80,5 +80,5 @@ class StoppingRule:
                 log.warning("The model recognises almost none of the forget images: check classes and prompts.")
         if "retain" in known and known["retain"] < self.recipe.min_retain / 100 * self.first["retain"]:
             left, first = known["retain"], self.first["retain"]
-            return Check(known, f"{left:.0f} % of the siblings are still recognised, of {first:.0f} at first", done)
-        return Check(known, None, done)
+            return Verdict(known, f"{left:.0f} % of the siblings are still recognised, of {first:.0f} at first", done)
+        return Verdict(known, None, done)

@@ -83,8 +83,8 @@ class Monitor:
         return Drift(drift, percent((z @ self.head.T).argmax(1) == self.labels))
 
 
-class Check(NamedTuple):
-    """What is found every few steps: what to note, what speaks for a rollback (None: nothing), and if all is done."""
+class Verdict(NamedTuple):
+    """What a rule says at a check: what to note, what speaks for a rollback (None: nothing), and if all is done."""
 
     noted: dict[str, float]
     harm: str | None = None
@@ -104,24 +104,21 @@ class Trainer:
         embedding_step: float | None = None, drift: float | None = None, rate: float | None = None,
     ):  # fmt: skip
         self.name, self.student, self.weights, self.monitor = name, student, list(weights), monitor
-        self.rate = rate or rate_for(embedding_step, student, self.weights, monitor.images)
-        self.first_rate, self.optimizer = (
-            self.rate,
-            torch.optim.AdamW(self.weights, weight_decay=0.0),
-        )  # rate: see `run`
+        self.rate = self.first_rate = rate or rate_for(embedding_step, student, self.weights, monitor.images)
+        self.optimizer = torch.optim.AdamW(self.weights, weight_decay=0.0)  # `run` sets its rate at every step
         self.start = monitor.measure(student) if monitor and drift is not None else None
         self.limit = max(drift, 2 * self.start.drift) if self.start else None
         self.average, self.history, self.rollbacks = [], [], 0
 
     def run(
         self, pools: Mapping[str, Pool], terms: Terms, generator: torch.Generator, *, steps: int, batch: int,
-        eval_every: int, check: Callable[[], Check] | None = None, decay: float = 0.0, last_rate: float = 1.0,
+        eval_every: int, rule: Callable[[], Verdict] | None = None, decay: float = 0.0, last_rate: float = 1.0,
         after: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """At most so many steps down the sum of terms(z, drawn); then the student's weights are their average.
 
         pools: each step draws `batch` images of each, and z (B, D) is what the student makes of them, by pool
-        check: called every `eval_every` steps, before the first and after the last; decay: of the average
+        rule: asked at each check, every `eval_every` steps, before the first and after the last; decay: of the average
         last_rate: the share of the rate to which it falls linearly; after: called after each step
         """
         device = self.student.device
@@ -131,9 +128,9 @@ class Trainer:
         self.at_once = max(1, len(pools)) * batch
         for step in tqdm(range(steps + 1), desc=self.name, leave=False):
             if step % eval_every == 0 or step == steps:
-                found = check() if check else Check({})
+                found = rule() if rule else Verdict({})
                 self.history += [{"step": step, **found.noted}] if found.noted else []
-                if (self.is_well(step, found.harm) and found.done) or self.rollbacks > ROLLBACKS:
+                if (self.check(step, found.harm) and found.done) or self.rollbacks > ROLLBACKS:
                     break
             if step == steps:
                 break
@@ -179,7 +176,7 @@ class Trainer:
         self.good, self.good_step = [w.detach().clone() for w in (*self.weights, *self.average)], step
 
     @torch.no_grad()
-    def is_well(self, step: int, harm: str | None = None) -> bool:
+    def check(self, step: int, harm: str | None = None) -> bool:
         """Is what must be kept still there after so many steps? If not, roll back; harm: what else speaks for it."""
         if self.limit is None and harm is None:
             return True

@@ -14,7 +14,7 @@ from forgetkit.evaluation import accuracies, predict, score
 from forgetkit.models.calls import check_sets
 from forgetkit.models.clip import Clip, Inputs
 from forgetkit.subgroups import ModelSets
-from forgetkit.training import Check, Trainer, index_batches
+from forgetkit.training import Trainer, Verdict, index_batches
 
 BASELINES: dict[str, Callable[..., Clip]] = {}
 Weights = dict[str, torch.Tensor]  # a state dict of the image tower
@@ -75,9 +75,9 @@ def descend(
     Ends at the first check, every so many steps, that says `forgotten`.
     """
     trainer = Trainer("baseline", student, list(params), rate=lr)
-    check = (lambda: Check({}, done=forgotten(student))) if forgotten else None
+    rule = (lambda: Verdict({}, done=forgotten(student))) if forgotten else None
     once = dict(steps=steps, batch=1, eval_every=every)
-    trainer.run({}, lambda *_: {"loss": loss(student)}, torch.Generator(), check=check, after=after, **once)
+    trainer.run({}, lambda *_: {"loss": loss(student)}, torch.Generator(), rule=rule, after=after, **once)
     student.model.zero_grad(set_to_none=True)
     return student
 

@@ -30,7 +30,7 @@ from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Forget, Remind
 from forgetkit.subgroups import Labelled
 from forgetkit.synthetic import abstract_images
-from forgetkit.training import SLOWER, Check, Drift, Monitor, Pool, Trainer, rate_for
+from forgetkit.training import SLOWER, Drift, Monitor, Pool, Trainer, Verdict, rate_for
 
 HEAD = torch.eye(4, 5)  # four classes in five dimensions: the fifth belongs to none
 SCALE = torch.tensor(2.0)
@@ -164,7 +164,7 @@ def test_stage_one_minimises_its_loss_on_d_f(resnet, colours, monkeypatch, loss)
     wanted = hand if loss == "similarity" else losses.hinge(z, labels, sets.head, resnet.scale, 3.0)
     assert value.item() == pytest.approx(wanted.item(), rel=1e-5) and value != 0
     assert (found.settings["steps"], found.settings["batch"], found.settings["eval_every"]) == (9, 7, 4)
-    rule = found.settings["check"]
+    rule = found.settings["rule"]
     assert torch.equal(rule.watched["target"].labels, sets.forget.labels)
     assert torch.equal(rule.watched["retain"].labels, sets.retain.labels)
 
@@ -175,7 +175,7 @@ def test_stage_one_ends_where_d_f_is_gone_and_goes_back_where_siblings_are(monke
     d_f, d_r = map(list, zip(*known))
     rule = forgetting.StoppingRule(None, d_f, d_r, HEAD, Forget(stop=1.0, min_retain=50.0))
     first, second, third, fourth = (rule() for _ in range(4))
-    assert first == Check({"target": 90.0, "retain": 80.0}) and not second.done and second.harm is None
+    assert first == Verdict({"target": 90.0, "retain": 80.0}) and not second.done and second.harm is None
     assert third.done and third.harm == "39 % of the siblings are still recognised, of 80 at first"
     assert fourth.done and fourth.harm is None, "40 is half of the first 80, whatever was seen since"
 
@@ -406,9 +406,9 @@ def test_the_loss_is_the_sum_of_its_terms_and_falls():
 def test_past_the_drift_weights_and_average_go_back_and_the_rate_is_quartered():
     checks, seen = [], []
 
-    def check():
+    def rule():
         checks.append(trainer_of["student"].weight.detach().clone())
-        return Check({"n": len(checks)}, "harm" if len(checks) == 2 else None)
+        return Verdict({"n": len(checks)}, "harm" if len(checks) == 2 else None)
 
     trainer_of = {}
     real = Trainer.__init__
@@ -419,7 +419,7 @@ def test_past_the_drift_weights_and_average_go_back_and_the_rate_is_quartered():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "__init__", remembered_init)
-        steps, rates, trainer = loop(check=check, decay=0.9, steps=4, eval_every=2)
+        steps, rates, trainer = loop(rule=rule, decay=0.9, steps=4, eval_every=2)
     assert rates == pytest.approx([0.1, 0.1, 0.1 / SLOWER, 0.1 / SLOWER]) and SLOWER == 4
     assert trainer.summary() == {"rate": 0.1, "rollbacks": 1}
     torch.testing.assert_close((steps[2] - torch.eye(4)).abs().max(), torch.tensor(0.1 / SLOWER)), "from the start anew"
