@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from forgetkit.batch.notebook import execute
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))  # the folders are made as those tests make them
-from test_imagenet import MONKEYS, OTHERS, write
+from image_folders import write_images
+from test_imagenet import MONKEYS, OTHERS
 from test_notebooks import ROOT, printed
 from test_style_sets import generate
 from test_zero_shot import food101, objectnet
@@ -37,9 +38,8 @@ def rn50(tmp_path_factory):
 @pytest.mark.slow
 def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, monkeypatch):
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
-    for wnid in (*MONKEYS, *OTHERS):
-        write(tmp_path / "imagenet" / "train", wnid, 20)
-        write(tmp_path / "imagenet" / "val", wnid, 2, first=100)
+    for part, n, names in (("train", 20, "{}.JPEG"), ("val", 2, "1{:02}.JPEG")):
+        write_images(tmp_path / "imagenet" / part, dict.fromkeys((*MONKEYS, *OTHERS), n), names=names)
     for make in (food101, objectnet):
         make(tmp_path / "extra")
     folders = dict(data_dir=str(tmp_path / "imagenet"), extra_dir=str(tmp_path / "extra"), out=str(tmp_path))
