@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from forgetkit.auditing.estimates import Estimate, share
 from forgetkit.evaluation import predict
 from forgetkit.models.clip import Clip, Inputs
-from forgetkit.training import Check, Pool, Trainer
+from forgetkit.training import Pool, Trainer, Verdict
 
 CHECKS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # steps after which the target's accuracy is measured
 LR = 3e-4  # of AdamW, on every weight of the image tower: slower at 1e-4, and at 1e-3 other images are lost
@@ -48,7 +48,7 @@ def fine_tuned(
     trainer.run(
         {f"pool {i}": Pool(pool.images, pool.labels) for i, pool in enumerate(pools)}, terms,
         torch.Generator().manual_seed(seed), steps=steps, batch=BATCH, eval_every=1,
-        check=lambda: Check({}, done=done(next(count), student)),
+        rule=lambda: Verdict({}, done=done(next(count), student)),
     )  # fmt: skip
     return student
 
