@@ -31,10 +31,9 @@ def the_numbers(clip: forgetkit.Clip, sets: forgetkit.ModelSets, table: pd.DataF
 
 
 def your_own(folder: Path) -> forgetkit.Splits:
-    from forgetkit.data import load_folder
+    from forgetkit.data.folders import scan
 
-    subgroup = forgetkit.Subgroup("red", ("green", "blue"))
-    return forgetkit.split(forgetkit.Grouped({"train": load_folder(folder, 64)}, subgroup), n_forget=5)
+    return forgetkit.split(scan(folder, 64).group("red", ["green", "blue"]), n_forget=5)
 
 
 def wrong(clip: forgetkit.Clip, sets: forgetkit.Splits) -> None:

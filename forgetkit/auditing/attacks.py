@@ -66,10 +66,6 @@ class View:
         return self.scale * (own @ part.z.T - (part.z @ others.T).max(1).values)
 
 
-# --------------------------------------------------------------------------------------------------
-# The name
-
-
 def target_accuracy(view: View, head: torch.Tensor | None = None) -> Estimate:
     """Percent of the target's test images that are called by its name: gap > 0. All that the Score sees of them.
 
@@ -116,10 +112,6 @@ def best_template(view: View, heads: torch.Tensor) -> int:
     return int(torch.stack([(view.gap(part, head=h)[0, part.target] > 0).double().mean() for h in heads]).argmax())
 
 
-# --------------------------------------------------------------------------------------------------
-# The target's text, without competition
-
-
 def text_auroc(view: View, siblings: bool = False) -> Estimate:
     """AUROC of z.t_T, the target's test images against all others or against the siblings; see `estimates.auroc`.
 
@@ -141,15 +133,11 @@ def entropy(view: View) -> Estimate:
     return mean(-(logp.exp() * logp).sum(1))
 
 
-# --------------------------------------------------------------------------------------------------
-# The embedding, without any text
-
-
 def nearest_recall(view: View, k: int = 20) -> Estimate:
     """Percent of the target's test images whose k nearest validation images by cosine are mostly the target's.
 
-    The most frequent of the groups wins, the target where it is as frequent as another: the target, and every other
-    class (Cover and Hart, 1967). With fewer than some k / 2 validation images of the target it can hardly win.
+    The most frequent of the groups wins, in a tie the target (Cover and Hart, 1967). With fewer than some k / 2
+    validation images of the target it can hardly win.
     """
     return found_by(KNeighborsClassifier(min(k, len(view.validation.z)), metric="cosine"), view)
 
@@ -178,22 +166,14 @@ def found_by(classifier, view: View) -> Estimate:
     return share(torch.from_numpy(classifier.predict(view.test.z[view.test.target].numpy()) == -1))
 
 
-# --------------------------------------------------------------------------------------------------
-# Retrieval
-
-
 def text_to_image(view: View, least: bool = False) -> dict[str, Estimate]:
     """The target's text as a query among all test images: `recall at R` and `AP`, in percent.
 
-    Recall at R: the target's share of the first R images, with R as many as the target has. least: the *least* similar
-    images first, which finds the target where its text was pushed below its level on other images.
+    R: as many as the target has. least: the *least* similar first, as where its text was pushed below other images.
     """
     scores = view.similarity(view.test) * (-1 if least else 1)
     first = scores.topk(int(view.test.target.sum())).indices
-    return {
-        "recall at R": share(view.test.target[first]),
-        "AP": average_precision(scores, view.test.target),
-    }
+    return {"recall at R": share(view.test.target[first]), "AP": average_precision(scores, view.test.target)}
 
 
 def image_to_image(view: View, most: int = 250) -> dict[str, Estimate]:
@@ -205,24 +185,16 @@ def image_to_image(view: View, most: int = 250) -> dict[str, Estimate]:
     similarity, target = queries @ view.test.z.T, view.test.target
     hits = target[similarity.topk(min(10, len(target))).indices]
     precision = torch.tensor([average_precision_score(target, scores) for scores in similarity])
-    return {
-        **{f"R@{k}": share(hits[:, :k].any(1)) for k in (1, 10)},
-        "mAP": mean(100 * precision),
-    }
-
-
-# --------------------------------------------------------------------------------------------------
-# Membership
+    return {"R@1": share(hits[:, 0]), "R@10": share(hits.any(1)), "mAP": mean(100 * precision)}
 
 
 def membership(view: View) -> Estimate:
     """AUROC of a loss-threshold attack: D_f against test images of the target (Yeom et al., 2018).
 
-    An image scores - loss = log softmax(l)_T; above .5, D_f fits better than unseen images of the target; below, worse,
-    which gives away as much: that they were pushed.
+    An image scores - loss = log softmax(l)_T; below .5, D_f fits worse than unseen images: it was pushed.
     """
-
-    def score(z: torch.Tensor) -> torch.Tensor:
-        return F.log_softmax(view.scale * z @ view.head.T, dim=1)[:, view.label]
-
-    return auroc(score(view.forget), score(view.test.z[view.test.target]))
+    seen, unseen = (
+        F.log_softmax(view.scale * z @ view.head.T, dim=1)[:, view.label]
+        for z in (view.forget, view.test.z[view.test.target])
+    )
+    return auroc(seen, unseen)

@@ -142,14 +142,12 @@ def sample(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, I
 
 def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Embedded]:
     """The images of the set itself as each model sees them: read and preprocessed once for all."""
-    own = {name: columns[name] for name in COLUMNS if name in columns}
-    seen = {name: embed_each(clips, part.images, progress=f"audit: {name}") for name, part in own.items()}
-    labels = torch.cat([torch.as_tensor(part.labels).cpu() for part in own.values()])
-    of = np.repeat([*own], [len(part) for part in own.values()])
+    columns = {name: columns[name] for name in COLUMNS if name in columns}
+    seen = [embed_each(clips, part.images, progress=f"audit: {name}") for name, part in columns.items()]
+    labels = torch.cat([torch.as_tensor(part.labels).cpu() for part in columns.values()])
+    of = np.repeat([*columns], [len(part) for part in columns.values()])
     target, sibling = (torch.from_numpy(of == name) for name in COLUMNS[:2])
-    return [
-        Embedded(torch.cat([seen[name][i].cpu() for name in own]), labels, target, sibling) for i in range(len(clips))
-    ]
+    return [Embedded(torch.cat(z).cpu(), labels, target, sibling) for z in zip(*seen)]
 
 
 def views_of(models: Mapping[str, Clip], sets: Splits | ModelSets, label: int) -> dict[str, View]:
@@ -216,8 +214,8 @@ def on_texts(
     asked = {"synonyms": names, "other word": [chosen.get("other word")]}
     found: dict[str, dict[str, Estimate]] = {}
     for model, clip in models.items():
-        texts = {measure: clip.head(asked[measure], sets.prompts).cpu() for measure in asked if measure in chosen}
-        found[model] = {measure: attacks.named_by(views[model], text) for measure, text in texts.items()}
+        heads = {measure: clip.head(words, sets.prompts).cpu() for measure, words in asked.items() if measure in chosen}
+        found[model] = {measure: attacks.named_by(views[model], head) for measure, head in heads.items()}
         if templates:
             head = clip.head(sets.classes, [chosen["other template"]]).cpu()
             found[model]["other template"] = attacks.target_accuracy(views[model], head)

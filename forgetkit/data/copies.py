@@ -19,14 +19,14 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).reshape(-1)
 
 
-def copy_groups(digests: list[bytes], thumbs: np.ndarray, near: bool = True, block: int = 1000) -> np.ndarray:
+def copy_groups(digests: list[bytes], thumbs: np.ndarray, block: int = 1000) -> np.ndarray:
     """(N,) the group of every image, the index of its first member: copies of one picture, or of copies, share it.
 
     digests: of the N pictures' pixels, equal for exact copies; thumbs: (N, 192), see `thumbnail`
     """
     numbers: dict[bytes, int] = {}
     group = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], np.int64)
-    if near and 1 < len(numbers) <= MOST:
+    if 1 < len(numbers) <= MOST:
         x = thumbs[np.unique(group, return_index=True)[1]]  # one of each
         shown = (x.reshape(len(x), -1, 3) - x.reshape(len(x), -1, 3).mean(1, keepdims=True)).reshape(x.shape)
         spread = shown.std(1, keepdims=True)  # what is shown beside the colour of the whole

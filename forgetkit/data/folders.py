@@ -12,22 +12,17 @@ part, too; else it and validation are shares of train, and what you call validat
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from forgetkit.data.copies import MOST, copy_groups, thumbnail
-from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup, check_part, listed
+from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup, listed
 from forgetkit.data.layouts import from_csv, from_folder, only_csv
 from forgetkit.data.reading import SHARES, ImageFiles, divide, faults, files_for, plain
 
@@ -35,7 +30,6 @@ STRENGTH = {"": 0, "train": 1, "validation": 2, "calibration": 3, "test": 4}  # 
 IN_MEMORY = 1_000_000_000  # bytes of pixels that are kept once they are read; more stay in their files
 PROMPTS = ("a photo of a {}.",)
 LEAST = 4  # pictures of the target, one for each part
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +39,7 @@ class Folder:
     images: the N pictures that can be read
     rows:   N rows of file, label, subgroup, part ("train" ...), given (the user's part, or ""), copy (see
             `copy_groups`) and dropped (a copy of one in another part that the user gave)
-    broken: a sentence for each file that cannot be read; passed: files passed over, by reason; near: were near copies
-            looked for
+    broken: a sentence for each file that cannot be read; passed: files passed over, by reason
     """
 
     path: Path
@@ -54,7 +47,6 @@ class Folder:
     rows: pd.DataFrame
     broken: tuple[str, ...]
     passed: Counter[str]
-    near: bool = True
 
     @property
     def used(self) -> pd.DataFrame:
@@ -82,7 +74,7 @@ class Folder:
         between = [names for names in groups if names.nunique() > 1]
         n_between = sum(len(names) - 1 for names in between)
         if n := sum(len(names) - 1 for names in groups) - n_between:
-            how = "" if self.near else " (too many images to look for near ones)"
+            how = "" if len(self.images) <= MOST else " (too many images to look for near ones)"
             said.append(f"{n} images are copies within a subgroup{how}: they stay in one part.")
         if between:
             pairs = sorted({" and ".join(sorted(set(names))) for names in between})
@@ -94,21 +86,16 @@ class Folder:
             said.append(f"{dropped} images are copies of one in a later part of yours, and are left out.")
         return said
 
-    def check_readable(self) -> None:
-        """Raise DataError, which names them all, where there are files that cannot be read."""
-        if self.broken:
-            raise DataError("\n  ".join(faults(self.broken)))
-
-    def part(self, part: str, prompts: Sequence[str] = PROMPTS) -> ImageSet:
-        """The images of a part (one of `PARTS`) by their own labels."""
-        return self._set(part, self.used["label"], sorted(set(self.rows["label"])), prompts)
-
-    def _set(self, part: str, labels: pd.Series, classes: Sequence[str], prompts: Sequence[str]) -> ImageSet:
-        """The images of a part with these labels (a class name for each row of `used`)."""
-        labels = labels[self.used["part"] == part]
-        images, meta = self.images.select(labels.index.to_numpy()), {"part": part, "source": str(self.path)}
+    def part(
+        self, part: str, prompts: Sequence[str] = PROMPTS, labels: pd.Series | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> ImageSet:  # fmt: skip
+        """The images of a part (one of `PARTS`); labels: a class name for each row of `used`, its own label if None."""
+        labels = (self.used["label"] if labels is None else labels)[self.used["part"] == part]
+        classes = sorted(set(self.rows["label"])) if classes is None else classes
         indices = np.array(labels.map(classes.index), np.int64)
-        return ImageSet(self.path.stem, images, indices, tuple(classes), tuple(prompts), meta)
+        images = self.images.select(labels.index.to_numpy())
+        return ImageSet(self.path.stem, images, indices, tuple(classes), tuple(prompts))
 
     def group(
         self, target: str, siblings: Sequence[str] | None = None, labels: str | None = None,
@@ -125,7 +112,8 @@ class Folder:
 
         Raises DataError: files that cannot be read, no such subgroup, too few images of the target.
         """
-        self.check_readable()
+        if self.broken:
+            raise DataError("\n  ".join(faults(self.broken)))
         if any(isinstance(names, str) for names in (siblings, prompts, words, previous_targets)):
             raise DataError(
                 "siblings, prompts, words and previous_targets are lists of names: write ['dog'], not 'dog'."
@@ -156,7 +144,7 @@ class Folder:
         if words is None and names.nunique() == 1:
             words = [word for family in CIFAR10_FAMILIES.values() for word in family]
         classes = tuple(dict.fromkeys([*sorted(set(names)), *map(plain, words or ())]))
-        parts = {part: self._set(part, names, classes, prompts) for part in PARTS}
+        parts = {part: self.part(part, prompts, names, classes) for part in PARTS}
         groups = {part: used["subgroup"][used["part"] == part].to_numpy(str) for part in PARTS}
         return Grouped(parts, subgroup, groups, previous_targets=tuple(map(self._named, previous_targets or ())))
 
@@ -167,62 +155,30 @@ class Folder:
         return plain(name)
 
 
-def scan(
-    path: str | Path, size, seed: int = 0, shares: Sequence[float] = SHARES, near: bool = True
-) -> Folder:  # fmt: skip
+def scan(path: str | Path, size, seed: int = 0) -> Folder:
     """Read every picture of a folder or CSV once, find copies, and divide what you have not divided.
 
-    size:   the model that is to see them, or a side in pixels (see `reading.files_for`)
-    seed:   an image's part depends on its file name and the seed (`reading.divide`); copies go with the first of them
-    shares: of a subgroup that go to train, calibration, validation, test, where you gave no parts
-    near:   look for near copies, too (see `copies`); never among more than 20,000 images
+    size: the model that is to see them, or a side in pixels (see `reading.files_for`)
+    seed: an image's part depends on its file name and the seed (`reading.divide`); copies go with the first of them
 
     Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood. The result
     names all files that cannot be read.
     """
-    if len(shares) != len(PARTS) or min(shares) < 0 or not math.isclose(sum(shares), 1):
-        raise DataError(f"fractions must be four shares ({', '.join(PARTS)}) that add up to 1, got {tuple(shares)}.")
     path = Path(path).expanduser()
     listed_in = path if path.is_file() else only_csv(path)
     rows, passed = from_csv(listed_in) if listed_in else from_folder(path)
     rows = pd.DataFrame(rows, columns=["file", "label", "subgroup", "given"], dtype=object)
     images = files_for(size, rows["file"])
-    good, copies, pixels, broken = _read(tuple(map(_stamp, images.files)), images.how, near)
+    good, copies, pixels, broken = _read(images)
     if not good:
         raise DataError("\n  ".join([f"None of the {len(rows)} images in {path} can be read:", *broken]))
     rows, images = rows.iloc[good].reset_index(drop=True).assign(copy=copies), images.select(good)
     images.pixels = pixels
-    return Folder(path, images, _divided(rows, seed, shares), broken, passed, near and len(good) <= MOST)
+    return Folder(path, images, _divided(rows, seed), broken, passed)
 
 
-def load_folder(
-    path: str | Path, size, part: str = "test", prompts: Sequence[str] = PROMPTS,
-    fractions: Sequence[float] = SHARES, seed: int = 0,
-) -> ImageSet:  # fmt: skip
-    """One part of your own images by their labels; parameters as in `scan`. What it finds is said in one warning.
-
-    Raises DataError: as `scan`, and for images that cannot be read (all are named).
-    """
-    check_part(part)
-    found = scan(path, size, seed, fractions)
-    found.check_readable()
-    if findings := found.findings():
-        _warn_once(f"{found.path}: {' '.join(findings)}")
-    return found.part(part, prompts)
-
-
-def _stamp(file: str) -> tuple[str, int, int]:
-    """The file with its size and time of change; zeros where there is none."""
-    with contextlib.suppress(OSError):
-        status = os.stat(file)
-        return file, status.st_size, status.st_mtime_ns
-    return file, 0, 0
-
-
-@lru_cache(maxsize=1)
-def _read(stamps: tuple[tuple[str, int, int], ...], how: tuple, near: bool):
+def _read(images: ImageFiles):
     """Which of the files can be read, their groups of copies, (n, H, W, 3) pixels or None, and what the others lack."""
-    images = ImageFiles([file for file, *_ in stamps], how[:2], *how[2:])
     keep, good, broken, digests, thumbs, pixels = np.prod(images.shape) <= IN_MEMORY, [], [], [], [], []
     for row, image in enumerate(images.each("read")):
         if isinstance(image, DataError):
@@ -232,17 +188,11 @@ def _read(stamps: tuple[tuple[str, int, int], ...], how: tuple, near: bool):
         digests.append(hashlib.sha256(image.tobytes()).digest())
         thumbs.append(thumbnail(image))
         pixels += [image] if keep else []
-    copies = copy_groups(digests, np.array(thumbs), near) if good else None
+    copies = copy_groups(digests, np.array(thumbs)) if good else None
     return good, copies, np.stack(pixels) if pixels else None, tuple(broken)
 
 
-@lru_cache(maxsize=None)
-def _warn_once(message: str) -> None:
-    """Four parts are loaded one by one, and say it once."""
-    log.warning(message)
-
-
-def _divided(rows: pd.DataFrame, seed: int, shares_of_all: Sequence[float]) -> pd.DataFrame:
+def _divided(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The rows with their `part` and whether they are `dropped`; the parts given are kept, copies stay together."""
     stated = set(rows["given"])
     rename = {"validation": "test"} if "validation" in stated and "test" not in stated else {}
@@ -253,7 +203,7 @@ def _divided(rows: pd.DataFrame, seed: int, shares_of_all: Sequence[float]) -> p
     dropped = (strength < strongest) & (strength > 0)
     given = strongest.map({value: name for name, value in STRENGTH.items()})
     lacking = [part for part in PARTS if part not in set(given)]
-    shares = {"": list(shares_of_all)}
+    shares = {"": list(SHARES)}
     if {"validation", "test"} <= set(given) and "calibration" in lacking:
         shares["validation"], lacking = [0, 0.5, 0.5, 0], [part for part in lacking if part != "calibration"]
     of_train = [share if part == "train" or part in lacking else 0 for part, share in zip(PARTS, SHARES)]

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pandas as pd
+from scipy.io import loadmat
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
 
-from forgetkit.data.ground_truth import ground_truth
 from forgetkit.data.images import PARTS, DataError, Grouped, Subgroup, listed
 from forgetkit.data.reading import divide, image_files, in_parts, plain, visible_folders
 
@@ -34,6 +34,12 @@ TEMPLATES = {
     "simple": tuple(template("{}") for template in open_clip.SIMPLE_IMAGENET_TEMPLATES),
     "one": ("a photo of a {}.",),
 }
+TRUTHS = (
+    "LOC_val_solution.csv", "val.csv", "val.txt", "imagenet_2012_validation_synset_labels.txt",
+    "ILSVRC2012_validation_ground_truth.txt",
+)  # fmt: skip
+DEVKITS = (".", "ILSVRC2012_devkit_t12/data", "devkit/data", "data")  # where a ground truth may stand
+WNID = re.compile(r"n\d{8}")
 BASES = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # where `train` and `val` may stand
 SHARES = (0.64, 0.3, 0.06, 0)  # of a class in `train`, by part: of 1,300, over 250 calibrate and over 50 validate
 SHARES_ALONE = (0.48, 0.22, 0.05, 0.25)  # where there is only `train`, or only `val`
@@ -100,8 +106,6 @@ def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
     Raises DataError: no such folder, another layout, an unknown wnid, no ground truth.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}: give the one that holds ImageNet's train and val.")
     base = next((folder / b for b in BASES if (folder / b / "train").is_dir() or (folder / b / "val").is_dir()), None)
     if base is None:
         raise DataError(
@@ -110,7 +114,7 @@ def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
         )
     train, val = _by_class(base / "train"), _by_class(base / "val")
     flat = image_files(base / "val") if not val and (base / "val").is_dir() else []
-    for file, wnid in zip(flat, ground_truth(flat, base / "val", folder, truth) if flat else []):
+    for file, wnid in zip(flat, _ground_truth(flat, base / "val", folder, truth) if flat else []):
         val.setdefault(wnid, []).append(file)
     present = [wnid for wnid in wnids() if wnid in train or wnid in val]
     if not present:
@@ -121,6 +125,53 @@ def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
     bearers = Counter(names.values())
     unique = {w: names[w] if bearers[names[w]] == 1 else f"{names[w]} ({w})" for w in present}
     return ImageNet(folder, train, val, unique)
+
+
+def _ground_truth(files: Sequence[str], val: Path, folder: Path, named: str | Path | None = None) -> list[str]:
+    """The wnid of every image of the flat validation folder `val`; docs/imagenet.md shows the files that say it.
+
+    The file is looked for in `val`, above it and in `folder`, or in a devkit below any of these, unless `named`.
+    """
+    places = [place / below for place in (val, val.parent, folder) for below in DEVKITS]
+    found = [place / name for name in TRUTHS for place in places if (place / name).is_file()]
+    path = Path(named).expanduser() if named else next(iter(found), None)
+    if path is None or not path.is_file():
+        raise DataError(
+            f"{val} has its images in one folder, and there is {'no ' + str(path) if named else 'no ground truth'}: "
+            f"put one of {', '.join(TRUTHS)} beside it, or move the images into folders by wnid."
+        )
+    rows = [re.split(r"[,;\s]+", line.strip()) for line in path.read_text().splitlines() if line.strip()]
+    if all(len(row) == 1 for row in rows):  # line i is image number i
+        order = {} if all(WNID.fullmatch(row[0]) for row in rows) else _devkit_order(path)
+        pairs = [(number, order.get(line, line)) for number, (line,) in enumerate(rows, start=1)]
+        keys = [int(re.search(r"\d*$", Path(file).stem)[0] or 0) for file in files]
+    else:
+        pairs = [(Path(row[0]).stem, [*row, ""][1]) for row in rows]
+        pairs = pairs[0 if WNID.fullmatch(pairs[0][1]) else 1 :]  # without a heading
+        keys = [Path(file).stem for file in files]
+    if wrong := [value for _, value in pairs if not WNID.fullmatch(value)]:
+        raise DataError(
+            f"{path} has {wrong[0]!r}, which is no wnid, and no id of the devkit (1 to 1000). Numbers of classes come "
+            "in several orders: use a file of wnids, or the devkit's ground truth with its meta.mat."
+        )
+    wnid_of = dict(pairs)
+    if unknown := [file for file, key in zip(files, keys) if key not in wnid_of]:
+        raise DataError(f"{path} has no line for image {Path(unknown[0]).stem!r}: it belongs to another set of images.")
+    return [wnid_of[key] for key in keys]
+
+
+def _devkit_order(path: Path) -> dict[str, str]:
+    """{ILSVRC2012_ID: wnid} from `map_clsloc.txt` or `meta.mat` beside the devkit's ground truth at `path`."""
+    text, mat = path.with_name("map_clsloc.txt"), path.with_name("meta.mat")
+    if text.exists():
+        rows = [line.split() for line in text.read_text().splitlines() if line.strip()]
+        return {number: wnid for wnid, number, *_ in rows}
+    if not mat.exists():
+        raise DataError(
+            f"{path} has ids in the devkit's own order: put the devkit's meta.mat beside it, which says what they are."
+        )
+    synsets = loadmat(mat, squeeze_me=True)["synsets"]  # leaves first, then the nodes above them
+    return {str(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["ILSVRC2012_ID"]) <= 1000}
 
 
 def _own_names(file: Path) -> dict[str, str]:
@@ -135,7 +186,7 @@ def _own_names(file: Path) -> dict[str, str]:
 
 def _by_class(folder: Path) -> dict[str, list[str]]:
     """The images of every class folder, by wnid; none where there are no such folders."""
-    found = [f for f in visible_folders(folder) if re.fullmatch(r"n\d{8}", f.name)] if folder.is_dir() else []
+    found = [f for f in visible_folders(folder) if WNID.fullmatch(f.name)] if folder.is_dir() else []
     files = {f.name: image_files(f) for f in tqdm(found, f"list {folder.name}", leave=False, delay=2)}
     return {wnid: images for wnid, images in files.items() if images}
 

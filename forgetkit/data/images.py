@@ -25,12 +25,6 @@ class DataError(RuntimeError):
     """The data cannot be had or read; the message says what to do."""
 
 
-def check_part(part: str, parts: Sequence[str] = PARTS) -> None:
-    """Raise DataError for a part that does not exist."""
-    if part not in parts:
-        raise DataError(f"There is no part {part!r}. Choose one of: {', '.join(parts)}.")
-
-
 def check_parts(parts: Mapping, subgroup) -> None:
     """Raise DataError unless these are the four parts of a set, and a subgroup; for `split`."""
     if not isinstance(subgroup, Subgroup):
@@ -48,7 +42,6 @@ class ImageSet:
     labels:  (N,) int64, indices into `classes`
     classes: C class names, lower case, as they stand in a prompt
     prompts: templates with one `{}`; a class is embedded as the mean over them
-    meta:    anything worth noting: the part, the source, the licence
 
     Raises DataError where shapes, types or labels do not fit together.
     """
@@ -58,7 +51,6 @@ class ImageSet:
     labels: np.ndarray
     classes: tuple[str, ...]
     prompts: tuple[str, ...] = ("a photo of a {}.",)
-    meta: dict = field(default_factory=dict)
 
     def __post_init__(self):
         if isinstance(self.classes, str) or isinstance(self.prompts, str) or not self.prompts:

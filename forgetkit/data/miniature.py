@@ -14,21 +14,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from forgetkit.data.sets import cache_folder, in_one_step, load_parts
+from forgetkit.data.sets import SETS, cache_folder, in_one_step, load_parts
 
-# CIFAR-10's class, and the ImageNet class whose wnid it takes: six below "animal", four below "vehicle".
-WNIDS = {
-    "airplane": "n02690373",  # airliner
-    "automobile": "n04285008",  # sports car
-    "bird": "n01532829",  # house finch
-    "cat": "n02123045",  # tabby cat
-    "deer": "n02423022",  # gazelle
-    "dog": "n02099601",  # golden retriever
-    "frog": "n01644373",  # tree frog
-    "horse": "n02389026",  # sorrel
-    "ship": "n03095699",  # container ship
-    "truck": "n03930630",  # pickup truck
-}
+WNIDS = vars(SETS["cifar10"].wnids)  # by class
 
 
 def imagenet(folder: Path | None = None, n_train: int = 850, n_val: int = 200) -> Path:

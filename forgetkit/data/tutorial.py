@@ -62,12 +62,11 @@ def group(target: str = "cat", kind: str = "class", clip=None, previous_targets:
         raise DataError(f"No {kind} is called {target!r}. Choose one of: {', '.join(targets(kind))}.")
     if kind == "cluster" and clip is None:
         raise DataError("Clusters are found in a model's embedding: give the clip.")
-    if kind == "class":
-        return Grouped(_parts("cifar10"), Subgroup.within(target), None, zero_shot(), previous_targets)
-    if kind == "coarse":
-        subgroup = Subgroup.within(target)
-        parts = {part: coarse(images, subgroup) for part, images in _parts("cifar10").items()}
-        return Grouped(parts, subgroup, {p: _parts("cifar10")[p].names for p in PARTS}, zero_shot(), previous_targets)
+    if kind in ("class", "coarse"):
+        parts, subgroup = _parts("cifar10"), Subgroup.within(target)
+        groups = {part: parts[part].names for part in PARTS}
+        parts = parts if kind == "class" else {part: coarse(images, subgroup) for part, images in parts.items()}
+        return Grouped(parts, subgroup, groups, zero_shot(), previous_targets)
     names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *previous_targets) if of in targets(kind))]
     name = names[0]
     if kind == "cluster":

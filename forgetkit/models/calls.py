@@ -64,11 +64,19 @@ def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
             raise ValueError(f"{order} takes a model as load_clip makes it, got {type(value).__name__}.")
     *unlearned, original = models
     check_sets(sets, original)
-    check_earlier(sets, original)
+    if again := [gone for gone in forgotten_before(original) if gone in sets.subgroup.siblings]:
+        names = ", ".join(map(repr, again))
+        raise ValueError(
+            f"This model was made to forget {names}: draw the sets with previous_targets=({names},), or it returns."
+        )
     if not isinstance(recipe, part):
         raise ValueError(f"{name} takes its own part of a recipe, recipe.{name}, got {type(recipe).__name__}.")
     for model in unlearned:
-        check_order(model, original, order)
+        stages = [clip.record.get("stage") for clip in (model, original)]
+        if model is original or (stages[1] in HALFWAY and stages[0] not in HALFWAY):
+            raise ModelError(
+                f"{order}: the first model is stage 1's result (or a later one's), the second the original."
+            )
         forgot = model.record.get("subgroup") or {}
         if forgot.get("target", sets.subgroup.target) != sets.subgroup.target:
             raise ValueError(
@@ -94,23 +102,6 @@ def forgotten_before(clip: Clip) -> list[str]:
     """What the model was made to forget, as far as its record says, the last at the end."""
     last = (clip.record.get("subgroup") or {}).get("target")
     return [*(clip.record.get("previous_targets") or ()), *([last] if last else [])]
-
-
-def check_earlier(sets, original: Clip) -> None:
-    """Raise ValueError where the siblings would teach the model what it was made to forget before."""
-    if again := [name for name in forgotten_before(original) if name in sets.subgroup.siblings]:
-        names = ", ".join(map(repr, again))
-        raise ValueError(
-            f"This model was made to forget {names}: draw the sets with previous_targets=({names},), or it returns."
-        )
-
-
-def check_order(unlearned: Clip, original: Clip, order: str) -> None:
-    """Raise ModelError where the second model is what a stage made of the first, or both are the same."""
-    if unlearned is original or (
-        original.record.get("stage") in HALFWAY and unlearned.record.get("stage") not in HALFWAY
-    ):
-        raise ModelError(f"{order}: the first model is stage 1's result (or a later one's), the second the original.")
 
 
 def check_evaluated(models, columns, head=None) -> None:

@@ -117,15 +117,11 @@ def _check_names(file: Path, names: list[str]) -> None:
     """Raise ModelError unless these are the names of open_clip's weights of one whole CLIP."""
     if any(name.startswith(("vision_model.", "text_model.")) for name in names):
         raise ModelError(
-            f"{file} has the names of Hugging Face's transformers (`vision_model.`, `text_model.`), not open_clip's: "
-            "load the same model by one of open_clip's tags, as in load_clip('ViT-B-32', 'openai'), or as 'hf-hub:...' "
-            f"if its repository has {CONFIG}; weights trained with transformers have to be renamed first."
+            f"{file} has the names of Hugging Face's transformers, not open_clip's: load the same model by one of "
+            "open_clip's tags, as in load_clip('ViT-B-32', 'openai'), or rename the weights first."
         )
     if not any(name.startswith("visual.") for name in names):
-        found = ", ".join(names[:3]) or "no tensors"
-        raise ModelError(
-            f"{file} holds no CLIP with an image tower `visual` (but {found}): give a whole CLIP's weights."
-        )
+        raise ModelError(f"{file} holds no image tower `visual` (but {names[:3]}): give a whole CLIP's weights.")
     if len({*names}) < len(names):
         raise ModelError(f"{file} holds the weights of several models: save those of one of them alone.")
 
@@ -165,11 +161,10 @@ def published() -> dict[str, tuple[str, str]]:
 
 def check_finite(what: str, state: dict[str, torch.Tensor]) -> None:
     """Raise ModelError where weights are NaN or infinite."""
-    wrong = {name: n for name, t in state.items() if t.is_floating_point() and (n := int((~t.isfinite()).sum()))}
-    if wrong:
+    if wrong := [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]:
         raise ModelError(
-            f"{what} holds weights that are NaN or infinite: {sum(wrong.values())} in {len(wrong)} of {len(state)} "
-            f"tensors, the first of them {next(iter(wrong))!r}. Take an earlier checkpoint, or fetch the file again."
+            f"{what} holds weights that are NaN or infinite, in {len(wrong)} of {len(state)} tensors, the first "
+            f"{wrong[0]!r}. Take an earlier checkpoint, or fetch the file again."
         )
 
 

@@ -297,7 +297,7 @@ def check_head(head: torch.Tensor, classes: int, clip: Clip) -> torch.Tensor:
     if not isinstance(head, torch.Tensor) or not head.is_floating_point():
         raise ModelError(f"The head is a tensor of floats, a row a class, got {type(head).__name__}.")
     width = clip.model.text_projection.shape[1] if hasattr(clip.model, "text_projection") else head.shape[-1]
-    if head.ndim != 2 or tuple(head.shape) != (classes, width):
+    if tuple(head.shape) != (classes, width):
         raise ModelError(f"The head must be ({classes}, {width}), a row a class, got {tuple(head.shape)}.")
     if not torch.isfinite(head).all() or (head == 0).all(1).any():
         raise ModelError("The head has rows that are zero, or numbers that are not finite: make it anew.")

@@ -194,10 +194,9 @@ def _rewritten(name: str, weights: str | None, found: Checkpoint, folder: Path) 
 
 def _offline(name: str, what: str) -> str:
     return (
-        f"{what} cannot be fetched, as the hub cannot be reached, and something of it is not in the cache: connect "
-        "(HTTPS_PROXY, HF_ENDPOINT) and try again; or load it once on a connected machine and copy its cache "
-        f"({huggingface_hub.constants.HF_HUB_CACHE}) here; or bring the files here and load_clip({name!r}, "
-        f"pretrained='path/to/file'), or load_clip('{FOLDER}path/to/folder')."
+        f"{what} cannot be fetched, as the hub cannot be reached: connect (HTTPS_PROXY, HF_ENDPOINT), copy the cache "
+        f"of a connected machine to {huggingface_hub.constants.HF_HUB_CACHE}, or bring the files and "
+        f"load_clip({name!r}, pretrained='path/to/file'), or load_clip('{FOLDER}path/to/folder')."
     )
 
 

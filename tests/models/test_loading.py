@@ -263,9 +263,7 @@ def test_a_folder_is_read_as_a_file_is(tmp_path):
 def test_without_a_network_three_ways_out_at_once(offline):
     start = time.perf_counter()
     for name, pretrained in (("RN50", "openai"), ("hf-hub:owner/model", None)):
-        with pytest.raises(
-            ModelError, match="try again; or load it once on a connected machine .*; or bring the files"
-        ):
+        with pytest.raises(ModelError, match="connect .*, copy .* a connected machine .*, or bring the files"):
             load_clip(name, pretrained=pretrained)
     assert time.perf_counter() - start < 10, "the hub's client by itself goes on trying for most of a minute"
     assert not huggingface_hub.constants.HF_HUB_OFFLINE, "left as it was"
@@ -335,7 +333,7 @@ def test_bad_files_have_their_sentence(tmp_path):
         load_clip("tiny", pretrained=tmp_path / "pytorch_model.bin")
     for found in ({}, {"model": {}}, [state], torch.ones(3)):
         torch.save(found, tmp_path / "other.pt")
-        with pytest.raises(ModelError, match="but no tensors"):
+        with pytest.raises(ModelError, match=r"but \[\]"):
             load_clip("tiny", pretrained=tmp_path / "other.pt")
     torch.save({k.removeprefix("visual."): v for k, v in state.items() if "visual" in k}, tmp_path / "tower.pt")
     with pytest.raises(ModelError, match="give a whole CLIP's weights"):
@@ -351,5 +349,5 @@ def test_weights_that_are_not_finite_are_refused(value, dtype, tmp_path):
     state["visual.conv1.weight"].view(-1)[0] = value
     state["visual.layer4.0.conv1.weight"].view(-1)[:2] = value
     torch.save(state, tmp_path / "diverged.pt")
-    with pytest.raises(ModelError, match=r"NaN or infinite: 3 in 2 of \d+ tensors, the first .*'visual.conv1.weight'"):
+    with pytest.raises(ModelError, match=r"NaN or infinite, in 2 of \d+ tensors, the first .*'visual.conv1.weight'"):
         load_clip("tiny", tmp_path / "diverged.pt", "cpu", quick_gelu=False)
