@@ -5,16 +5,54 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from pathlib import Path
 
 import click
 import nbformat
+from PIL import Image
 
-from forgetkit.batch.notebook import execute, known_parameters, thumbnail
+from forgetkit.batch.notebook import execute, known_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOK = re.compile(r"this notebook took (\d+ s on .+)")
+
+
+def execute_committed(path: Path) -> None:
+    """Execute a notebook in place, also if it fails, as it is committed.
+
+    That is without stderr, times and the machine's name, and with pictures of 256 colours.
+    """
+    try:
+        execute(path, path)
+    finally:
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
+            if cell.cell_type == "code":
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+                for output in cell.outputs:
+                    if "image/png" in output.get("data", {}):
+                        output.data["image/png"] = smaller(output.data["image/png"])
+        notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
+        nbformat.write(notebook, path)
+
+
+def smaller(encoded: str) -> str:
+    """A PNG in base64 brought to 256 colours, where that makes it smaller."""
+    data = io.BytesIO()
+    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    image.quantize(256).save(data, format="png", optimize=True)
+    return min(encoded, base64.b64encode(data.getvalue()).decode() + "\n", key=len)
+
+
+def thumbnail(picture: Path, to: Path) -> None:
+    """Write a picture at most 700 pixels wide, in 256 colours."""
+    image = Image.open(picture).convert("RGB")
+    image.thumbnail((700, 700))
+    image.quantize(256).save(to, optimize=True)
 
 
 def tell_time(path: Path) -> None:
@@ -35,7 +73,7 @@ def main(numbers: tuple[str, ...]) -> None:
     if not found:
         raise click.UsageError(f"no notebook begins with {' or '.join(numbers)}.")
     for path in found:
-        execute(path)
+        execute_committed(path)
         if path.parent != notebooks:
             continue
         tell_time(path)

@@ -145,11 +145,9 @@ def run(
         ) from None
     if parameters["kind"] == "folder":
         click.echo((out / "report.txt").read_text(encoding="utf-8"))
-        made = "figures, table.csv, report.txt and the model"
     else:
         click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
-        made = "figures and table.csv"
-    click.echo(f"Executed notebook, {made} are in {os.path.relpath(out)}.")
+    click.echo(f"The executed notebook and all that it made are in {os.path.relpath(out)}.")
 
 
 @forgetkit.command()
@@ -210,14 +208,12 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
         click.echo("Stopped. What is finished stays; the same command goes on from here.", err=True)
         sys.exit(130)
     except OSError as error:
-        raise click.ClickException(
-            f"{error}\nNothing that is finished is lost; the same command goes on from here."
-        ) from None
+        raise click.ClickException(f"{error}\nWhat is finished stays; the same command goes on from here.") from None
     click.echo(f"The table is {os.path.relpath(out / 'results.csv')}.")
     if status["failed"]:
         click.echo("Each failed run's folder has the error (result.json); --retry-failed runs them again.")
     if status["lost"]:
-        click.echo(f"{status['lost']} runs were lost. Nothing that is finished is lost; the same command goes on.")
+        click.echo(f"{status['lost']} runs were lost. What is finished stays; the same command goes on from here.")
     sys.exit(1 if set(status) - {"done"} else 0)
 
 
@@ -267,6 +263,7 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
     told otherwise.
     """
     from forgetkit.batch import table as results
+    from forgetkit.batch.record import file_name
 
     table, status = results.gather(folder), 0
     click.echo(results.describe(table))
@@ -283,19 +280,12 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
     else:
         by, values = results.columns(table, by, values)
         click.echo(results.summarise(table, by, values).to_string())
-        for path in draw(table, by, values, folder / "figures") if figures else ():
-            click.echo(os.path.relpath(path))
+        for name in values if figures else ():
+            drawing, file = without_screen(), file_name(name)
+            drawn = drawing.mean_and_runs(table[table["status"] == "done"], name, by)
+            drawing.plt.close(drawing.save(drawn, folder / "figures", file))
+            click.echo(os.path.relpath(folder / f"figures/{file}.png"))
     sys.exit(status)
-
-
-def draw(table, by: list[str], values: list[str], folder: Path) -> list[Path]:
-    """A figure a value, saved in `folder`: every run, and mean ± standard deviation."""
-    from forgetkit.batch.record import file_name
-
-    figures, done = without_screen(), table[table["status"] == "done"]
-    for name in values:
-        figures.plt.close(figures.save(figures.mean_and_runs(done, name, by), folder, file_name(name)))
-    return [folder / f"{file_name(name)}.png" for name in values]
 
 
 def main(argv: list[str] | None = None) -> None:

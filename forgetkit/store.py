@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import partial, wraps
@@ -24,7 +23,7 @@ from safetensors.torch import load, save
 
 from forgetkit.data.images import DataError, ImageSet
 from forgetkit.data.reading import ImageFiles
-from forgetkit.data.sets import cache_folder
+from forgetkit.data.sets import cache_folder, in_one_step
 from forgetkit.evaluation import percent
 from forgetkit.models.clip import Clip, Inputs, describe
 from forgetkit.subgroups import ModelSets
@@ -82,10 +81,6 @@ def once(align: Callable) -> Callable:
     return run
 
 
-# --------------------------------------------------------------------------------------------------
-# Embeddings of the original model, which does not change: it sees each file once, whatever is run afterwards.
-
-
 def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = None) -> torch.Tensor:
     """Unit image embeddings (N, D) float32 on the CPU; those of `ImageFiles` are read from `folder`, or kept there.
 
@@ -97,9 +92,8 @@ def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = Non
     found, model = [], key(clip)  # the weights are hashed once, not for every file
     for start in range(0, len(images), SHARD):
         part = images.select(slice(start, start + SHARD))
-        label = f"{progress} ({start // SHARD + 1}/{-(-len(images) // SHARD)})" if len(images) > SHARD else progress
         name = f"images-{key(model, stamps(part), part.how)}"
-        found.append(_tensor(folder, name, partial(clip.embed, part, progress=label)))
+        found.append(_tensor(folder, name, partial(clip.embed, part, progress=f"{progress}, from image {start:,}")))
     return torch.cat(found) if found else torch.empty(0, clip.model.visual.output_dim)
 
 
@@ -133,9 +127,7 @@ def stamps(images: ImageFiles) -> list[tuple[str, int, int]]:
         try:
             status = os.stat(file)
         except OSError as error:
-            raise DataError(
-                f"{file} cannot be found any more ({error.strerror}): put it back, or run again."
-            ) from error
+            raise DataError(f"{file} cannot be read ({error.strerror}): put it back, or run again.") from error
         if not status.st_size:
             raise DataError(f"{file} is empty: fetch it again, or remove it and run again.")
         found.append((os.path.abspath(file), status.st_size, status.st_mtime_ns))
@@ -150,10 +142,6 @@ def _tensor(folder: Path | None, name: str, compute: Callable[[], torch.Tensor])
     z = compute().detach().float().cpu()
     write(file, {"z": z})
     return z
-
-
-# --------------------------------------------------------------------------------------------------
-# Keys and files
 
 
 def key(*parts) -> str:
@@ -180,12 +168,12 @@ def _bytes(part) -> bytes:
 
 def _tensors(named: Mapping[str, torch.Tensor]) -> bytes:
     """A SHA-256 of tensors by name, with their shapes and types, whatever their order and memory format."""
-    return hashlib.sha256(save(_copies(named))).digest()
+    return hashlib.sha256(_packed(named)).digest()
 
 
-def _copies(named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors as safetensors takes them: contiguous, and none of them under two names."""
-    return {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in named.items()}
+def _packed(named: Mapping[str, torch.Tensor]) -> bytes:
+    """The tensors by safetensors, which takes contiguous ones, and none of them under two names."""
+    return save({name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in named.items()})
 
 
 def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
@@ -208,13 +196,10 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
 def write(file: Path, tensors: Mapping[str, torch.Tensor], note: Mapping = {}) -> None:
     """Put tensors and a note into a file, in one step, and leave the last used files of its folder (`MOST`) there."""
     note = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
-    payload = save({**_copies(tensors), "note": note})
+    payload = _packed({**tensors, "note": note})
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".", ignore_cleanup_errors=True) as temporary:
-            half = Path(temporary) / file.name
+        with in_one_step(file) as half:
             half.write_bytes(hashlib.sha256(payload).digest() + payload)
-            os.replace(half, file)
         most = MOST.get(file.parent.name, 256)
         for old in sorted(file.parent.glob("[a-z]*"), key=os.path.getmtime)[:-most]:
             old.unlink(missing_ok=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
+from PIL import Image
 
-from forgetkit.batch.notebook import thumbnail
 from forgetkit.lessons.figures import COLOURS, save, use_style
 
 # Per stage: what is trained, what is frozen, what is minimised or chosen, and what comes out.
@@ -112,4 +112,6 @@ if __name__ == "__main__":
     drawn = {"towers": towers(), "story": story(), **{f"story_{stage}": story(stage) for stage in STAGES}}
     for name, figure in drawn.items():
         save(figure, here, name)
-        thumbnail(here / f"{name}.png", here / f"{name}.png")
+        picture = Image.open(here / f"{name}.png").convert("RGB")
+        picture.thumbnail((700, 700))
+        picture.quantize(256).save(here / f"{name}.png", optimize=True)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import ast
-import base64
-import hashlib
-import io
-import json
 import os
 import re
-import shutil
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -23,18 +17,15 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def code_cells(path: str | Path) -> list[dict]:
-    """The code cells of a notebook, each with `source`, a string, and `metadata`.
+    """The code cells of a notebook; raises ValueError where the file is none."""
+    import nbformat
 
-    Raises ValueError where the file is none.
-    """
     try:
-        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-        code = [cell for cell in cells if cell["cell_type"] == "code"]
-        return [{**cell, "source": "".join(cell["source"]), "metadata": dict(cell["metadata"])} for cell in code]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{path} is no notebook, or one that Jupyter should upgrade first.") from None
+        return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from None
+    except Exception:  # nbformat's own, and what it meets in a file that is something else
+        raise ValueError(f"{path} is no notebook.") from None
 
 
 def code_of(path: str | Path) -> str:
@@ -81,36 +72,26 @@ def check_names(path: str | Path, parameters: Iterable[str]) -> None:
 
 
 @contextmanager
-def kernel_folder(run: Path | None = None) -> Iterator[str]:
+def kernel_folder() -> Iterator[str]:
     """A folder for the sockets of one kernel, gone afterwards; "" where a kernel must listen on ports.
 
     A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
     (papermill's issue 511). Sockets need a short path, so a long TMPDIR is passed over.
-
-    run: the folder of the run that it is for; what a killed process has left of the same run is cleared
     """
-    name = hashlib.sha256(os.fsencode(run)).hexdigest()[:16] if run else uuid.uuid4().hex
-    found = ""
-    for base in (tempfile.gettempdir(), "/tmp") if os.name == "posix" else ():
-        if not found and len(os.fsencode(base)) <= LONGEST:
-            shutil.rmtree(Path(base, f"kernel-{name}"), ignore_errors=True)
-            with suppress(OSError):  # not writable, or somebody else's
-                Path(base, f"kernel-{name}").mkdir(mode=0o700)
-                found = f"{base}/kernel-{name}"
-    try:
-        yield found
-    finally:
-        if found:
-            shutil.rmtree(found, ignore_errors=True)
+    bases = (tempfile.gettempdir(), "/tmp") if os.name == "posix" else ()
+    fitting = [base for base in bases if len(os.fsencode(base)) <= LONGEST and os.access(base, os.W_OK)]
+    if not fitting:
+        yield ""
+        return
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir=fitting[0], ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 def execute(
-    path: str | Path, to: str | Path | None = None, parameters: dict | None = None, cwd: str | Path | None = None,
+    path: str | Path, to: str | Path, parameters: dict | None = None, cwd: str | Path | None = None,
     sockets: str | None = None, timeout: float | None = None, log: IO | None = None,
 ) -> Path:  # fmt: skip
-    """Execute a notebook with papermill, parameters given from outside; in place unless there is a file to write `to`.
-
-    In place it is left as it is to be committed. Otherwise only progress bars and widget state are taken out.
+    """Execute a notebook with papermill, parameters given from outside, and write it `to` a file, which is cleaned.
 
     cwd:     where it runs, unless beside the notebook
     sockets: a folder for the kernel's sockets, if there is one already
@@ -122,7 +103,7 @@ def execute(
     import papermill
     from traitlets.config import Config
 
-    path, target = Path(path), Path(to or path)
+    path, target = Path(path), Path(to)
     if parameters:
         check_names(path, parameters)
     plain = lambda name: str(name).replace("{", "{{").replace("}", "}}")  # papermill fills in what stands in braces
@@ -139,53 +120,23 @@ def execute(
                 raise papermill.PapermillExecutionError(i, cell.execution_count, cell.source, "SystemExit", why, [])
     finally:
         if target.exists():
-            clean(target, committed=to is None)
+            clean(target)
     return target
 
 
-def clean(path: Path, committed: bool = False) -> None:
-    """Take progress bars and widgets out of an executed notebook; of a widget that has a still picture, that is left.
-
-    As it is to be `committed`: no stderr at all, no times, no machine, pictures of 256 colours.
-    """
+def clean(path: Path) -> None:
+    """Take progress bars and widgets out of an executed notebook; the still picture of a widget is left."""
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        if committed:
-            cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
-        outputs = []
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):  # the still of a widget, or a picture
                 output.data.pop(VIEW, None)
             if output.get("name") == "stderr":
-                output.text = "" if committed else BAR.sub("", output.text)
-            elif committed and "image/png" in output.get("data", {}):
-                output.data["image/png"] = _smaller(output.data["image/png"])
-            if VIEW not in output.get("data", {}) and (output.get("name") != "stderr" or output.text.strip()):
-                outputs.append(output)
+                output.text = BAR.sub("", output.text)
         if cell.cell_type == "code":
-            cell.outputs = outputs
-    if committed:
-        notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
+            seen = [output for output in cell.outputs if VIEW not in output.get("data", {})]
+            cell.outputs = [output for output in seen if output.get("name") != "stderr" or output.text.strip()]
     nbformat.write(notebook, path)
-
-
-def _smaller(encoded: str) -> str:
-    """A PNG in base64 brought to 256 colours, where that makes it smaller."""
-    from PIL import Image
-
-    data = io.BytesIO()
-    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
-    image.quantize(256).save(data, format="png", optimize=True)
-    return min(encoded, base64.b64encode(data.getvalue()).decode() + "\n", key=len)
-
-
-def thumbnail(picture: Path, to: Path) -> None:
-    """Write a picture at most 700 pixels wide, in 256 colours."""
-    from PIL import Image
-
-    image = Image.open(picture).convert("RGB")
-    image.thumbnail((700, 700))
-    image.quantize(256).save(to, optimize=True)

@@ -35,8 +35,9 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(run for run in folder.glob("*-*") if re.search(r"-[0-9a-f]{10}$", run.name) and run.is_dir())
 
 
-def folder_of(root: Path, job: dict) -> Path:
+def folder_of(job: dict) -> Path:
     """Where the run is, or is to be: one that began under another name goes on there."""
+    root = Path(job["root"])
     return next((run for run in root.glob(f"*-{job['key']}") if run.is_dir()), root / f"{job['name']}-{job['key']}")
 
 
@@ -59,6 +60,12 @@ def read(folder: Path) -> dict | None:
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError(f"{RESULT} cannot be read ({error!r})") from None
     raise ValueError(f"{RESULT} says neither done nor failed, or has no parameters")
+
+
+def finished(job: dict) -> dict | None:
+    """The result of a run that has been done; None while it has not, or not anew. Raises ValueError as `read` does."""
+    result = read(folder_of(job))
+    return result if result and result["ended"] != job["redo"] else None
 
 
 @contextmanager
@@ -106,8 +113,7 @@ def fingerprint(code: str, folder: Path) -> str:
                         found[f"{name}/{file.relative_to(home)}"] = text = file.read_bytes()
                         todo += [] if installed or name == PACKAGE.name else [text.decode(errors="replace")]
                 seen.add(name)
-    sums = [[name, hashlib.sha256(text).hexdigest()] for name, text in sorted(found.items())]
-    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
 
 
 def code_of_task(notebook: str | Path | None, function: str | None) -> tuple[str, Path]:

@@ -11,8 +11,6 @@ import json
 import logging
 import os
 import queue
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -67,13 +65,13 @@ def run(
     bar = tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", disable=not todo)
     try:
         with bar, engine(executor, workers, threads, len(todo)) as submit:
-            for job, what, error, source in _outcomes(todo, submit):
-                status[what] += 1
-                if what in ("failed", "lost"):
-                    tqdm.write(f"{what}: {job['name']}-{job['key']}: {error}")
-                    bar.set_postfix({what: status[what]}, refresh=False)
-                elif source != job["source"]:
-                    tqdm.write(f"{job['name']}-{job['key']} ran other code than the sweep began with: {source}.")
+            for job, found in _outcomes(todo, submit):
+                status[found["status"]] += 1
+                name = f"{job['name']}-{job['key']}"
+                if found["status"] != "done":
+                    tqdm.write(f"{found['status']}: {name}: {found['error']}")
+                elif found["source"] != job["source"]:
+                    tqdm.write(f"{name} ran other code than the sweep began with: {found['source']}.")
                 bar.update()
     finally:
         write(table := gather(out), out)
@@ -131,7 +129,7 @@ def _job(run: Run, out: Path, found: dict | None) -> dict:
     return {
         "root": str(out), "name": name, "key": run.key, "task": task.name, "notebook": task.notebook,
         "function": task.function, "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters,
-        "source": task.source, "timeout": run.timeout, "redo": found and (found["ended"] or 0), "cwd": os.getcwd(),
+        "source": task.source, "timeout": run.timeout, "redo": found and found["ended"], "cwd": os.getcwd(),
         "env": {
             "TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60",  # some bars say themselves whether they show
             "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8",  # the last words of what is killed, in any locale
@@ -139,33 +137,34 @@ def _job(run: Run, out: Path, found: dict | None) -> dict:
     }  # fmt: skip
 
 
-def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tuple[dict, str, str, str | None]]:
-    """(job, status, error, source) of each job, as they end; those that other sweeps have in hand come again later."""
+def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tuple[dict, dict]]:
+    """(job, status, error and source) of each job, as they end; what other sweeps have in hand comes again later."""
     while todo:
-        futures, busy = {_submitted(submit, job): job for job in todo}, []
+        futures, busy = {}, []
+        for job in todo:
+            try:
+                futures[submit(job)] = job
+            except Exception as failure:  # the engine takes none
+                yield job, _lost(job, failure)
         for future in as_completed(futures):
             job = futures[future]
             try:
-                what, error, source = future.result()
-            except Exception as failure:  # the engine's: the next sweep tries again, unless the run was finished before
-                what, error, source = "lost", f"{type(failure).__name__}: {failure}".rstrip(": "), None
-                with suppress(ValueError):
-                    what, error, source = _finished(job) or (what, error, source)
-            if what == "busy":
+                outcome = future.result()
+            except Exception as failure:
+                outcome = _lost(job, failure)
+            if outcome is None:
                 busy.append(job)
             else:
-                yield job, what, error, source
+                yield job, outcome
         todo = busy
 
 
-def _submitted(submit: Callable[[dict], Future], job: dict) -> Future:
-    """A job in the hands of the engine; where that takes none, its exception as the job's."""
-    try:
-        return submit(job)
-    except Exception as failure:
-        future = Future()
-        future.set_exception(failure)
-        return future
+def _lost(job: dict, failure: Exception) -> dict:
+    """The outcome of a job that its engine gave up: the next sweep tries again, unless the run was finished before."""
+    with suppress(ValueError):
+        if found := record.finished(job):
+            return found
+    return {"status": "lost", "error": f"{type(failure).__name__}: {failure}".rstrip(": "), "source": None}
 
 
 @contextmanager
@@ -224,10 +223,11 @@ def gpus() -> list[str]:
     """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
-    if shutil.which("nvidia-smi") is None:
+    try:
+        asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
         return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
-    return [str(i) for i, _ in enumerate(re.findall(r"^GPU \d+:", listed, re.M))]
 
 
 def default_workers(runs: int) -> int:
@@ -236,53 +236,38 @@ def default_workers(runs: int) -> int:
     return max(1, min(len(gpus()) or cores(), room, runs))
 
 
-def perform(job: dict) -> tuple[str, str, str | None]:
-    """Do one run, wherever this is called, and wait for it: (status, error, hash of the code that it executed).
+def perform(job: dict) -> dict | None:
+    """Do one run, wherever this is called, and wait for it: status, error and hash of the code that it executed.
 
-    The status is done, failed, busy (another sweep does it) or stopped. `job` is what `_job` makes.
+    None where another sweep does it. `job` is what `_job` makes. Raises OSError for a run that is not finished.
     """
-    root = Path(job["root"])
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not there: all machines of a sweep must see its folder.")
+    if not Path(job["root"]).is_dir():
+        raise FileNotFoundError(f"{job['root']} is not there: all machines of a sweep must see its folder.")
     if _stopping.is_set():
-        return "stopped", "", None
-    process = subprocess.Popen(
-        [sys.executable, "-m", "forgetkit.batch.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, cwd=job["cwd"], start_new_session=True,
-        env={**os.environ, **job["env"], **getattr(_mine, "env", {})},
-    )  # fmt: skip
-    _alive.add(process)
-    if _stopping.is_set():
-        process.stdin.close()
-    with suppress(OSError, ValueError):  # it has ended, or is to end
-        process.stdin.write(json.dumps(job, default=str).encode() + b"\n")
-        process.stdin.flush()
-    said = process.stdout.read().decode(errors="replace")  # only what comes before there is a log
-    code = process.wait()
-    _alive.discard(process)
-    if code == BUSY:
-        return "busy", "", None
-    folder = record.folder_of(root, job)
-    if code:  # it could not even say that the run has failed: it was killed, or the disk is full
-        with suppress(OSError, AttributeError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with kernel_folder(folder):  # which clears what is left there
-            pass
+        raise InterruptedError("The sweep stops.")
+    with kernel_folder() as sockets:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "forgetkit.batch.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, cwd=job["cwd"], start_new_session=True,
+            env={**os.environ, **job["env"], **getattr(_mine, "env", {})},
+        )  # fmt: skip
+        _alive.add(process)
         if _stopping.is_set():
-            return "stopped", "", None
-        raise ChildProcessError(([record.death(code)] + [line for line in said.splitlines() if line.strip()])[-1])
-    return _finished(job)
-
-
-def _finished(job: dict) -> tuple[str, str, str | None] | None:
-    """What `perform` returns of a run that has been done; None while it has not, or not anew.
-
-    Raises ValueError where its result cannot be read.
-    """
-    result = record.read(record.folder_of(Path(job["root"]), job))
-    if result and (result["ended"] or 0) != job["redo"]:
-        return result["status"], result["error"] or "", result["source"]
-    return None
+            process.stdin.close()
+        with suppress(OSError, ValueError):  # it has ended, or is to end
+            process.stdin.write(json.dumps({**job, "sockets": sockets}, default=str).encode() + b"\n")
+            process.stdin.flush()
+        said = process.stdout.read().decode(errors="replace")  # only what comes before there is a log
+        code = process.wait()
+        _alive.discard(process)
+        if code not in (0, BUSY):  # it could not even say that the run has failed: it was killed, or the disk is full
+            with suppress(OSError, AttributeError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise ChildProcessError([record.death(code), *filter(str.strip, said.splitlines())][-1])
+    if code == BUSY:
+        return None
+    found = record.finished(job)
+    return {name: found[name] for name in ("status", "error", "source")}
 
 
 def stop(stopping: bool = True) -> None:

@@ -18,7 +18,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +76,7 @@ _Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.constru
 
 
 def from_yaml(text: str | bytes, where: str = "") -> Any:
-    """What a text in YAML means; raises ValueError where it is none, which names the text by `where`, or as it is."""
+    """What a text in YAML means; raises SweepError where it is none, which names the text by `where`, or as it is."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
     yaml.composer.warn_double_anchors = False
@@ -86,7 +86,7 @@ def from_yaml(text: str | bytes, where: str = "") -> Any:
         why = f"line {error.problem_mark.line + 1}: {error.problem}"
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
         why = " ".join(str(error).split())[:300]
-    raise ValueError(f"{where or repr(text)} is no YAML: {why}.")
+    raise SweepError([f"{where or repr(text)} is no YAML: {why}."])
 
 
 def _count(value: Any, known: dict[int, float]) -> float:
@@ -96,18 +96,6 @@ def _count(value: Any, known: dict[int, float]) -> float:
         inside = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
         known[id(value)] = 1 + sum(_count(item, known) for item in inside)
     return known[id(value)]
-
-
-def _read(path: Path) -> Any:
-    """What a YAML file holds; raises SweepError."""
-    try:
-        return from_yaml(path.read_bytes(), path.name)
-    except FileNotFoundError:
-        raise SweepError([f"There is no file {path}."]) from None
-    except OSError as error:
-        raise SweepError([f"{path} cannot be read: {error.strerror}."]) from None
-    except ValueError as error:
-        raise SweepError([str(error)]) from None
 
 
 def _form(spec: Any, where: str) -> BaseModel:
@@ -121,7 +109,7 @@ def _form(spec: Any, where: str) -> BaseModel:
         form = Form.model_validate(dict(spec))
     except ValidationError as error:
         keys = dict.fromkeys(fault["loc"][0] for fault in error.errors())
-        unknown = lambda key: f"There is no key {key!r}.{_close(key, FORM)}"
+        unknown = lambda key: f"There is no key {key!r}. {_close(key, FORM)}"
         raise SweepError([f"`{k}` {FORM[k][1]}" if k in FORM else unknown(k) for k in keys], where) from None
     except (TypeError, ValueError, RecursionError):
         why = "A value holds itself, or too many others, or is named by something else than a word."
@@ -142,9 +130,10 @@ def _form(spec: Any, where: str) -> BaseModel:
     return form
 
 
-def _close(name: Any, names) -> str:
+def _close(name: Any, names: Iterable[str]) -> str:
+    """A question for the name that was perhaps meant, or all names."""
     found = difflib.get_close_matches(str(name), list(names), 1)
-    return f" Is it {found[0]!r}?" if found else ""
+    return f"Is it {found[0]!r}?" if found else f"There are: {', '.join(names)}."
 
 
 @dataclass(frozen=True)
@@ -180,7 +169,10 @@ def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | No
     where, mistakes = "the sweep", []
     if isinstance(spec, (str, Path)):
         folder, where = Path(spec).parent, Path(spec).name
-        spec = _read(Path(spec))
+        try:
+            spec = from_yaml(Path(spec).read_bytes(), where)
+        except OSError as error:
+            raise SweepError([f"{spec} cannot be read: {error.strerror}."]) from None
     form = _form(spec, where)
     names = [form.notebook] if isinstance(form.notebook, str) else form.notebook or [None]
     tasks = [task for name in names if (task := _try(mistakes, task_of, Path(folder), name, form.function))]
@@ -246,10 +238,10 @@ def _value(task: Task, name: str, given: Any, mistakes: list[str]) -> Any:
     if name == OUT:
         mistakes.append(f"`{OUT}` is the run's folder and set for every run: leave it out.")
     elif name not in task.parameters:
-        close = _close(name, task.parameters) or f" It has: {', '.join(task.parameters)}."
-        mistakes.append(f"{task.name} has no parameter {name!r}.{close}")
+        mistakes.append(f"{task.name} has no parameter {name!r}. {_close(name, task.parameters)}")
     else:
-        known = len(mistakes)
-        value = _try(mistakes, task.parameters[name].value, given)
-        return value if len(mistakes) == known else given
+        try:
+            return task.parameters[name].value(given)
+        except ValueError as error:
+            mistakes.append(str(error))
     return given

@@ -7,7 +7,6 @@ gets `table_` in front.
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -59,11 +58,11 @@ def write(table: pd.DataFrame, folder: Path) -> None:
 
 def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
     """The rows of a run, none while it has no result, and the names of its parameters."""
-    name, rows = _plain(run.name), pd.DataFrame()
+    about, rows = {"run": _plain(run.name)}, pd.DataFrame()
     try:
         result = read(run)
     except ValueError as error:
-        return pd.DataFrame([{"run": name, "status": "damaged", "error": _plain(str(error))}]), []
+        return pd.DataFrame([{**about, "status": "damaged", "error": _plain(str(error))}]), []
     if result is None:
         return rows, []
     parameters = {_plain(key): _plain(value) for key, value in result["parameters"].items() if key not in COLUMNS}
@@ -73,17 +72,16 @@ def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
             result |= {} if len(rows) else {"error": f"{TABLE} has no rows"}
         except FileNotFoundError:
             result["error"] = f"no {TABLE}"
-        except (OSError, ValueError, csv.Error) as error:
+        except (OSError, ValueError) as error:
             result |= {"status": "damaged", "error": f"{TABLE}: {' '.join(str(error).split())}"}
-    names = {}
-    for column in rows:
-        names[column] = column
-        while names[column] in {*parameters, *COLUMNS} or (names[column] != column and names[column] in rows):
-            names[column] = f"table_{names[column]}"
-    rows = rows.rename(columns=names)
+    for column in [column for column in rows if column in (*parameters, *COLUMNS)]:
+        free = f"table_{column}"
+        while free in (*rows, *parameters):
+            free = f"table_{free}"
+        rows = rows.rename(columns={column: free})
     rows = rows if len(rows) else pd.DataFrame(index=[0])
-    about = {column: _plain(result[column]) for column in COLUMNS}
-    return rows.assign(**parameters, **{**about, "run": name}), list(parameters)
+    about = {column: _plain(result[column]) for column in COLUMNS} | about
+    return rows.assign(**parameters, **about), list(parameters)
 
 
 def _plain(value):
@@ -93,18 +91,14 @@ def _plain(value):
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """A run's `table.csv`; raises ValueError where it is not a header and rows as long, in UTF-8."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file)
-        header = next(lines, [])
-        if not any(header):
-            raise ValueError("it is empty")
-        if twice := [name for name in header if header.count(name) > 1]:
-            raise ValueError(f"two columns are called {twice[0]!r}")
-        for line in lines:
-            if line and len(line) != len(header):
-                raise ValueError(f"line {lines.line_num} has {len(line)} values, the header {len(header)}")
-    return pd.read_csv(path, encoding="utf-8-sig")
+    """A run's `table.csv`; raises ValueError where it is not a header and rows of that length, in UTF-8."""
+    table = pd.read_csv(path, encoding="utf-8-sig")
+    header = pd.read_csv(path, encoding="utf-8-sig", header=None, nrows=1, dtype=str).loc[0]
+    if header.duplicated().any():
+        raise ValueError(f"two columns are called {header[header.duplicated()].iloc[0]!r}")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError("its rows are longer than its header")
+    return table
 
 
 def describe(table: pd.DataFrame) -> str:

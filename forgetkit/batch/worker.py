@@ -16,6 +16,7 @@ import importlib
 import json
 import logging
 import os
+import platform
 import re
 import shutil
 import signal
@@ -26,20 +27,19 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 from filelock import Timeout
 
 from forgetkit.batch import record
-from forgetkit.batch.notebook import code_of, execute, kernel_folder
+from forgetkit.batch.notebook import code_cells, code_of, execute
 
 OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the user's code tells its guard
 VERSIONS = ("forgetkit", "papermill", "numpy", "torch", "open_clip_torch")  # what a result tells of
 BUSY = 75  # exit status: another process has this run in hand
 _last_word = threading.Lock()  # either the result is written, or the run is being ended
-_sockets: list[str] = []  # the folder for the run's kernel, where it has one
 
 
 def main() -> int:
@@ -48,19 +48,16 @@ def main() -> int:
     if cache := os.environ.get("FORGETKIT_CACHE"):  # the run may work in another folder
         os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
     _prctl(36)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes a child of this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    root = Path(job["root"])
+    threading.Thread(target=_end_with_parent, args=[job["sockets"]], daemon=True).start()
     try:
-        held = record.lock(root, job, 2)
+        held = record.lock(Path(job["root"]), job, 2)
     except Timeout:
         return BUSY
     with held:
-        folder = record.folder_of(root, job)
-        before = None
         with suppress(ValueError):  # a damaged result: the run is done again
-            before = record.read(folder)
-        if before is None or (before["ended"] or 0) == job["redo"]:
-            _guard(job, folder)
+            if record.finished(job):  # by another sweep, while this one waited
+                return 0
+        _guard(job, record.folder_of(job))
     return 0
 
 
@@ -69,7 +66,7 @@ def _prctl(option: int, value: int = 1) -> None:
         ctypes.CDLL(None).prctl(option, value)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(sockets: str) -> None:
     """Nothing more is written to standard input: it ends when the parent does.
 
     From here on no result is written: a run that is ended here would look like one that failed.
@@ -77,8 +74,8 @@ def _end_with_parent() -> None:
     os.read(0, 1)
     with _last_word:
         _end_children()
-        for folder in _sockets:
-            shutil.rmtree(folder, ignore_errors=True)
+        if sockets:
+            shutil.rmtree(sockets, ignore_errors=True)
         os._exit(1)
 
 
@@ -118,23 +115,18 @@ def _guard(job: dict, folder: Path) -> None:
             job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
             code = code_of(job["copy"])
         found = {"source": record.fingerprint(code, home), "commit": record.commit_of(home)}
-        with kernel_folder(folder) as sockets, watched(measure, 0.2):
-            _sockets[:] = [sockets]
-            failure = _process({**job, "folder": folder, "sockets": sockets, "guard": os.getpid()})
+        with watched(measure, 0.2):
+            failure = _process({**job, "folder": folder, "guard": os.getpid()})
             _end_children()
-        found |= {"edited": True} if record.fingerprint(code, home) != found["source"] else {}
     except (OSError, ValueError, ImportError) as error:
         failure = _failure(error)
     if failure and "copy" in job:
         failure = {**_cell(job["copy"]), **failure}
-    ended, versions = time.time(), {"python": sys.version.split()[0]}
-    for package in VERSIONS:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
+    ended = time.time()
     result = {
         "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
         "seconds": round(ended - started, 2), "peak_mb": round(peak["MB"]), "started": started, "ended": ended,
-        "versions": versions, **failure,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}, **failure,
     }  # fmt: skip
     with _last_word:
         record.write(folder, result)
@@ -160,12 +152,10 @@ def _process(job: dict) -> dict:
 
 def _cell(notebook: Path) -> dict:
     """The cell at which an executed notebook ended: the last one that began."""
-    found = {}
-    with suppress(OSError, ValueError, KeyError):
-        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "code" and cell["metadata"].get("papermill", {}).get("start_time"):
-                found = {"cell": cell["execution_count"], "code": "".join(cell["source"])}
-    return found
+    with suppress(ValueError, IndexError):
+        *_, last = [cell for cell in code_cells(notebook) if cell.metadata.get("papermill", {}).get("start_time")]
+        return {"cell": last.execution_count, "code": last.source}
+    return {}
 
 
 def _failure(error: BaseException) -> dict:
@@ -220,8 +210,6 @@ def _do(job: dict) -> None:
     """Execute the notebook, or call the function and keep what it returns as a table."""
     folder, out = Path(job["folder"]), {"out": job["folder"]} if job["out"] else {}
     if job["notebook"]:
-        # jsonschema checks URLs with it if it is there, notebooks need none checked, and its import takes a second.
-        sys.modules.setdefault("rfc3987_syntax", None)
         where = {"cwd": Path(job["notebook"]).parent, "sockets": job["sockets"], "log": sys.stderr}
         execute(job["copy"], job["copy"], {**job["given"], **out}, timeout=job["timeout"].get("cell"), **where)
         return

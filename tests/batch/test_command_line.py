@@ -41,7 +41,7 @@ def no_data(monkeypatch):
         (["bacth"], "Did you mean 'batch'?"),
         (["batch", "no.yaml"], "Missing option '--out'"),
         (["batch", "no.yaml", "--out", "x", "--workers", "0"], "0 is not in the range"),
-        (["batch", "no.yaml", "--out", "x"], "There is no file no.yaml."),
+        (["batch", "no.yaml", "--out", "x"], "no.yaml cannot be read"),
         (["summary", "nowhere"], "nowhere is no sweep's folder"),
     ],
 )

@@ -7,6 +7,7 @@ import nbformat
 import papermill
 import pytest
 
+from benchmarks.notebooks import execute_committed
 from forgetkit.batch.notebook import execute, known_parameters
 
 
@@ -45,11 +46,11 @@ def test_parameters_reach_the_notebook_and_failures_are_kept(small, tmp_path):
 
 
 @pytest.mark.slow
-def test_executed_in_place_it_holds_no_times_and_a_print_is_one_output(small):
+def test_executed_to_be_committed_it_holds_no_times_and_a_print_is_one_output(small):
     nb = nbformat.read(small, 4)
     nb.cells.append(nbformat.v4.new_code_cell("import time\nfor i in range(3):\n    print(i)\n    time.sleep(0.5)"))
     nbformat.write(nb, small)
-    execute(small)
+    execute_committed(small)
     text = small.read_text(encoding="utf-8")
     assert "papermill" not in text and "iopub" not in text and '"1 x' in text
     assert len(nbformat.read(small, 4).cells[-1].outputs) == 1 and said(small, -1) == "0\n1\n2\n"

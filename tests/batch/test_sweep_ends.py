@@ -96,7 +96,7 @@ def test_a_dask_cluster_may_lose_a_worker_and_even_its_scheduler(work):
         until(lambda: psutil.Process(cluster[2].pid).children(), 30, "a run is in hand")
         cluster[0].kill()
         said, _ = process.communicate(timeout=120)
-        assert process.returncode == 1 and "Nothing that is finished is lost" in said and "Traceback" not in said, said
+        assert process.returncode == 1 and "What is finished stays" in said and "Traceback" not in said, said
         assert sweep("s.yaml", "--out", "lost", "--dask", "tcp://127.0.0.1:9")[0] == 2, "no scheduler there"
     finally:
         for process in cluster:

@@ -168,7 +168,7 @@ def test_any_locale_will_do(work):
     code, said = sweep("s.yaml", "--out", "out", env=plain)
     assert code == 0 and "2 done" in said, said
     code, said = sweep("wrong.yaml", "--out", "größe", env=plain)
-    assert code == 2 and "There is no file" in said
+    assert code == 2 and "cannot be read" in said
     table = pd.read_csv("out/results.csv", encoding="utf-8")
     assert set(table["name"]) == {"größe", "大きさ"} and "Größe" in table
     command = [sys.executable, "-m", "forgetkit", "summary", "out", "--no-figures"]

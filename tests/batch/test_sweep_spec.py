@@ -144,7 +144,7 @@ def test_each_mistake_says_what_to_do(notebook, spec, message):
 
 
 def test_a_broken_file_is_told(tmp_path):
-    assert "There is no file" in mistakes(tmp_path / "no.yaml")[0]
+    assert "cannot be read" in mistakes(tmp_path / "no.yaml")[0]
     (tmp_path / "s.yaml").write_bytes(b"grid: \xe4")
     assert "is no YAML" in mistakes(tmp_path / "s.yaml")[0]
     assert "cannot be read" in mistakes(tmp_path)[0]

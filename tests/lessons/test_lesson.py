@@ -110,7 +110,7 @@ def test_of_a_widget_its_still_is_left_in_the_notebook(tmp_path):
     cell.outputs = [nbformat.v4.new_output("display_data", data) for data in ({**bar, "image/png": still}, bar)]
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": ""}})
     nbformat.write(notebook, tmp_path / "a.ipynb")
-    clean(tmp_path / "a.ipynb", committed=True)
+    clean(tmp_path / "a.ipynb")
     left = nbformat.read(tmp_path / "a.ipynb", as_version=4).cells[0].outputs
     assert [list(output.data) for output in left] == [["image/png"]], "the bar is gone, the picture is not"
 

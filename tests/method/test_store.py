@@ -219,9 +219,7 @@ def test_what_is_finished_before_a_broken_file_is_kept(mini, images, seen, tmp_p
     assert seen == [1], "the four before it are not embedded again"
 
 
-@pytest.mark.parametrize(
-    "spoil, message", [(os.remove, "cannot be found any more"), (lambda f: open(f, "w"), "is empty")]
-)
+@pytest.mark.parametrize("spoil, message", [(os.remove, "cannot be read"), (lambda f: open(f, "w"), "is empty")])
 def test_a_missing_or_empty_file_is_told_before_anything_is_embedded(mini, images, seen, tmp_path, spoil, message):
     spoil(images.files[2])
     with pytest.raises(DataError, match=rf"2\.JPEG {message}"):
