@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from wrong_answers import WRONG
 
 from forgetkit.lessons.exercises import CHECKS, EMPTY, check, quiz
-from forgetkit.lessons.exercises.closing_quiz import QUIZ
+from forgetkit.lessons.exercises.runs import QUIZ
 from forgetkit.subgroups import Subgroup
 
 SOLUTIONS = sorted((Path(__file__).resolve().parents[2] / "notebooks/solutions").glob("[0-9]*.ipynb"))
@@ -110,6 +110,6 @@ def test_a_wrong_answer_is_refused_and_called_by_its_name(name, capsys):
 def test_a_question_of_the_quiz_says_why_of_each_wrong_answer():
     assert len(QUIZ) == 10
     for question in QUIZ:
-        assert {question.right, *question.why} == set("abcd") and question.right not in question.why
+        assert {question["right"], *question["why"]} == set("abcd") and question["right"] not in question["why"]
     text = quiz().data
-    assert all(question.text in text and all(a in text for a in question.answers) for question in QUIZ)
+    assert all(question["text"] in text and all(a in text for a in question["answers"]) for question in QUIZ)

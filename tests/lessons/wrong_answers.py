@@ -14,7 +14,7 @@ WRONG = """
     percent(z.argmax(1) == labels) ## the head is not read
     percent((z @ head.T).argmin(1) == labels) ## *least*
     percent((head @ z.T).argmax(1) == labels) ## raised
-    percent((z @ head.T).argmax(1) == torch.arange(20) % 3) ## are they read
+    percent((z @ head.T).argmax(1) == torch.tensor([0, 0, 0, 1, 1, 1, 2, 1])[: len(z)]) ## are they read
 01.3 a, b
     len({x.tobytes() for x in a} & {y.tobytes() for y in b}) ## counts twice
     sum(y.sum() in {x.sum() for x in a} for y in b) ## every pixel in its place
@@ -38,7 +38,7 @@ WRONG = """
     g.square().sum() ## sum over samples
     g.square().mean() ## *sum* over the layer's weights
     g.norm(dim=1).mean() ## not squared
-    g.square().mean() * 7 ## wrong for 3 of 2
+    g.square().mean() * 3 ## wrong for 3 of 1
 02.2 w, a, b, s
     w.add_(s * (b @ a).view_as(w)) ## in place
     w + (b @ a).view_as(w) ## scale
@@ -56,7 +56,7 @@ WRONG = """
     next((i + 1 for i, r in enumerate(recognised) if r <= limit), -1) ## counted from 0
     int(np.argmin(recognised)) if len(recognised) else -1 ## not the lowest
     max((i for i, r in enumerate(recognised) if r <= limit), default=-1) ## last check within
-    next((i for i, r in enumerate(recognised) if r <= limit), len(recognised)) ## which is -1
+    next((i for i, r in enumerate(recognised) if r <= limit), len(recognised)) ## it is -1
     next((i for i, r in enumerate(recognised) if i and r <= limit), -1) ## at once
 02.5
     {"similarity", "hinge"} ## the hinge is flat
@@ -146,7 +146,7 @@ WRONG = """
     100 * mean([max(0, part) for part in parts(found, original)]) ## below zero
 05.3 guess, labels
     (percent(guess == labels), percent(guess == labels)) ## mean over *classes*
-    (percent(guess == labels) / 100, 66.7) ## that is a share
+    (percent(guess == labels) / 100, 2 / 3) ## that is a share
     (percent(guess == labels), mean([percent(guess[labels == c] == c) for c in range(4)])) ## NaN
     (percent(guess == labels), mean([by_class(guess, labels, c) for c in range(4)])) ## leave it out
 05.4 h, n, c
@@ -172,7 +172,7 @@ WRONG = """
     1 ## wrong for another
 06.2 t
     t.mean(1) ## shorter than one
-    F.normalize(t.mean(0), dim=-1) ## not over the classes
+    F.normalize(t.mean(0), dim=-1) ## over the prompts
     t.mean((0, 1)) ## one row a class
 06.3 lines, devkit, wnids
     [int(i) - 1 for i in lines] ## numbers classes its own way

@@ -1,10 +1,16 @@
-"""What all checks share: their register, `check`, and `expect`, which knows the usual wrong answers by name."""
+"""What all checks share: their register, `check`, and the assertions that know the usual wrong answers by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
 CHECKS: dict[str, Callable] = {}
 EMPTY = "there is no answer yet: replace the dots (a function must `return` something)."
@@ -21,12 +27,33 @@ def exercise(name: str):
     return register
 
 
+def read(name: str) -> dict:
+    """A .toml file of this folder."""
+    return tomllib.loads((Path(__file__).parent / name).read_text(encoding="utf-8"))
+
+
+def same(found, value, within: float = 0.0) -> bool:
+    """Are these the same numbers, words or dicts of them, in lists or tensors of one shape?"""
+    if isinstance(value, dict):
+        keys = isinstance(found, dict) and found.keys() == value.keys()
+        return keys and all(same(found[key], value[key], within) for key in value)
+    try:
+        found, value = (torch.as_tensor(x, dtype=torch.float64) for x in (found, value))
+    except (TypeError, ValueError, RuntimeError):  # no numbers
+        return found == value
+    return found.shape == value.shape and torch.allclose(found, value, rtol=0, atol=within, equal_nan=True)
+
+
 def _answering(function: Callable) -> Callable:
-    """The reader's function, told apart from a stub that returns nothing."""
+    """The reader's function, told apart from a stub that returns nothing, and from one that changes its arguments."""
 
     def call(*args):
+        before = deepcopy(args)
         result = function(*args)
         assert result is not None and result is not ..., EMPTY
+        for given, kept in zip(args, before):
+            unchanged = not isinstance(given, (list, dict, np.ndarray, torch.Tensor)) or same(given, kept)
+            assert unchanged, "you changed what the function was given in place: make a new one."
         return result
 
     return call
@@ -50,17 +77,50 @@ def check(name: str, answer) -> None:
         print(f"Exercise {name}: correct.")
 
 
-def expect(found, right: float, hint: str, wrong: Mapping[float, str] = {}, within: float = 1e-4) -> None:
-    """Assert that a number is right, or else raise AssertionError with a hint.
+def expect(found, right, hint: str, wrong: Iterable[tuple] = (), within: float = 1e-4) -> None:
+    """Assert that a result is right (see `same`), or else raise AssertionError with a hint.
 
-    wrong: what one gets by a usual mistake, and the hint that names the mistake; `hint` is for all other values
+    wrong: pairs of what one gets by a usual mistake, and the hint that names it; `hint` is for all other results
     """
-    for value, why in wrong.items():
-        assert not abs(float(found) - float(value)) <= within, why
-    assert abs(float(found) - float(right)) <= within, hint
+    for value, why in wrong:
+        assert not same(found, value, within), why
+    assert same(found, right, within), hint
+
+
+def expect_pair(answer, n: int, hint: str) -> tuple[tuple, tuple]:
+    """The two lists, of n numbers each, that an answer must be."""
+    pair = isinstance(answer, (tuple, list)) and len(answer) == 2 and all(len(values) == n for values in answer)
+    assert pair, hint
+    return tuple(tuple(values) for values in answer)
 
 
 def expect_choice(choice, found: pd.Series, right: str, hint: str) -> None:
     """Assert that a choice among the index of `found` is the right one; hint: with {} for the choice and its value."""
     assert isinstance(choice, str) and choice in found, f"give one name out of {', '.join(found.index)}."
     assert choice == right, hint.format(choice, found[choice])
+
+
+def expect_names(answer, names: Mapping[str, str], right: Sequence[str]) -> None:
+    """Assert that an answer is the set `right` of `names`, which have the reason why each is in or out."""
+    is_set = isinstance(answer, (set, frozenset, list, tuple)) and set(answer) <= set(names)
+    assert is_set, f"give a set of names out of {', '.join(names)}."
+    for name, why in names.items():
+        assert (name in answer) == (name in right), why
+
+
+def expect_cases(cases: Sequence[Mapping], answer) -> None:
+    """Assert what cases.toml asks of an answer."""
+    for case in cases:
+        if "names" in case:
+            expect_names(answer, case["names"], case["right"])
+            continue
+        found, right, tensors = answer, case["right"], case.get("tensors")
+        if "given" in case:
+            given = deepcopy(case["given"])  # of a function that changes it, too, the next case is as written
+            found = answer(*(torch.tensor(x) if tensors and isinstance(x, list) else x for x in given))
+        share = [(right / 100, SHARE)] if case.get("percent") else []
+        hint = case["hint"].format(found)
+        expect(found, right, hint, [*share, *case.get("wrong", ())], case.get("within", 1e-4))
+
+
+CHECKS |= {name: partial(expect_cases, cases) for name, cases in read("cases.toml").items()}
