@@ -85,7 +85,8 @@ def check(folder: Path, target: str | None, **settings) -> None:
     """
     from forgetkit.lessons import own
 
-    found = own.folder_check(folder, target, **settings)
+    model = own.loaded(*(settings.pop(name) for name in ("model", "pretrained", "device")))
+    found = own.check(folder, model, target, **settings)
     click.echo(found)
     sys.exit(0 if found.good else 1)
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from benchmarks import figures
 from benchmarks.tables import made, methods, studies  # noqa: F401  (studies registers tables)
 from forgetkit.lessons.committed import RESULTS
-from forgetkit.lessons.figures import style
+from forgetkit.lessons.figures import runs, style
 from forgetkit.models.loading import EMBEDDED
 from forgetkit.recipe import Recipe
 
@@ -41,7 +41,7 @@ def pictures(results: Path) -> dict[str, Figure]:
     """The figures of the docs, by name: those whose rows are there."""
     style.use_style()
     drawn = {  # by name: the file of rows, and what is drawn of them
-        "benchmark": ("benchmark", lambda rows: style.score_strips(methods.whole_methods(rows))),
+        "benchmark": ("benchmark", lambda rows: runs.score_strips(methods.whole_methods(rows))),
         "depth": ("benchmark", lambda rows: figures.score_and_depth(methods.whole_methods(rows))),
         "front": ("front", figures.fronts),
         "sensitivity": ("sensitivity", lambda rows: figures.sensitivity(rows, usual_values(rows))),

@@ -7,8 +7,9 @@ were lost and won, the names images go by now, and whether a model still *sees* 
 
 from __future__ import annotations
 
-import math
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -103,79 +104,41 @@ def duel(
 def alarms(
     table: pd.DataFrame, rank: float | None = None, classes: int = 0, called: tuple[str, float, float] | None = None
 ) -> list[str]:  # fmt: skip
-    """What went wrong, and what to change: a sentence each, none if all is well.
+    """What went wrong, and what to change: a sentence each (of alarms.toml), none if all is well.
 
     table:  as `evaluate` makes it, the original first and the stages in order
     rank:   `own_rank` of the last model on target images, among `classes` texts
     called: `most_called` of the last model on test images
-
-    Not finite: a model's numbers are not. Nothing to forget: the original does not know the target. Not forgotten: more
-    than 5 % of it is left. Over-forgetting: the last model keeps less than 90 % of a column, or has pushed the target's
-    text to the end of the list, which gives away what was removed. Trivial: it calls most images by one name. Learnt:
-    a column rose by more than 10 points. Resurrection: a stage brings back more than 2 points of the target, or all
-    three of earlier targets. Harm:
-    stage 2 loses more than 2 points of Score.
     """
     if not {"model", TARGET} <= set(table.columns) or not len(table):
         raise ValueError("alarms take the table that evaluate makes, with a column 'model' and one 'target'.")
-    found = []
+    sentences, found = tomllib.loads((Path(__file__).parent / "alarms.toml").read_text(encoding="utf-8")), []
+
+    def alarm_if(condition: bool, name: str, **values) -> None:
+        if condition:
+            found.append(sentences[name].format(**values))
+
     original, last = table.iloc[0], table.iloc[-1]
     columns = table.columns.drop(["model", "score", "seconds", TARGET, PREVIOUS], errors="ignore")
-    for row in table.itertuples():
-        if not all(math.isfinite(getattr(row, name)) for name in (TARGET, *columns)):
-            found.append(
-                f"Not finite: model {row.model!r} gives numbers that are not. Lower embedding_step in both stages; see"
-                " that weights and images are finite."
-            )
-    if original[TARGET] < 5:
-        found.append(
-            f"Nothing to forget: the original recognises {original[TARGET]:.1f} % of the target. Check class names and"
-            " prompts, or use a head made of images."
-        )
-    elif last[TARGET] > 0.05 * original[TARGET]:
-        found.append(
-            f"Not forgotten: {last[TARGET]:.1f} % of the target are left, of {original[TARGET]:.1f} %. Show more forget"
-            " images (n_forget), or raise remind.guard and remind.steps."
-        )
+    for model, row in zip(table["model"], np.isfinite(table[[TARGET, *columns]].astype(float)).to_numpy()):
+        alarm_if(not row.all(), "not_finite", model=model)
+    target, known = dict(before=original[TARGET], after=last[TARGET]), original[TARGET] >= 5
+    alarm_if(not known, "nothing_to_forget", **target)
+    alarm_if(known and last[TARGET] > 0.05 * original[TARGET], "not_forgotten", **target)
     for name in columns:
-        if last[name] < 0.9 * original[name]:
-            found.append(
-                f"Over-forgetting: {name} fell from {original[name]:.1f} to {last[name]:.1f} %. Let stage 1 stop"
-                " earlier (forget.stop, forget.embedding_step) or spread over more layers (forget.k), or hold more"
-                " in stage 2 (remind.feature, remind.steps)."
-            )
-        if last[name] > original[name] + 10:
-            found.append(
-                f"Learnt: {name} rose from {original[name]:.1f} to {last[name]:.1f} %: taught, not kept. Lower"
-                " remind.steps, or use a model (or a head of images) that knows these classes."
-            )
-    if called and called[1] > (100 + called[2]) / 2:
-        found.append(
-            f"Trivial: {called[1]:.0f} % of the test images are called {called[0]!r}, and {called[2]:.0f} % are: the"
-            " target is gone as all else is. Lower forget.embedding_step, and show siblings of more kinds (n_retain)."
-        )
-    if rank is not None and rank > 0.75 * classes:
-        found.append(
-            f"Over-forgetting: the target's text ranks {rank:.1f} of {classes} on its own images, where ignorance would"
-            " put it in the middle: its absence gives it away. Lower remind.margin and remind.guard, or stop"
-            " stage 1 earlier."
-        )
-    if PREVIOUS in table and last[PREVIOUS] > original[PREVIOUS] + 2:
-        found.append(
-            f"Resurrection: earlier targets rose from {original[PREVIOUS]:.1f} to {last[PREVIOUS]:.1f} %. Raise"
-            " remind.guard, or show more images (n_forget)."
-        )
+        change = dict(column=name, before=original[name], after=last[name])
+        alarm_if(last[name] < 0.9 * original[name], "over_forgetting", **change)
+        alarm_if(last[name] > original[name] + 10, "learnt", **change)
+    if called:
+        name, said, true = called
+        alarm_if(said > (100 + true) / 2, "trivial", name=name, said=said, true=true)
+    alarm_if(rank is not None and rank > 0.75 * classes, "absence", rank=rank, classes=classes)
+    if PREVIOUS in table:
+        change = dict(before=original[PREVIOUS], after=last[PREVIOUS])
+        alarm_if(last[PREVIOUS] > original[PREVIOUS] + 2, "previous_returned", **change)
     for before, after in zip(table.iloc[1:].itertuples(), table.iloc[2:].itertuples()):
-        if after.target > before.target + 2:
-            lower, higher = "Lower restore.target_limit", "Raise remind.guard or remind.margin"
-            found.append(
-                f"Resurrection: the target rose from {before.target:.1f} to {after.target:.1f} % in stage"
-                f" {after.model!r}. {lower if after.model == 'restore' else higher}, and see that enough images of the"
-                " target calibrate."
-            )
-        if after.model == "remind" and after.score < before.score - 2:
-            found.append(
-                f"Harm: stage 2 lost what stage 1 had kept, from Score {before.score:.1f} to {after.score:.1f}. Lower"
-                " remind.embedding_step, or raise remind.feature and the number of retain images (n_retain)."
-            )
+        change = dict(before=before.target, after=after.target, stage=after.model)
+        alarm_if(after.target > before.target + 2, "target_returned", **change)
+        if after.model == "remind":
+            alarm_if(after.score < before.score - 2, "harm", before=before.score, after=after.score)
     return found

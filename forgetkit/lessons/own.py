@@ -81,17 +81,15 @@ def check(
     unknown = tuple(name for name, row in known.items() if name not in before and by_chance(*row, classes))
     findings = found.findings()
     if classes < 2:
+        unknown = ()
         findings.append("There is one name only, and it always wins: name a target, and labels.")
     elif unknown:
         seen = ", ".join(f"{known[name][0]} of {known[name][1]} {name}" for name in unknown)
         findings.append(
             f"The model recognises {seen}, no better than chance among {classes} names: of these there is nothing to"
-            " forget or to keep. "
-            + ("Use image prototypes (head images), names that it knows (labels), or a larger model."
-               if head == "text" else "Images do not tell them apart either: use a larger model.")
-        )  # fmt: skip
+            " forget or to keep. Use image prototypes (head images), names that it knows (labels), or a larger model."
+        )
     counts = found.counts().assign(recognised=pd.Series(told))
-    unknown = unknown if classes > 1 else ()
     return Report(counts.fillna({"recognised": ""}), findings, unknown, not (unknown or found.broken))
 
 
@@ -111,16 +109,14 @@ def recognition(
     clip: Clip, parts: Mapping[str, ImageSet], groups: Mapping[str, np.ndarray], head: torch.Tensor
 ) -> dict[str, tuple[int, int]]:
     """By subgroup, how many of how many images the model calls by their label; of at most `A_LOOK` images each."""
-    rng, known = np.random.default_rng(0), {}
-    for name in sorted(set(np.concatenate([*groups.values()]))):
-        index = [(part, i) for part in groups for i in np.flatnonzero(groups[part] == name)]
-        chosen = [index[i] for i in sorted(rng.permutation(len(index))[:A_LOOK])]
-        hits = 0
-        for part in sorted({part for part, _ in chosen}):
-            own = parts[part].take([i for p, i in chosen if p == part])
-            hits += int((predict(clip, own.images, head) == torch.as_tensor(own.labels)).sum())
-        known[name] = hits, len(chosen)
-    return known
+    rows = pd.concat(pd.DataFrame({"subgroup": names, "part": part}) for part, names in groups.items())
+    asked = rows.sample(frac=1, random_state=0).groupby("subgroup").head(A_LOOK)
+    looked = []
+    for part, chosen in asked.groupby("part"):
+        own = parts[part].take(chosen.index.to_numpy())
+        looked.append(chosen.assign(hit=(predict(clip, own.images, head) == torch.as_tensor(own.labels)).numpy()))
+    hits = pd.concat(looked).groupby("subgroup")["hit"].agg(["sum", "size"])
+    return {name: (int(right), int(n)) for name, right, n in hits.itertuples()}
 
 
 def prepare(
@@ -167,14 +163,6 @@ def digest(images) -> str:
     """The SHA-256 of images: an array, files, or a tensor on any device."""
     array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def folder_check(
-    data_dir: str | Path, target: str | None = None, model: str = "mini", pretrained: str | None = None,
-    device: str = "auto", **settings,
-) -> Report:  # fmt: skip
-    """`check` by names, for the command line."""
-    return check(data_dir, loaded(model, pretrained, device), target, **settings)
 
 
 def loaded(model: str, pretrained: str | None, device: str) -> Clip:

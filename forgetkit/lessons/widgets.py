@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from collections.abc import Iterable, Mapping
 
 import ipywidgets
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
@@ -29,21 +31,18 @@ def png(figure: Figure) -> bytes:
 
 def sheet(pictures: Mapping[str, bytes], label: str, most: int = 6, width: int = 1000) -> bytes:
     """At most so many pictures, evenly spread, on one that is `width` pixels wide, each under its name: a PNG."""
-    names = list(pictures)
-    shown = [names[i] for i in sorted({round(i * (len(names) - 1) / (most - 1)) for i in range(most)})]
+    shown = [list(pictures)[round(i)] for i in np.linspace(0, len(pictures) - 1, min(most, len(pictures)))]
     images = [Image.open(io.BytesIO(pictures[name])).convert("RGB") for name in shown]
     columns = max(1, min(len(shown), 2, width // (max(image.width for image in images) // 2)))
-    cell, rows, at, top = width // columns, [], 0, 22
+    cell, top = width // columns, 22
     for image in images:
         image.thumbnail((cell - 8, image.height))
-    for i in range(0, len(shown), columns):
-        rows.append((at, shown[i : i + columns], images[i : i + columns]))
-        at += top + max(image.height for image in images[i : i + columns])
-    page = Image.new("RGB", (width, at), "white")
-    for y, row, pasted in rows:
-        for x, (name, image) in enumerate(zip(row, pasted)):
-            ImageDraw.Draw(page).text((x * cell + 4, y + 4), f"{label}: {name}", fill="black", font_size=14)
-            page.paste(image, (x * cell + 4, y + top))
+    height = top + max(image.height for image in images)
+    page = Image.new("RGB", (width, height * math.ceil(len(shown) / columns)), "white")
+    for i, (name, image) in enumerate(zip(shown, images)):
+        x, y = i % columns * cell + 4, i // columns * height
+        ImageDraw.Draw(page).text((x, y + 4), f"{label}: {name}", fill="black", font_size=14)
+        page.paste(image, (x, y + top))
     data = io.BytesIO()
     page.quantize(128).save(data, format="png", optimize=True)
     return data.getvalue()

@@ -17,7 +17,7 @@ from benchmarks.figures import kept_at_target, trade_off
 from benchmarks.rows import measured
 from benchmarks.tables.methods import over_seeds
 from forgetkit.lessons.committed import committed, percent_of_original, with_whole_seeds
-from forgetkit.lessons.figures import style
+from forgetkit.lessons.figures import runs
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_strips_show_every_run_and_the_mean():
         [("default", "class", f"c{i}", 98.0 + i) for i in range(2)] + [("ga", "class", "c0", 70.0)],
         columns=["method", "kind", "subgroup", "score"],
     )
-    figure = style.score_strips(rows)
+    figure = runs.score_strips(rows)
     assert len(figure.axes) == 1
     points = np.concatenate([c.get_offsets()[:, 0] for c in figure.axes[0].collections])
     assert {98.0, 99.0, 70.0, 98.5} <= {round(float(p), 3) for p in points}

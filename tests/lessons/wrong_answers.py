@@ -109,7 +109,6 @@ WRONG = """
     {k: alpha * a[k] + (1 - alpha) * b[k] for k in a} ## integer buffer
     {k: (alpha * b[k] + (1 - alpha) * a[k]) if a[k].is_floating_point() else a[k] for k in a} ## wrong way round
     {k: a[k].mul_(alpha).add_((1 - alpha) * b[k]) if a[k].is_floating_point() else a[k] for k in a} ## in place
-    (a.update(w=alpha * a["w"] + (1 - alpha) * b["w"]), a)[1] ## in place
     {"w": alpha * a["w"] + (1 - alpha) * b["w"]} ## every name
 04.2 n
     1 - 0.05 ** (1 / n) ## that is a share
@@ -196,7 +195,6 @@ WRONG = """
     nearest(z, styles, sums(z, styles)) ## longer sum
     nearest(z, styles, means(z, styles)) ## longer mean
 07.3 x, y
-    x.scatter_(1, y[:, None], float("-inf")).softmax(1) ## in place
     x.softmax(1) ## has probability zero
     x.softmax(1).scatter(1, y[:, None], 0.0) ## sum to one
     torch.ones(2, 3).scatter(1, y[:, None], 0.0) / 2 ## keep their proportions

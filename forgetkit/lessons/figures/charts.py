@@ -29,29 +29,26 @@ BESIDE = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
 ABOVE = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
 
 
-def draw(axis, table: pd.DataFrame, mark: float | None = None, **settings) -> None:
-    """A line a column of the table over its index; `mark` gets a dotted line; settings as `Axes.set` takes them."""
-    for name, look in zip(table, SERIES * 3):
-        line = table[name].dropna()
-        axis.plot(line.index, line, label=name, ms=4, markevery=max(1, len(line) // 16), **LOOKS.get(name, look))
-    if mark is not None:
-        axis.axvline(mark, color="black", lw=1, ls=":")
-    axis.set(**{"xlabel": table.index.name, **settings})
-
-
 def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mapping[str, str], **settings) -> Figure:
     """Curves over the index of a table, a line a column; a panel a table where there are several, by title.
 
-    label: of the y axis, or of each panel's own; settings: `mark` and those of `Axes.set`, for all or by title
+    label: of the y axis, or of each panel's own; settings: `mark` (a dotted line) and those of `Axes.set`, for all or
+    by title
     """
     tables = tables if isinstance(tables, Mapping) else {"": tables}
     size = (5.4, 2.7) if len(tables) == 1 else (3.9 * len(tables) + 1, 2.9)
     shared = isinstance(label, str)
     figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=shared, squeeze=False)
     for axis, (title, table) in zip(axes[0], tables.items()):
+        for name, look in zip(table, SERIES * 3):
+            line = table[name].dropna()
+            axis.plot(line.index, line, label=name, ms=4, markevery=max(1, len(line) // 16), **LOOKS.get(name, look))
         own = {name: value.get(title) if isinstance(value, Mapping) else value for name, value in settings.items()}
-        own["ylabel"] = label[title] if not shared else label if axis is axes[0, 0] else None
-        draw(axis, table, title=title, **{name: value for name, value in own.items() if value is not None})
+        own = {name: value for name, value in own.items() if value is not None}
+        if "mark" in own:
+            axis.axvline(own.pop("mark"), color="black", lw=1, ls=":")
+        ylabel = label[title] if not shared else label if axis is axes[0, 0] else ""
+        axis.set(**{"title": title, "xlabel": table.index.name, "ylabel": ylabel, **own})
     axes[0, -1].legend(**BESIDE)
     figure.tight_layout()
     return figure

@@ -1,0 +1,107 @@
+"""Figures of tables of runs: a sweep, the methods, an audit. Each function returns a Figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from forgetkit.lessons.figures.charts import BESIDE
+from forgetkit.lessons.figures.style import COLOURS, RECIPES
+
+MODELS = {"original": ("#666666", "s"), "unlearned": (COLOURS["restore"], "o"), "oracle": (COLOURS["forget"], "D")}
+PANELS = {"%": "percent", "": "AUROC (.5 = says nothing)", "steps": "steps (arrow: not reached)"}
+
+
+def mean_and_runs(table: pd.DataFrame, value: str, by: Sequence[str]) -> Figure:
+    """Every run as a dot, and mean ± standard deviation: along the first column of `by`, coloured by the second, a
+    panel for each combination of the others.
+    """
+    words = table[list(by)].astype(str).assign(**{value: table[value]})
+    words["panel"] = [", ".join(f"{n}={v}" for n, v in zip(by[2:], row)) for row in words[list(by[2:])].to_numpy()]
+    x, hue = by[0] if by else "panel", by[1] if len(by) > 1 else None
+    names = list(dict.fromkeys(words[hue])) if hue else []
+    wide, panels = 0.8 + 0.55 * words[x].nunique() * max(1, len(names) / 2), list(dict.fromkeys(words["panel"]))
+    size = (min(14, wide * len(panels) + 2), 3)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    look = {"hue": hue, "hue_order": names, "palette": sns.color_palette("colorblind", len(names))} if hue else {}
+    marks = {"markers": [*("osD^v<>PX*" * 3)[: len(names)]]} if hue else {"markers": "o"}
+    beside = (True, 0.8 * (len(names) - 1) / len(names)) if len(names) > 1 else (False, False)
+    for axis, panel in zip(axes[0], panels):
+        order = {"order": list(dict.fromkeys(words[x])), "ax": axis, "x": x, "y": value, **(look or {"color": "C0"})}
+        part = words[words["panel"] == panel]
+        sns.stripplot(part, **order, dodge=beside[0], legend=False, jitter=0.05, size=4, alpha=0.6)
+        bars = {"errorbar": "sd", "linestyle": "none", "capsize": 0.1, "err_kws": {"linewidth": 1.2}, "markersize": 6}
+        sns.pointplot(part, **order, **marks, **bars, dodge=beside[1], legend=bool(hue) and axis is axes[0, -1])
+        axis.set(title=panel, xlabel=x if by else "", ylabel=f"{value}, mean ± sd")
+        axis.tick_params(axis="x", rotation=30 if words[x].str.len().max() > 6 else 0)
+    if hue:
+        axes[0, -1].legend(title=hue, **BESIDE)
+    figure.tight_layout()
+    return figure
+
+
+def score_strips(rows: pd.DataFrame) -> Figure:
+    """Score of every run by method, best mean first, a panel a kind of subgroup; a bar marks the mean.
+
+    rows: one a run, with `method`, `kind`, `subgroup`, `score`
+    """
+    order = [*rows.groupby("method")["score"].mean().sort_values(ascending=False).index]
+    kinds = [*dict.fromkeys(rows["kind"])]
+    figure, axes = plt.subplots(1, len(kinds), figsize=(9.5, 0.3 * len(order) + 1), sharey=True, squeeze=False)
+    rng = np.random.default_rng(0)  # the same rows give the same picture
+    for axis, kind in zip(axes[0], kinds):
+        found = rows[rows["kind"] == kind]
+        y = np.array([order.index(method) for method in found["method"]]) + rng.uniform(-0.25, 0.25, len(found))
+        colours = [COLOURS["restore"] if method in RECIPES else "#999999" for method in found["method"]]
+        axis.scatter(found["score"], y, c=colours, s=16, edgecolor="black", linewidth=0.3)
+        mean = found.groupby("method")["score"].mean().reindex(order)
+        axis.scatter(mean, range(len(order)), marker="|", s=180, color="black", lw=1.6, zorder=5)
+        beside = dict(xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)
+        for line, value in enumerate(mean):
+            if not np.isnan(value):
+                axis.annotate(f"{value:.1f}", (1.01, line), **beside)
+        axis.set(title=f"{kind}\n(of {found['subgroup'].nunique()})", xlabel="Score (%)", ylabel="")
+        axis.grid(axis="y", visible=False)
+    axes[0, 0].set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.5, -0.5))
+    figure.tight_layout()
+    return figure
+
+
+def audited(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """A line a measure: every model's figure with its 95 % interval, a panel a unit; alarms in the target's colour.
+
+    table, rows: of `auditing.Audit`. Lines in other units (logits, nats, ranks) stand in the table alone.
+    """
+    shown = {unit: table[table["unit"] == unit] for unit in PANELS if (table["unit"] == unit).any()}
+    sizes = [len(lines) for lines in shown.values()]
+    figure, axes = plt.subplots(
+        len(shown), 1, figsize=(6.4, 0.27 * sum(sizes) + 1.1 * len(sizes)), squeeze=False, height_ratios=sizes
+    )
+    for axis, (unit, lines) in zip(axes[:, 0], shown.items()):
+        reached = rows.loc[(rows["unit"] == unit) & np.isfinite(rows["value"]), "value"]
+        end = {"%": 100, "": 1}.get(unit, 1.15 * max(1, reached.max() if len(reached) else 1))
+        for i, (model, (colour, marker)) in enumerate(MODELS.items()):
+            own = rows[(rows["model"] == model) & (rows["unit"] == unit)].set_index("measure").reindex(lines["measure"])
+            if own["value"].isna().all():
+                continue
+            value, low, high = (own[name].clip(upper=end).to_numpy(float) for name in ("value", "low", "high"))
+            at = np.arange(len(own)) + 0.22 * (i - 1)
+            axis.hlines(at, low, high, color=colour, lw=1.2)
+            axis.scatter(value, at, color=colour, marker=marker, s=20, edgecolor="black", lw=0.3, label=model, zorder=3)
+            never = np.isinf(own["value"].to_numpy(float))
+            axis.scatter(value[never], at[never], color=colour, marker=">", s=60, zorder=4)
+        axis.set(xlim=(-0.02 * end, 1.04 * end), xlabel=PANELS[unit], ylabel="attack", ylim=(len(lines) - 0.5, -0.5))
+        axis.set_yticks(range(len(lines)), lines["measure"], fontsize=8)
+        for text, alarm in zip(axis.get_yticklabels(), lines["alarm"]):
+            if alarm:
+                text.set(color=COLOURS["target"], fontweight="bold")
+        if unit == "":
+            axis.axvline(0.5, color="black", lw=0.8, ls=":")
+    axes[0, 0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3, title="bold: alarm")
+    figure.tight_layout()
+    return figure
