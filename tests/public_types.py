@@ -33,7 +33,8 @@ def the_numbers(clip: forgetkit.Clip, sets: forgetkit.ModelSets, table: pd.DataF
 def your_own(folder: Path) -> forgetkit.Splits:
     from forgetkit.data.folders import scan
 
-    return forgetkit.split(scan(folder, 64).group("red", ["green", "blue"]), n_forget=5)
+    grouped: forgetkit.Grouped = scan(folder, 64).group("red", ["green", "blue"])
+    return forgetkit.split(grouped, n_forget=5)
 
 
 def wrong(clip: forgetkit.Clip, sets: forgetkit.Splits) -> None:

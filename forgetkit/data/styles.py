@@ -67,25 +67,18 @@ def load(folder: str | Path, clip, seed: int = 0) -> StyleSet:
     classes = sorted({plain(c.name) for style in styles for c in visible_folders(style)})
     rows = {part: [] for part in PARTS}
     for style in styles:
-        tests = _listed(folder, style.name)
+        listed = folder / f"{style.name}_test.txt"
+        lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
+        tests = {str(folder / line.rsplit(maxsplit=1)[0]) for line in lines if line.strip()}
         for kind in visible_folders(style):
             for part, files in _divide(image_files(kind), tests, seed).items():
                 rows[part] += [(file, classes.index(plain(kind.name)), plain(style.name)) for file in files]
     return StyleSet(folder.name, *in_parts(folder.name, rows, clip, classes, PROMPTS))
 
 
-def _listed(folder: Path, style: str) -> set[str] | None:
-    """The files that DomainNet's list of a style's test images names; None where there is no such list."""
-    file = folder / f"{style}_test.txt"
-    if not file.exists():
-        return None
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return {str(folder / line.rsplit(maxsplit=1)[0]) for line in lines if line.strip()}
-
-
-def _divide(files: list[str], tests: set[str] | None, seed: int) -> dict[str, list[str]]:
+def _divide(files: list[str], tests: set[str], seed: int) -> dict[str, list[str]]:
     """Files by part; where a list says what is test, the others in the shares of the other parts."""
-    if tests is None:
+    if not tests:
         return divide(files, SHARES, seed)
     shares = np.array(SHARES[:-1]) / sum(SHARES[:-1])
     rest = divide([file for file in files if file not in tests], (*shares, 0), seed)

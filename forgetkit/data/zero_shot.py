@@ -14,7 +14,6 @@ the red frame around its pictures is cut off. Nothing is downloaded, and a set t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,37 +28,36 @@ BLURRED = (
 )  # fmt: skip
 
 
-def _set(name: str, images, labels: Iterable[int], classes: Iterable[str], prompts: tuple[str, ...]) -> ImageSet:
-    return ImageSet(name, images, np.asarray(labels, np.int64), tuple(map(plain, classes)), prompts)
+# Each reader, of (folder, clip): images, labels, classes, prompts.
 
 
-def _cifar100(root: Path, clip) -> ImageSet:
+def _cifar100(root: Path, clip):
     found = datasets.CIFAR100(root, train=False)
-    return _set("cifar100", found.data, found.targets, found.classes, PHOTO + BLURRED)
+    return found.data, found.targets, found.classes, PHOTO + BLURRED
 
 
-def _stl10(root: Path, clip) -> ImageSet:
+def _stl10(root: Path, clip):
     found = datasets.STL10(root, split="test")
-    return _set("stl10", found.data.transpose(0, 2, 3, 1), found.labels, found.classes, PHOTO)
+    return found.data.transpose(0, 2, 3, 1), found.labels, found.classes, PHOTO
 
 
-def _food101(root: Path, clip) -> ImageSet:
+def _food101(root: Path, clip):
     found = datasets.Food101(root, split="test")
     images = files_for(clip, found._image_files)  # the set itself would open and decode each
-    return _set("food101", images, found._labels, found.classes, ("a photo of {}, a type of food.",))
+    return images, found._labels, found.classes, ("a photo of {}, a type of food.",)
 
 
-def _objectnet(root: Path, clip) -> ImageSet:
+def _objectnet(root: Path, clip):
     images, mappings = (root / "objectnet-1.0" / below for below in ("images", "mappings"))
     label_of = json.loads((mappings / "folder_to_objectnet_label.json").read_text(encoding="utf-8"))
     shared = json.loads((mappings / "objectnet_to_imagenet_1k.json").read_text(encoding="utf-8"))
     folders = sorted(folder for folder, label in label_of.items() if label in shared)
     rows = [(file, label) for label, folder in enumerate(folders) for file in image_files(images / folder)]
     files, labels = zip(*rows)
-    return _set("objectnet", files_for(clip, files, border=2), labels, (label_of[f] for f in folders), PHOTO)
+    return files_for(clip, files, border=2), labels, [label_of[f] for f in folders], PHOTO
 
 
-SETS: dict[str, tuple[str, Callable[..., ImageSet]]] = {
+SETS = {
     "cifar100": ("cifar-100-python", _cifar100),
     "food101": ("food-101", _food101),
     "stl10": ("stl10_binary", _stl10),
@@ -77,7 +75,8 @@ def columns(folder: str | Path | None, clip) -> tuple[dict[str, ImageSet], dict[
             missing[name] = f"{below} was not found in {folder}"
         else:
             try:
-                found[name] = read(Path(folder).expanduser(), clip)
+                images, labels, classes, prompts = read(Path(folder).expanduser(), clip)
+                found[name] = ImageSet(name, images, np.asarray(labels, np.int64), tuple(map(plain, classes)), prompts)
             except Exception as error:  # a set half fetched raises nearly anything; the others are still worth having
                 missing[name] = f"{below} in {folder} cannot be read ({error})"
     return found, missing

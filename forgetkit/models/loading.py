@@ -119,7 +119,8 @@ def _from_folder(folder: Path, device: torch.device, settings: dict) -> Clip:
             "alone, name their model, load_clip('RN50', pretrained='path/to/file')."
         )
     clip = _create(f"{FOLDER}{folder}", None, device, settings, f"The model in {folder}", found)
-    return replace(clip, **read_card(folder))
+    card = read_card(folder)
+    return replace(clip, name=card["name"], record=card["record"]) if card else clip
 
 
 def _activation(name: str, said: bool | None, known: bool | None, weights: str, evidence: str) -> bool:

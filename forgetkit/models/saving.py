@@ -79,16 +79,15 @@ def add_to_card(folder: str | Path, **said) -> None:
     folder = Path(folder).expanduser()
     if not (card := read_card(folder)):
         raise ModelError(f"{folder} has no forgetting card ({CARD}): it was not written by clip.save.")
-    card["versions"] = json.loads((folder / CARD).read_text(encoding="utf-8")).get("versions", {})
     card["record"] |= jsonable(said)
     write_card(folder, card)
 
 
 def read_card(folder: Path) -> dict:
-    """{"name": ..., "record": ...} of a saved model; {} for a folder without a card. Raises ModelError if damaged."""
+    """Name, record and versions of a saved model; {} for a folder without a card. Raises ModelError if damaged."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return {"name": str(card["name"]), "record": dict(card["record"])}
+        return {"name": str(card["name"]), "record": dict(card["record"]), "versions": dict(card["versions"])}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError) as error:
