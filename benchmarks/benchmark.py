@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import threading
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,7 +28,6 @@ from benchmarks.plane import BY_A_PLANE, Plane, plane
 from benchmarks.rows import Rows, combinations, measured, options
 from forgetkit.batch import record
 from forgetkit.batch import run as batch
-from forgetkit.batch.worker import watched
 from forgetkit.data import styles
 from forgetkit.data.images import ImageSet, some
 from forgetkit.data.tutorial import zero_shot
@@ -128,13 +128,21 @@ def peak_memory(device: torch.device, every: float = 0.05):
         yield found
         found["MB"] = torch.cuda.max_memory_allocated(device) / 1e6
         return
-    process = psutil.Process()
+    process, done = psutil.Process(), threading.Event()
 
     def look() -> None:
-        found["MB"] = max(found["MB"], process.memory_info().rss / 1e6)
+        ended = False
+        while not ended:
+            found["MB"] = max(found["MB"], process.memory_info().rss / 1e6)
+            ended = done.wait(every)
 
-    with watched(look, every):
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
         yield found
+    finally:
+        done.set()
+        thread.join()
 
 
 @lru_cache(maxsize=1)

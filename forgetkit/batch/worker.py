@@ -15,6 +15,7 @@ import ctypes
 import importlib
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -25,8 +26,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -104,20 +104,15 @@ def _guard(job: dict, folder: Path) -> None:
     (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
-    started, found, peak = time.time(), {}, {"MB": 0.0}
-
-    def measure() -> None:
-        peak["MB"] = max(peak["MB"], sum(held for _, held in _below()) / 1e6)
-
+    started, found, peak = time.time(), {}, 0
     try:
         code, home = record.code_of_task(job["notebook"], job["function"])
         if job["notebook"]:  # what is hashed is what is executed, whatever becomes of the file meanwhile
             job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
             code = code_of(job["copy"])
         found = {"source": record.fingerprint(code, home), "commit": record.commit_of(home)}
-        with watched(measure, 0.2):
-            failure = _process({**job, "folder": folder, "guard": os.getpid()})
-            _end_children()
+        failure, peak = _process({**job, "folder": folder, "guard": os.getpid()})
+        _end_children()
     except (OSError, ValueError, ImportError) as error:
         failure = _failure(error)
     if failure and "copy" in job:
@@ -125,27 +120,32 @@ def _guard(job: dict, folder: Path) -> None:
     ended = time.time()
     result = {
         "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
-        "seconds": round(ended - started, 2), "peak_mb": round(peak["MB"]), "started": started, "ended": ended,
+        "seconds": round(ended - started, 2), "peak_mb": round(peak / 1e6), "started": started, "ended": ended,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}, **failure,
     }  # fmt: skip
     with _last_word:
         record.write(folder, result)
 
 
-def _process(job: dict) -> dict:
-    """Do the job in a process of its own; what went wrong, or an empty dict."""
-    limit, outcome = job["timeout"].get("run"), job["folder"] / OUTCOME
+def _process(job: dict) -> tuple[dict, int]:
+    """Do the job in a process of its own: what went wrong, or an empty dict, and the most bytes of memory it held."""
+    limit, outcome, peak = job["timeout"].get("run", math.inf), job["folder"] / OUTCOME, 0
+    end = time.monotonic() + limit
     with (job["folder"] / record.LOG).open("wb") as log:
         command = [sys.executable, "-m", "forgetkit.batch.worker", "run"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        try:
-            process.communicate(json.dumps(job, default=str).encode(), timeout=limit)
-        except subprocess.TimeoutExpired:
-            return {"error": f"The run took longer than {limit:g} s (`timeout`)."}
+    with suppress(OSError), process.stdin as stdin:  # it may have ended
+        stdin.write(json.dumps(job, default=str).encode())
+    while process.poll() is None:
+        peak = max(peak, sum(held for _, held in _below()))
+        if time.monotonic() > end:
+            return {"error": f"The run took longer than {limit:g} s (`timeout`)."}, peak
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
     try:
-        return json.loads(outcome.read_text(encoding="utf-8"))
+        return json.loads(outcome.read_text(encoding="utf-8")), peak
     except (OSError, ValueError):
-        return {"error": record.death(process.returncode)}
+        return {"error": record.death(process.returncode)}, peak
     finally:
         outcome.unlink(missing_ok=True)
 
@@ -165,25 +165,6 @@ def _failure(error: BaseException) -> dict:
         name, message = error.ename, error.evalue
         text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
     return {"error": f"{name}: {' '.join(message.split())}"[:500], "traceback": text[-20_000:]}
-
-
-@contextmanager
-def watched(measure: Callable[[], None], every: float):
-    """Call `measure` in a thread at once, then after every so many seconds until the block ends."""
-    done = threading.Event()
-
-    def watch() -> None:
-        measure()
-        while not done.wait(every):
-            measure()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def work() -> None:

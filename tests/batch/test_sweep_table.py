@@ -68,8 +68,9 @@ def test_the_summary_is_mean_and_spread(swept):
 
 
 BAD = {
-    "ragged": (b"x,y\n1,2\n1,2,3\n", {}, "line 3 has 3 values, the header 2"),
-    "empty": (b"", {}, "it is empty"),
+    "ragged": (b"x,y\n1,2\n1,2,3\n", {}, "Expected 2 fields in line 3, saw 3"),
+    "long": (b"x,y\n1,2,3\n", {}, "longer than its header"),
+    "empty": (b"", {}, "No columns to parse"),
     "latin": ("größe\n1\n".encode("latin-1"), {}, "can't decode"),
     "twice": (b"x,x\n1,2\n", {}, "two columns are called 'x'"),
     "rows": (b"x,y\n", {}, "no rows"),
