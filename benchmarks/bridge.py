@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import click
 import open_clip
 import pandas as pd
 import torch
@@ -66,5 +67,10 @@ def whole_runs() -> dict[str, str]:
     return found
 
 
-if __name__ == "__main__":
+@click.command(help=__doc__)
+def main() -> None:
     bridge().rename_axis("fact").to_csv(RESULTS / "bridge.csv")
+
+
+if __name__ == "__main__":
+    main()
