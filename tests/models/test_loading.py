@@ -329,7 +329,7 @@ def test_bad_files_have_their_sentence(tmp_path):
         state, lambda name: name.replace("visual.", "vision_model.").replace("transformer.", "text_model.")
     )
     torch.save(theirs, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="Hugging Face's transformers .*load_clip.'ViT-B-32', 'openai'"):
+    with pytest.raises(ModelError, match="Hugging Face's transformers, .*load_clip.'ViT-B-32', 'openai'"):
         load_clip("tiny", pretrained=tmp_path / "pytorch_model.bin")
     for found in ({}, {"model": {}}, [state], torch.ones(3)):
         torch.save(found, tmp_path / "other.pt")
