@@ -45,6 +45,7 @@ results: .venv/installed
 	$(BIN)/python -m benchmarks.studies front
 	$(BIN)/python -m benchmarks.studies sensitivity
 	$(BIN)/python -m benchmarks.studies cost
+	$(BIN)/python -m benchmarks.bridge
 	$(BIN)/python -m benchmarks.tables
 
 # Every notebook and its solutions, executed in place as they are committed.

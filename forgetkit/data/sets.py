@@ -119,8 +119,12 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
 
     Raises DataError as `load`; what a killed process left in the cache goes after a day.
     """
+    elsewhere = "set the environment variable FORGETKIT_CACHE to a folder elsewhere"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        free, need = shutil.disk_usage(file.parent).free / 1e6, SETS[name].megabytes
+        if free < need:
+            raise DataError(f"{name} needs {need} MB in {file.parent}, where {free:.0f} MB are free: {elsewhere}.")
         for left in file.parent.glob(f".{name}-*"):  # by a process that was killed, unless another is still at it
             with suppress(OSError):
                 if time.time() - left.stat().st_mtime > 86_400:
@@ -130,9 +134,7 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
             arrays = {"images": images, "labels": labels, "classes": np.array(classes), "held": held}
             np.savez(half, **arrays)
     except OSError as error:
-        raise DataError(
-            f"{name}: {file} cannot be made ({error}): free some space there, or set FORGETKIT_CACHE to another folder."
-        ) from error
+        raise DataError(f"{name}: {file} cannot be made ({error}): free some space there, or {elsewhere}.") from error
     return arrays
 
 

@@ -109,6 +109,13 @@ def disjoint(parts):
 # load: names, roots, parts
 
 
+def test_full_disk(npm, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=42_000_000))
+    with pytest.raises(DataError, match=r"quickdraw needs 110 MB in .*, where 42 MB are free: set .* FORGETKIT_CACHE"):
+        load("quickdraw", cache=npm.cache)
+    assert npm.calls == []  # told before anything is fetched
+
+
 def test_unknown_set_and_part_name_the_choices():
     with pytest.raises(DataError, match="no image set 'cifar100'. Choose one of: cifar10, fashion, quickdraw, emoji."):
         load("cifar100")
