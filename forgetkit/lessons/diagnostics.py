@@ -114,9 +114,9 @@ def alarms(
         raise ValueError("alarms take the table that evaluate makes, with a column 'model' and one 'target'.")
     sentences, found = tomllib.loads((Path(__file__).parent / "alarms.toml").read_text(encoding="utf-8")), []
 
-    def alarm_if(condition: bool, name: str, **values) -> None:
+    def alarm_if(condition: bool, kind: str, **values) -> None:
         if condition:
-            found.append(sentences[name].format(**values))
+            found.append(sentences[kind].format(**values))
 
     original, last = table.iloc[0], table.iloc[-1]
     columns = table.columns.drop(["model", "score", "seconds", TARGET, PREVIOUS], errors="ignore")
