@@ -11,6 +11,8 @@
 | `studies`     | the quickstart's rows, requests one after another, paths to the original, sensitivity, cost    |
 | `real_clip`   | the method on a real CLIP                                                                      |
 | `pretraining/`| how mini-CLIP and its oracles were made, and what they recognise                               |
+| `bridge`      | facts of mini-CLIP beside RN50 and ViT-B/16, for lesson 05                                     |
+| `notebooks`   | executes the lessons as they are committed                                                     |
 | `rows`        | rows in a CSV file that is whole at every moment                                               |
 | `tables/`     | from rows to tables in Markdown; `figures`: to pictures                                        |
 """
