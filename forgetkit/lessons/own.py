@@ -87,8 +87,10 @@ def check(
         seen = ", ".join(f"{known[name][0]} of {known[name][1]} {name}" for name in unknown)
         findings.append(
             f"The model recognises {seen}, no better than chance among {classes} names: of these there is nothing to"
-            " forget or to keep. Use image prototypes (head images), names that it knows (labels), or a larger model."
-        )
+            " forget or to keep. "
+            + ("Use image prototypes (head images), names that it knows (labels), or a larger model."
+               if head == "text" else "Images do not tell them apart either: use a larger model.")
+        )  # fmt: skip
     counts = found.counts().assign(recognised=pd.Series(told))
     return Report(counts.fillna({"recognised": ""}), findings, unknown, not (unknown or found.broken))
 
