@@ -25,7 +25,7 @@ from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage
 from benchmarks.attacks import deep
 from benchmarks.baselines import BASELINES
 from benchmarks.plane import BY_A_PLANE, Plane, plane
-from benchmarks.rows import Rows, combinations, measured, options
+from benchmarks.rows import Rows, combinations, importable, measured, options
 from forgetkit.batch import record
 from forgetkit.batch import run as batch
 from forgetkit.data import styles
@@ -234,7 +234,8 @@ def run_all(
     if sets:
         spec = {"function": "benchmarks.benchmark:run_subgroup", "grid": {"device": device}, "list": sets}
         try:
-            status = batch.run(spec, folder, workers=workers, changed="rerun", retry_failed=True)
+            with importable():
+                status = batch.run(spec, folder, workers=workers, changed="rerun", retry_failed=True)
         finally:
             collect(rows, folder)
         if status["failed"]:

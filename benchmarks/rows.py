@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -27,6 +28,17 @@ def options(file: str) -> Callable:
     path = click.Path(path_type=Path, dir_okay=False)
     out = click.option("--out", type=path, default=RESULTS / file, show_default=True, help="where the rows are kept")
     return lambda command: device(out(command))
+
+
+@contextmanager
+def importable():
+    """Processes that are started inside find `benchmarks`, which is not installed, from whatever folder."""
+    before, root = os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])
+    os.environ["PYTHONPATH"] = root if not before else root + os.pathsep + before
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
 def combinations(**values: Sequence) -> list[dict]:

@@ -18,7 +18,7 @@ import pandas as pd
 from benchmarks.ablations import by_stage
 from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import drawn, peak_memory, unlearned
-from benchmarks.rows import Rows, combinations, options
+from benchmarks.rows import Rows, combinations, importable, options
 from forgetkit.batch import run as batch
 from forgetkit.batch import table as results
 from forgetkit.data.images import ImageSet, some
@@ -156,7 +156,7 @@ def by_request(test: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
 def cost(clip: Clip, what: str, unit: str) -> list[dict]:
     """Seconds and memory of every method on cat, each in a process of its own, with nothing else on the machine."""
     spec = {"function": "benchmarks.studies:alone", "grid": {"device": [str(clip.device)], "method": [what]}}
-    with tempfile.TemporaryDirectory(prefix="cost-") as folder:
+    with importable(), tempfile.TemporaryDirectory(prefix="cost-") as folder:
         batch.run(spec, folder, workers=1)
         done = results.gather(folder).query("status == 'done'")
     return done[["value", "unit"]].to_dict("records")
