@@ -224,7 +224,7 @@ DYING = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from synthetic_data import coloured_set, random_clip
-from forgetkit import Recipe, Subgroup, pipeline, split
+from forgetkit import Grouped, Recipe, Subgroup, pipeline, split
 from forgetkit.data import PARTS
 from forgetkit.store import Cache
 
