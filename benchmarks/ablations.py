@@ -23,11 +23,12 @@ ABLATIONS: dict[str, dict] = {
     "raw images": {"remind.contrastive_on": "aligned"},
     "guard": {"remind.guard": 0.0, "remind.distill_forget": 0.0, "remind.mmd": 0.0},  # and the teacher names it again
     "mmd": {"remind.mmd": 0.0},
-    "wide margin": {"margin": 2.0, "restore.min_alpha": 0.0},  # and the soup's end, which came with it
+    "wide margin": {"margin": 2.0},
+    "plane edit": {"restore.strengths": ()},
     "lora": {},
 }
 # Parts that the published method does not have.
-UNPUBLISHED = ("late layers", "raw images", "guard", "mmd", "wide margin")
+UNPUBLISHED = ("late layers", "raw images", "guard", "mmd", "wide margin", "plane edit")
 
 
 def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:

@@ -89,9 +89,8 @@ class Remind(Checked):
 class Restore(Checked):
     """Stage 3."""
 
-    alphas: Annotated[tuple[Alpha, ...], Field(min_length=1)] = tuple(round(0.05 * i, 2) for i in range(21))
-    target_limit: Percent | None = 1.2  # percent of targets that may be recognised; None: whatever scores best
-    min_alpha: Alpha = 0.9  # smallest alpha under that limit: names stay away further back, neighbours and probes not
+    alphas: Annotated[tuple[Alpha, ...], Field(min_length=1)] = (1.0,)  # tried; 1: no soup, which earns nothing here
+    strengths: tuple[Weight, ...] = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0)  # of the plane edit, in logits; (): none
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class Recipe(Checked):
             guard=0.0,  # so that the teacher keeps the target's text (guess)
             mmd=0.0,
         )
-        restore = Restore(target_limit=None)  # (guess) the best calibration Score
+        restore = Restore(alphas=tuple(round(0.05 * i, 2) for i in range(21)), strengths=())  # (guess) the grid
         return cls("paper", forget, remind, restore).changed(seed, **changes)
 
     @classmethod

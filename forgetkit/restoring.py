@@ -5,10 +5,14 @@
 (Zhang et al., CVPR 2025, after Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022.) alpha is
 chosen on the calibration set D_m. Only floating-point *parameters and buffers* are blended; integer buffers such
 as BatchNorm's step counter are left alone, and what is equal on both sides stays equal to the bit.
+
+Where siblings bear the target's label, stage 2 cannot give the name up, and leaves more of the target: a plane edit
+(`editing`) follows, its strength and shift chosen on D_m, too. In `default` it is all of stage 3.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,14 +22,20 @@ import torch
 from tqdm.auto import tqdm
 
 from forgetkit.data.images import ImageSet
-from forgetkit.evaluation import TARGET, Head, accuracies, interval, score
+from forgetkit.editing import Plane, push, raw_embeddings, separating
+from forgetkit.evaluation import Head, accuracies, percent, score
 from forgetkit.models.calls import stage
-from forgetkit.models.clip import Clip, Inputs
+from forgetkit.models.clip import Clip, Inputs, ModelError
 from forgetkit.models.prefix import shared
 from forgetkit.recipe import Restore
 from forgetkit.subgroups import ModelSets
+from forgetkit.synthetic import abstract_images
 
 log = logging.getLogger(__name__)
+ABSTRACT = 400  # abstractions of D_r that the plane holds
+RIDGE = 1.0  # of the plane, in mean variances
+SHIFTS = (0.0, -0.5, 0.5, -1.0, 1.0, 1.5)  # in logits, tried at each strength
+NEAR = 0.5  # percent of Score by which the least edit may fall short of the best on D_m
 
 
 def soup(unlearned: torch.nn.Module, original: torch.nn.Module, alpha: float) -> dict[str, torch.Tensor]:
@@ -66,40 +76,68 @@ def path(
     return pd.DataFrame(rows)
 
 
-def choose_alpha(table: pd.DataFrame, target_limit: float | None, n_target: int, min_alpha: float = 0.0) -> float:
-    """The alpha that restores most while the target surely stays within the limit (percent).
-
-    That is the smallest, from `min_alpha` on, at which and above which the target is within the limit. D_m has no image
-    of the sets that nobody shows, so its Score cannot tell what a smaller alpha brings back of them, and it asks for
-    names, so it cannot see that neighbours or a probe find more of the target: hence `min_alpha`. Of n_target
-    calibration images of the target, hits recognised mean an accuracy of at most about (hits + 3) / n_target (the rule
-    of three, 95 %): that is what must be within the limit, so that few images prove nothing. Where no alpha meets it,
-    the lowest target accuracy decides. Without a limit it is the best calibration Score. Ties go to the larger alpha.
-    """
+def choose_alpha(table: pd.DataFrame) -> float:
+    """The alpha of the best calibration Score; ties go to the larger, and so it is where there is no Score."""
     table = table.sort_values("alpha", ascending=False)
-    if target_limit is None:
-        rated = table["score"].fillna(0)  # NaN where the original knew nothing of the target
-        return float(table["alpha"][rated.idxmax()])
-    within = (table["target"] + 300 / n_target <= target_limit).cummin() & (table["alpha"] >= min_alpha)
-    if not within.any():
-        return float(table["alpha"][table["target"].idxmin()])
-    return float(table.loc[within, "alpha"].min())
+    return float(table["alpha"][table["score"].fillna(0).idxmax()])
+
+
+def plane_edits(
+    restored: Clip, original: Clip, sets: ModelSets, columns: Mapping[str, Inputs], strengths: Sequence[float]
+) -> tuple[pd.DataFrame, Plane]:
+    """What plane edits make of D_m, one row a strength and shift, and the plane.
+
+    The plane is the original's, between D_f and D_r with its abstractions: the restored model's own tells less. An edit
+    has rank one, so one embedding of D_m (`columns`) serves all.
+    """
+    abstract = abstract_images(original, sets.retain.images, ABSTRACT, torch.Generator().manual_seed(0))
+    d_f, d_r, held = (raw_embeddings(original, x) for x in (sets.forget.images, sets.retain.images, abstract))
+    a = separating(d_f, d_r, held, RIDGE)
+    one_logit = d_f.norm(dim=1).mean() / original.scale
+    plane = Plane(a, a @ d_r.mean(0), push(sets.head, sets.labels, one_logit))
+    reference = accuracies(original, columns, sets.head)
+    embedded = {name: raw_embeddings(restored, part.images) for name, part in columns.items()}
+    rows = []
+    for strength, shift in itertools.product(strengths, SHIFTS):
+        found = {
+            name: percent((plane.moved(z, strength, shift) @ sets.head.T).argmax(1) == columns[name].labels)
+            for name, z in embedded.items()
+        }
+        rows.append({"strength": strength, "shift": shift, **found, "score": score(found, reference)})
+    return pd.DataFrame(rows), plane
+
+
+def choose_edit(table: pd.DataFrame) -> tuple[float, float]:
+    """The strength and shift: the least strength, then the least shift to either side, whose Score is `NEAR` the best.
+
+    D_m shows few images of a target, and the best of many Scores flatters.
+    """
+    scores = table["score"].fillna(0)  # NaN where the original knew nothing of the target
+    near = table[scores >= scores.max() - NEAR].assign(score=-scores, size=table["shift"].abs())
+    least = near.sort_values(["strength", "size", "score"]).iloc[0]
+    return float(least["strength"]), float(least["shift"])
 
 
 @stage(Restore)
 def restore(unlearned: Clip, original: Clip, sets: ModelSets, recipe: Restore) -> Clip:
     """Stage 3: blend the unlearned model with the original, alpha chosen on the calibration set D_m.
 
-    sets: `sets.on(original)`. The record gains `soup` (one row an alpha) and `alpha`. A warning says what too few
-    images prove.
+    Where siblings bear the target's label, a plane edit follows. sets: `sets.on(original)`. The record gains `soup` (a
+    row an alpha) and `alpha`; with an edit, `edits` (a row a strength and shift) and `edit`.
     """
-    table = path(unlearned, original, sets.calibration, recipe.alphas, sets.head)
-    alpha = choose_alpha(table, recipe.target_limit, n := len(sets.calibration[TARGET]), recipe.min_alpha)
-    if recipe.target_limit and n < (needed := 300 / recipe.target_limit) and len(recipe.alphas) > 1:
-        log.warning(
-            f"Stage 3 restores little (alpha = {alpha:g}): {n} images of the target calibrate. If none is recognised,"
-            f" up to {interval(0, n)[1]:.0f} % of others may be. Give {needed:.0f} or more, or raise target_limit."
-        )
+    prefix = shared([unlearned.model.visual, original.model.visual])
+    columns = {n: replace(part, images=original.features(part.images, prefix)) for n, part in sets.calibration.items()}
+    table = path(unlearned, original, columns, recipe.alphas, sets.head)
+    alpha = choose_alpha(table)
     restored = unlearned.copy("restore", alpha=alpha, soup=table.to_dict("records"))
     restored.model.load_state_dict(soup(unlearned.model, original.model, alpha))
+    if recipe.strengths and sets.own_labels != sets.labels:
+        try:
+            table, plane = plane_edits(restored, original, sets, columns, recipe.strengths)
+            strength, shift = choose_edit(table)
+            restored.model.visual.load_state_dict(plane.edit(restored.model.visual, strength, shift))
+        except ModelError as error:
+            log.warning(f"Stage 3 leaves the plane edit out. {error}")
+        else:
+            restored.record.update(edits=table.to_dict("records"), edit={"strength": strength, "shift": shift})
     return restored

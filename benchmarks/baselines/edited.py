@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from open_clip.modified_resnet import AttentionPool2d
 
 from benchmarks.baselines.common import Weights, baseline, best_calibrated, classifying, cross_entropy, train
 from benchmarks.pretraining.captions import ANY_STYLE
+from forgetkit.editing import edited_weights, raw_embeddings, separating
 from forgetkit.models import mini
 from forgetkit.models.clip import Clip, Inputs, ModelError
 from forgetkit.restoring import soup
@@ -97,32 +97,12 @@ def span(texts: torch.Tensor, sets: ModelSets, orthogonal: bool, rank: int | Non
     """
     directions = texts.T
     if orthogonal:
-        target = sets.forget.labels.unique().tolist()
-        basis = torch.linalg.qr(sets.head[[c for c in range(len(sets.head)) if c not in target]].T).Q
+        basis = torch.linalg.qr(sets.head[[c for c in range(len(sets.head)) if c not in sets.labels]].T).Q
         directions = directions - basis @ (basis.T @ directions)
     found = torch.linalg.svd(directions, full_matrices=False)
     if found.S[0] < 1e-3:
         raise ModelError("The other class texts span all that the target's say: set orthogonal=False.")
     return found.U[:, found.S > 1e-3 * found.S[0]][:, :rank]
-
-
-def last_layer(visual: torch.nn.Module) -> list[str]:
-    """The names of the weights that make the embedding: with a bias (attention pool), or without (`proj` of a ViT)."""
-    if isinstance(getattr(visual, "attnpool", None), AttentionPool2d):
-        return ["attnpool.c_proj.weight", "attnpool.c_proj.bias"]
-    if isinstance(getattr(visual, "proj", None), torch.nn.Parameter):
-        return ["proj"]
-    raise ModelError("This tower ends neither in an attention pool nor in a projection: use another baseline.")
-
-
-def without(visual: torch.nn.Module, operator: torch.Tensor, centre: torch.Tensor | float = 0.0) -> Weights:
-    """The tower's weights with z - A (z - c) in place of every embedding z: A (D, D), c (D,) where there is a bias."""
-    state = visual.state_dict()
-    for name in last_layer(visual):
-        w = state[name].T if name == "proj" else state[name]  # the embedding is the first dimension
-        w = w - operator @ (w - centre if name.endswith("bias") else w)
-        state[name] = w.T if name == "proj" else w
-    return state
 
 
 @baseline
@@ -134,7 +114,7 @@ def projection(clip: Clip, sets: ModelSets, *, strengths=STRENGTHS, orthogonal=T
     does not end in a projection known here.
     """
     v = span(sets.head[sets.forget.labels.unique()], sets, orthogonal)
-    return best_calibrated(clip, sets, (without(clip.model.visual, s * v @ v.T) for s in strengths))
+    return best_calibrated(clip, sets, (edited_weights(clip.model.visual, s * v @ v.T, 0 * v[:, 0]) for s in strengths))
 
 
 @baseline
@@ -152,25 +132,7 @@ def null_space(
     names += [word for name in names for word in mini.synonyms(name)] if words is None else words
     texts = torch.cat([sets.head[target], *(clip.head(names, [template]) for template in templates)])
     v = span(texts, sets, orthogonal, rank)
-    return best_calibrated(clip, sets, (without(clip.model.visual, s * v @ v.T) for s in strengths))
-
-
-def separating(
-    forget: torch.Tensor, retain: torch.Tensor, further: torch.Tensor, ridge: float, bias: bool
-) -> torch.Tensor:
-    """LEACE's direction a (D,) of embeddings (N, D) and (M, D): a.z differs by 1 between their means m_f and m_r.
-
-    Of all such a it is the one whose a.z varies least within the sets: a ~ S^-1 (m_f - m_r), S their covariance, with
-    ridge * mean variance on its diagonal. `further` (K, D), or none, are of neither set, and held near m_r, too.
-    Without a bias to take a.m_r away, it has a.m_r = 0 besides.
-    """
-    means = forget.mean(0), retain.mean(0)
-    rest = torch.cat([forget - means[0], retain - means[1], further - means[1]])
-    covariance = rest.T @ rest / len(rest)
-    covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance), device=rest.device)
-    told = torch.stack([means[0] - means[1]] if bias else [means[0] - means[1], means[1]], dim=1)
-    solved = torch.linalg.solve(covariance, told)
-    return solved @ torch.linalg.inv(told.T @ solved)[:, 0]
+    return best_calibrated(clip, sets, (edited_weights(clip.model.visual, s * v @ v.T, 0 * v[:, 0]) for s in strengths))
 
 
 @baseline
@@ -178,16 +140,11 @@ def erasure(clip: Clip, sets: ModelSets, *, ridge=0.1, held=600, strengths=STREN
     """`projection` only so far as an image is of D_f's domain: z - strength v v^T m_f a^T (z - m_r), a by `separating`.
 
     v is the target's text direction as in `projection`, and D_r's mean m_r stays. (LEACE takes m_f - m_r itself away,
-    which says nothing of a label.) held: so many abstractions of D_r stay, too. The strength is chosen on D_m. A ViT's
-    projection has no bias: a.m_r = 0 instead.
+    which says nothing of a label.) held: so many abstractions of D_r stay, too. The strength is chosen on D_m.
     """
-    visual, bias = clip.model.visual, len(last_layer(clip.model.visual)) == 2
     abstract = abstract_images(clip, sets.retain.images, held, torch.Generator().manual_seed(seed))
-    images = torch.cat([sets.forget.images, sets.retain.images, abstract])
-    with torch.no_grad():
-        z = torch.cat([visual(x).float() for x in images.split(100)])
-    forget, retain, further = z.split([len(sets.forget), len(sets.retain), held])
-    a, (m_f, m_r) = separating(forget, retain, further, ridge, bias), (forget.mean(0), retain.mean(0))
-    v = span(sets.head[sets.forget.labels.unique()], sets, orthogonal=True)
-    removed = torch.outer(v @ (v.T @ m_f), a)
-    return best_calibrated(clip, sets, (without(visual, s * removed, m_r) for s in strengths))
+    forget, retain, further = (raw_embeddings(clip, x) for x in (sets.forget.images, sets.retain.images, abstract))
+    a, v = separating(forget, retain, further, ridge), span(sets.head[sets.labels], sets, orthogonal=True)
+    removed = torch.outer(v @ (v.T @ forget.mean(0)), a)
+    weights = (edited_weights(clip.model.visual, s * removed, s * removed @ retain.mean(0)) for s in strengths)
+    return best_calibrated(clip, sets, weights)

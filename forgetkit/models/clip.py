@@ -213,12 +213,14 @@ class Clip:
         return replace(part, images=self.features(part.images, prefix.n_frozen(self.model.visual, weights), mixed))
 
     @torch.no_grad()
-    def features(self, x: torch.Tensor, n_frozen: int, mixed: bool = True, batch: int = 250) -> torch.Tensor | Features:
-        """What the first `n_frozen` blocks make of preprocessed images x (N, 3, S, S); x itself where there are none.
+    def features(
+        self, x: torch.Tensor | Features, n_frozen: int, mixed: bool = True, batch: int = 250
+    ) -> torch.Tensor | Features:
+        """What the first `n_frozen` blocks make of preprocessed images x (N, 3, S, S); x itself where that is done.
 
         mixed: in the precision of `autocast`, as `embed_tensor` computes; else in float32
         """
-        if n_frozen == 0:
+        if n_frozen == 0 or isinstance(x, Features):
             return x
 
         def through(size: int) -> torch.Tensor:

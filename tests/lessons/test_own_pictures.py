@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 from synthetic_data import coloured_set
 
-from forgetkit import Recipe, accuracies, evaluate, load_clip, restore, unlearn
+from forgetkit import Recipe, accuracies, evaluate, load_clip, unlearn
 from forgetkit.__main__ import main
 from forgetkit.data import DataError
 from forgetkit.lessons import own
@@ -79,17 +79,6 @@ def test_a_second_request_takes_the_saved_head_and_keeps_the_first(done, folder)
     assert "oma" not in checked.unknown and "oma" not in sets.subgroup.siblings
     gone = accuracies(clip, {"previous_targets": sets.test["previous_targets"]}, sets.head)["previous_targets"]
     assert gone == accuracies(models[-1], {"target": first.test["target"]}, first.head)["target"]
-
-
-def test_few_images_to_calibrate_are_told(folder, mini, caplog):
-    clip, sets, _ = own.prepare(folder, "oma", mini, head="images")
-    sets, n = sets.on(clip), len(sets.calibration["target"])
-    assert n < 250
-    for limit, told in ((1.2, True), (None, False)):
-        recipe = Recipe.default(restore={"alphas": (0.0, 1.0), "target_limit": limit}).restore
-        assert restore(clip.copy("other"), clip, sets, recipe).record["alpha"] in (0.0, 1.0)
-        assert (f"{n} images of the target calibrate" in caplog.text and "Give 250 or more" in caplog.text) == told
-        caplog.clear()
 
 
 def test_a_look_says_what_the_model_does_not_know(folder, resnet):

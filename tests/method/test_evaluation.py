@@ -116,7 +116,7 @@ def test_where_the_original_knows_nothing_there_is_nothing_to_forget():
         (
             dict(target=9.0),
             None,
-            "Resurrection: the target rose from 1.0 to 9.0 % in stage 'restore'. Lower restore.target_limit",
+            "Resurrection: the target rose from 1.0 to 9.0 % in stage 'restore'. Raise remind.guard",
         ),
     ],
 )

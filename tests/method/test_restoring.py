@@ -1,11 +1,17 @@
-"""The model soup: ends exact, integers left alone, alpha chosen with the target in view."""
+"""The model soup: ends exact, integers left alone. The plane edit: in the weights what it is in the embedding."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from synthetic_data import random_clip
 
-from forgetkit.restoring import choose_alpha, soup
+from forgetkit.editing import Plane, push, separating
+from forgetkit.models import ModelError
+from forgetkit.recipe import Recipe
+from forgetkit.restoring import choose_alpha, choose_edit, restore, soup
 
 SMALL = dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None)
 
@@ -45,44 +51,89 @@ def test_other_architecture_is_told(pair):
         soup(pair[0], other, 0.5)
 
 
-TABLE = pd.DataFrame(
-    {"alpha": [0.0, 0.5, 0.8, 1.0], "target": [80.0, 6.0, 1.0, 0.0], "score": [60.0, 99.0, 97.0, 96.0]}
+def test_alpha_is_that_of_the_best_score_and_ties_go_to_the_unlearned_end():
+    table = pd.DataFrame({"alpha": [0.0, 0.5, 0.8, 1.0], "score": [60.0, 99.0, 97.0, 96.0]})
+    assert choose_alpha(table) == choose_alpha(table.sample(frac=1, random_state=0)) == 0.5
+    assert choose_alpha(table.assign(score=[60.0, 99.0, 99.0, 96.0])) == 0.8
+    assert choose_alpha(table.assign(score=float("nan"))) == 1.0, "the original knew nothing of the target"
+
+
+@pytest.mark.parametrize(
+    "scores, chosen",
+    [
+        ([96.0, 97.0, 96.8, 97.2], (1.0, -0.5)),  # of those within half a point, no strength is needed less
+        ([96.8, 97.0, 96.9, 97.2], (0.0, 0.0)),
+        ([float("nan")] * 4, (0.0, 0.0)),
+    ],
 )
+def test_the_edit_is_the_least_that_is_nearly_best(scores, chosen):
+    table = pd.DataFrame({"strength": [0.0, 2.0, 1.0, 2.0], "shift": [0.0, 0.0, -0.5, 1.0], "score": scores})
+    assert choose_edit(table) == chosen
 
 
-def test_alpha_restores_as_much_as_the_target_allows():
-    assert choose_alpha(TABLE, target_limit=1.5, n_target=1000) == 0.8
-    assert choose_alpha(TABLE, target_limit=7, n_target=1000) == 0.5
-    assert choose_alpha(TABLE.sample(frac=1, random_state=0), target_limit=1.5, n_target=1000) == 0.8
+def one_label(colours):
+    """`colours` with `red`, to forget, and its siblings under one label: red, and yellow."""
+    called = {0: 0, 1: 0, 2: 0, 3: 1}
+
+    def named(part):
+        return replace(part, labels=np.array([called[int(c)] for c in part.labels]), classes=("red", "yellow"))
+
+    parts = {name: {n: named(p) for n, p in getattr(colours, name).items()} for name in ("calibration", "validation")}
+    return replace(
+        colours, forget=named(colours.forget), retain=named(colours.retain), test=parts["validation"], **parts
+    )
 
 
-def test_no_alpha_below_the_least_is_taken_where_the_target_allows_it():
-    assert choose_alpha(TABLE, target_limit=7, n_target=1000, min_alpha=0.6) == 0.8
-    assert choose_alpha(TABLE, target_limit=7, n_target=1000, min_alpha=0.9) == 1.0
-    assert choose_alpha(TABLE, None, 1000, min_alpha=0.9) == 0.5, "a rule of its own"
+@pytest.fixture(params=["vit", "resnet"])
+def tower(request):
+    """A random tower of either kind; the ViT's last LayerNorm has a bias, as a trained one's."""
+    clip = request.getfixturevalue(request.param)
+    if request.param == "vit":
+        with torch.no_grad():
+            clip.model.visual.ln_post.bias.normal_(generator=torch.Generator().manual_seed(0)).add_(1.0)
+            clip.model.visual.ln_post.weight.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(1))
+    return clip
 
 
-def test_without_a_limit_the_score_decides():
-    assert choose_alpha(TABLE, target_limit=None, n_target=1000) == 0.5
+def test_an_edit_in_the_weights_is_the_edit_of_the_embedding(tower, colours):
+    """The label's logit falls by s + h at m_f and by h at m_r; those of the other texts stay."""
+    sets = one_label(colours).on(tower)
+    with torch.no_grad():
+        d_f, d_r = (tower.model.visual(part.images) for part in (sets.forget, sets.retain))
+    m_f, m_r, one = d_f.mean(0), d_r.mean(0), d_f.norm(dim=1).mean() / tower.scale
+    a = separating(d_f, d_r, d_f[:0], ridge=1.0)
+    plane = Plane(a, a @ m_r, push(sets.head, [0], one))
+    for mean, fall in ((m_f, 3.5), (m_r, 0.5)):
+        told = (mean - plane.moved(mean[None], strength=3.0, shift=0.5)[0]) @ sets.head.T / one
+        torch.testing.assert_close(told, torch.tensor([fall, 0.0]), rtol=1e-3, atol=1e-3)
+    after = tower.copy()
+    after.model.visual.load_state_dict(plane.edit(tower.model.visual, strength=3.0, shift=0.5))
+    with torch.no_grad():
+        moved = after.model.visual(sets.retain.images)
+    torch.testing.assert_close(moved, plane.moved(d_r, 3.0, 0.5), rtol=1e-3, atol=1e-3)
 
 
-def test_few_target_images_prove_nothing():
-    """None of 3 recognised may still mean every image elsewhere: then the soup stays at the unlearned end."""
-    none = TABLE.assign(target=[80.0, 0.0, 0.0, 0.0])
-    assert choose_alpha(none, target_limit=1.5, n_target=3) == 1.0
-    assert choose_alpha(none, target_limit=1.5, n_target=199) == 1.0
-    assert choose_alpha(none, target_limit=1.5, n_target=200) == 0.5
+def test_a_plane_edit_ends_stage_three_where_siblings_bear_the_label(tower, colours):
+    recipe, unlearned = Recipe.default().restore, tower.copy("remind", stage="remind")
+    sets = one_label(colours).on(tower)
+    record = restore(unlearned, tower, sets, recipe).record
+    table = pd.DataFrame(record["edits"])
+    assert tuple(record["edit"].values()) == choose_edit(table) and len(table) > len(recipe.strengths)
+    assert "edit" not in restore(unlearned, tower, colours.on(tower), recipe).record, "a label of its own"
+    assert "edit" not in restore(unlearned, tower, sets, Recipe.paper().restore).record
 
 
-def test_a_lucky_alpha_below_a_bad_one_does_not_count():
-    lucky = TABLE.assign(target=[80.0, 0.0, 9.0, 0.0])
-    assert choose_alpha(lucky, target_limit=1.5, n_target=1000) == 1.0
+def test_a_tower_whose_end_takes_no_edit_goes_without(vit, colours, caplog):
+    """A LayerNorm without a bias has no constant in what it makes."""
+    vit.model.visual.ln_post.bias.data.zero_()
+    sets = one_label(colours).on(vit)
+    recipe = Recipe.default(restore={"strengths": (1.0,)}).restore
+    restored = restore(vit.copy("remind", stage="remind"), vit, sets, recipe)
+    assert "edit" not in restored.record and "leaves the plane edit out" in caplog.text
 
 
-def test_alpha_without_any_admissible_takes_the_lowest_target():
-    assert choose_alpha(TABLE[TABLE["alpha"] < 0.8], target_limit=1.5, n_target=1000) == 0.5
-
-
-def test_ties_go_to_the_unlearned_end():
-    same = pd.DataFrame({"alpha": [0.5, 0.9], "target": [8, 8], "score": [9.0, 9.0]})
-    assert choose_alpha(same, None, 1000) == choose_alpha(same, 1.0, 1000) == 0.9
+def test_a_push_that_no_direction_gives_is_told():
+    head = torch.eye(3)[[0, 1, 1]]
+    with pytest.raises(ModelError, match="no direction is its own"):
+        push(head, [1], torch.tensor(1.0))
+    assert push(head, [0], torch.tensor(2.0)).tolist() == pytest.approx([2.0, 0.0, 0.0])

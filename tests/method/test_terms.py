@@ -467,20 +467,21 @@ def test_the_rate_is_that_of_a_step_in_a_random_direction():
 # Stage 3, and the table
 
 
-def test_stage_three_asks_d_m_and_heeds_its_least_alpha(resnet, colours, monkeypatch):
+def test_stage_three_asks_d_m_for_the_best_score(resnet, colours, monkeypatch):
     sets, asked = colours.on(resnet), []
 
     def path(unlearned, original, columns, alphas, head):
-        asked.append((unlearned.name, original.name, columns, alphas))
-        return pd.DataFrame({"alpha": alphas, "target": 0.0, "retain": 90.0, "score": 99.0})
+        asked.append((unlearned.name, original.name, {name: len(part) for name, part in columns.items()}, alphas))
+        return pd.DataFrame({"alpha": alphas, "score": [1.0, 2.0, 9.0, 5.0]})
 
     monkeypatch.setattr(restoring, "path", path)
-    recipe = Recipe.default(restore={"alphas": (0.0, 0.5, 0.8, 1.0), "target_limit": 100.0, "min_alpha": 0.6}).restore
+    recipe = Recipe.default(restore={"alphas": (0.0, 0.5, 0.8, 1.0)}).restore
     unlearned = resnet.copy("remind", stage="remind")
     with torch.no_grad():
         unlearned.model.visual.conv1.weight.add_(1.0)
     restored = restoring.restore(unlearned, resnet, sets, recipe)
-    assert asked == [("remind", resnet.name, sets.calibration, recipe.alphas)] and restored.record["alpha"] == 0.8
+    sizes = {name: len(part) for name, part in sets.calibration.items()}
+    assert asked == [("remind", resnet.name, sizes, recipe.alphas)] and restored.record["alpha"] == 0.8
     ends = (clip.model.visual.conv1.weight for clip in (unlearned, resnet))
     torch.testing.assert_close(restored.model.visual.conv1.weight, sum(a * w for a, w in zip((0.8, 0.2), ends)))
 

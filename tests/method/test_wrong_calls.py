@@ -145,8 +145,7 @@ VALUES = {
                    loss=("cosine",), seed=(-1,)),
     "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,),
                    contrastive_on=("both",), trainable_fraction=(0, 1.1)),
-    "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), target_limit=(-1, 200, "2"),
-                    min_alpha=(-0.1, 2)),
+    "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), strengths=((-1.0,), "2", 1)),
 }  # fmt: skip
 
 
