@@ -1,6 +1,7 @@
-"""Tables and figures in README and docs, made from committed rows: `python -m benchmarks.tables` rewrites them.
+"""Tables, numbers and figures of README, docs and lessons, made from rows: `python -m benchmarks.tables` rewrites them.
 
-A block `<!-- table: NAME -->` ... `<!-- end -->` holds what the table NAME makes of `docs/results`.
+A block `<!-- table: NAME -->` ... `<!-- end -->` holds what the table NAME makes of `docs/results`; numbers in prose
+are made by `values`.
 """
 
 from __future__ import annotations
@@ -11,20 +12,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+import nbformat
 import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import figures
 from benchmarks.tables import made, methods, studies  # noqa: F401  (studies registers tables)
+from benchmarks.tables.values import filled
 from forgetkit.lessons.committed import RESULTS
 from forgetkit.lessons.figures import runs, style
 from forgetkit.models.loading import EMBEDDED
 from forgetkit.recipe import Recipe
 
-FILES = (
-    "README.md", "docs/method.md", "docs/benchmark.md", "docs/models.md", "docs/audit.md", "docs/development.md",
-    "forgetkit/models/mini/README.md",
-)  # fmt: skip
+PAGES = ("README.md", "docs/*.md", "docs/results/README.md", "forgetkit/models/mini/README.md", "notebooks/*.ipynb")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -52,16 +52,32 @@ def pictures(results: Path) -> dict[str, Figure]:
     return {**found, "pretraining": figures.pretraining(records)}
 
 
-def render(text: str, results: Path) -> str:
-    """The text with every block made anew from the rows."""
-    return BLOCK.sub(lambda m: m[1] + made(m[2], results) + "\n" + m[3], text)
+def render(text: str, results: Path, page: str = "") -> str:
+    """The text with every table and number made anew from the rows; page: its name, for what is refused."""
+    return filled(BLOCK.sub(lambda m: m[1] + made(m[2], results) + "\n" + m[3], text), results, page)
+
+
+def pages(root: Path) -> list[Path]:
+    """The pages and lessons of `PAGES` that hold a table or a number."""
+    found = [file for pattern in PAGES for file in sorted(root.glob(pattern))]
+    return [file for file in found if re.search(r"<!-- (table:|=) ", file.read_text(encoding="utf-8"))]
+
+
+def rendered(page: Path, results: Path) -> str:
+    """The page's text, or the lesson's JSON, made anew."""
+    if page.suffix == ".md":
+        return render(page.read_text(encoding="utf-8"), results, page.name)
+    lesson = nbformat.read(page, as_version=4)
+    for cell in (cell for cell in lesson.cells if cell.cell_type == "markdown"):
+        cell.source = render(cell.source, results, page.name)
+    return nbformat.writes(lesson) + "\n"
 
 
 @click.command(help=__doc__)
 def main() -> None:
     root = Path(__file__).resolve().parents[2]
-    for file in (root / name for name in FILES):
-        file.write_text(render(file.read_text(encoding="utf-8"), root / RESULTS), encoding="utf-8")
+    for page in pages(root):
+        page.write_text(rendered(page, root / RESULTS), encoding="utf-8")
     for name, figure in pictures(root / RESULTS).items():
         style.save(figure, root / "docs/figures", name)
 

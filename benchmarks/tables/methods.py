@@ -9,6 +9,7 @@ import pandas as pd
 from benchmarks.ablations import ABLATIONS
 from benchmarks.benchmark import RECIPES, best_setting
 from benchmarks.tables import table
+from benchmarks.tables.values import over_seeds
 from forgetkit.auditing.limits import SLACK
 from forgetkit.lessons.committed import (
     KEPT,
@@ -23,12 +24,6 @@ from forgetkit.lessons.committed import (
 REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
 # Scores that `default` was to reach, and percent of the siblings, decided before the rows were made.
 GOALS, GOAL_OF_SIBLINGS = {"class": 98.5, "coarse": 97.0, "style": 98.5, "cluster": 96.5}, 90
-
-
-def over_seeds(rows: pd.DataFrame) -> str:
-    """The mean Score, and the standard deviation among the means of its seeds where there are several."""
-    means = rows.groupby("seed")["score"].mean()
-    return f"{means.mean():.1f}" + (f" ± {means.std():.1f}" if len(means) > 1 else "")
 
 
 @table("first", "benchmark", "real")
@@ -87,7 +82,7 @@ def benchmark_table(rows: pd.DataFrame) -> pd.DataFrame:
     best_first = rows.groupby("method")["score"].mean().sort_values(ascending=False).index
     for method, found in ((method, rows[rows["method"] == method]) for method in best_first):
         line = {"method": method, **found[accuracies_in(found)].mean()}
-        line |= {"Score": over_seeds(found), "worst": found["score"].min()}
+        line |= {"Score": over_seeds(found["score"], found["seed"]), "worst": found["score"].min()}
         line |= found.groupby("kind", sort=False)["score"].mean().to_dict()
         lines.append(line | {"s": found["seconds"].mean()})
     return pd.DataFrame(lines)
@@ -108,8 +103,9 @@ def choice_table(rows: pd.DataFrame) -> pd.DataFrame:
             "best quick one": quick["score"].idxmax(),
         }
         for title, name in chosen.items():
-            row, score = mean.loc[name], over_seeds(found[found["method"] == name])
-            told = f"{score} ({row['target']:.0f} / {row['probe recall']:.0f}; {row['seconds']:.0f} s)"
+            row, runs = mean.loc[name], found[found["method"] == name]
+            told = over_seeds(runs["score"], runs["seed"])
+            told += f" ({row['target']:.0f} / {row['probe recall']:.0f}; {row['seconds']:.0f} s)"
             line[title] = told if name == "default" else f"`{name}` {told}"
         lines.append(line)
     return pd.DataFrame(lines)
@@ -176,7 +172,7 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
         for part in found["score"].columns:
             lines[part][f"{recipe}: Score"] = found["score", part].mean()
             change = found["score", part] - found["score", "(nothing)"]
-            lines[part][f"{recipe}: change"] = over_seeds(change.rename("score").reset_index())
+            lines[part][f"{recipe}: change"] = over_seeds(change, change.index.get_level_values("seed"))
             lines[part][f"{recipe}: target"] = found["target", part].mean()
     for part, line in lines.items():
         line["reported Score (RN50, marmoset)"] = REPORTED.get(part, float("nan"))

@@ -29,11 +29,15 @@ def whole(method: str) -> bool:
 
 
 def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows without the originals (one a subgroup); accuracies, and recalls of an attacker, in percent of theirs."""
+    """Rows without the originals; accuracies, and recalls of an attacker, in percent of the one on their subgroup."""
     columns = [name for name in rows if name in ACCURACIES or name.endswith(" recall")]
+    of = [name for name in ("model", "pixels", "kind", "subgroup") if name in rows]
     own = rows["method"] == "original"
-    original, rows = rows[own].set_index(["kind", "subgroup"]), rows[~own]
-    accuracy = original.reindex(pd.MultiIndex.from_frame(rows[["kind", "subgroup"]])).set_axis(rows.index)
+    original, rows = (
+        rows[own].drop_duplicates(of).set_index(of),
+        rows[~own],
+    )  # of a seed it says what it does of another
+    accuracy = original.reindex(pd.MultiIndex.from_frame(rows[of])).set_axis(rows.index)
     return rows.assign(**{name: 100 * rows[name] / accuracy[name].replace(0, np.nan) for name in columns})
 
 

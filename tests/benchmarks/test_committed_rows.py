@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +13,13 @@ from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import ABLATED_ON, GRIDS, KEY, SEEDS, SUBGROUPS, TUNED_ON, all_methods, best_setting
 from benchmarks.studies import BLENDS, KNOBS, METHODS, QUICKSTART, REQUESTS, STUDIED
 from benchmarks.tables import TABLES
-from benchmarks.tables.__main__ import BLOCK, FILES, pictures, render
+from benchmarks.tables.__main__ import BLOCK, pages, pictures, rendered
 from forgetkit import Recipe
 from forgetkit.auditing import limits
 from forgetkit.lessons.committed import RESULTS, committed, whole
 from forgetkit.models.loading import EMBEDDED
 
+ROOT = Path(__file__).resolve().parents[2]
 # What is told apart in a file; such rows stand there once.
 KEYS = {
     "audit": [*KEY, "measure"], "benchmark": KEY, "cost": ["what", "unit", "device"],
@@ -114,19 +116,14 @@ def test_fixed_limits_of_the_audit_are_the_oracles_share_and_a_twentieth():
 # Pages
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_tables_in_the_text_are_those_of_the_rows(request, file):
-    text = (request.config.rootpath / file).read_text(encoding="utf-8")
-    made = render(text, request.config.rootpath / RESULTS)
-    assert made == text, f"{file} is stale: run `python -m benchmarks.tables`"
-    assert BLOCK.search(text), "the table is gone"
+@pytest.mark.parametrize("page", pages(ROOT), ids=lambda page: page.name)
+def test_tables_and_numbers_in_the_text_are_those_of_the_rows(page):
+    text = page.read_text(encoding="utf-8")
+    assert rendered(page, ROOT / RESULTS) == text, f"{page.name} is stale: run `python -m benchmarks.tables`"
 
 
-def test_every_table_stands_on_one_page(request):
-    pages = [path for pattern in ("*.md", "docs/*.md") for path in request.config.rootpath.glob(pattern)]
-    pages += [request.config.rootpath / file for file in FILES if file.startswith("forgetkit")]
-    shown = [match[1] for path in pages for match in BLOCK.finditer(path.read_text(encoding="utf-8"))]
-    names = [re.search(r"table: ([\w-]+)", head)[1] for head in shown]
+def test_every_table_stands_on_one_page():
+    names = [match[2] for page in pages(ROOT) for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
     assert sorted(names) == sorted(TABLES)
 
 

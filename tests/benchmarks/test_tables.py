@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,8 @@ from benchmarks import figures, tables
 from benchmarks.benchmark import ranked
 from benchmarks.figures import kept_at_target, trade_off
 from benchmarks.rows import measured
-from benchmarks.tables.methods import over_seeds
+from benchmarks.tables.__main__ import rendered
+from benchmarks.tables.values import filled, over_seeds
 from forgetkit.lessons.committed import committed, percent_of_original, with_whole_seeds
 from forgetkit.lessons.figures import runs
 
@@ -63,8 +65,46 @@ def test_a_method_may_have_more_seeds_but_no_half_of_one(bench):
         **{method: [0] for method in rows["method"]}, "default": [0, 1],
     }  # fmt: skip
     assert set(found["subgroup"]) == {"red", "blue"}
-    assert over_seeds(found[found["method"] == "default"]) == "98.0 ± 1.4"
-    assert over_seeds(found[found["method"] == "ga"]) == "90.0"
+    told = {method: over_seeds(of["score"], of["seed"]) for method, of in found.groupby("method")}
+    assert told["default"] == "98.0 ± 1.4" and told["ga"] == "90.0"
+
+
+@pytest.mark.parametrize("asked, found", {
+    "rows | method == 'default' and kind == 'class' | score | mean | .1f": "99.0",
+    "rows% | method == 'ga' | target | mean | .1f": "12.5",
+    "rows | | `probe recall` <= 75 | sum | d": "2",
+    "rows | score > 0 | | size | d": "4",
+    "rows | score > 80 \\| score | seeds | .2f": "95.67",
+    "rows | method == 'ga' | 100 * target / retain | max |\n.0f": "22",
+}.items())  # fmt: skip
+def test_a_number_in_prose_is_what_its_query_finds(asked, found, bench, tmp_path):
+    bench.assign(**{"probe recall": [90.0, 80.0, 75.0, 76.0, 10.0]}).to_csv(tmp_path / "rows.csv", index=False)
+    text = f"It has <!-- = {asked} -->1.0<!-- . --> percent."
+    assert filled(text, tmp_path) == f"It has <!-- = {asked} -->{found}<!-- . --> percent."
+
+
+@pytest.mark.parametrize("text, said", {
+    "a <!-- = rows | method == 'none' | score | mean | .1f -->1<!-- . -->": "no row of rows.csv",
+    "a <!-- = rows | method == 'original' | score | mean | .1f -->1<!-- . -->": "have no 'score'",
+    "a <!-- = rows | score | mean -->1<!-- . -->": "3 fields",
+    "a <!-- = rows | | scores | mean | .1f -->1<!-- . -->": "scores",
+    "a\n<!-- = rows | | score | mean | .1f -->1<!-- . -->": "begins a line",
+}.items())  # fmt: skip
+def test_a_number_that_is_not_there_is_refused_by_page_and_comment(text, said, bench, tmp_path):
+    bench.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(ValueError, match=said) as refused:
+        filled(text, tmp_path, "page.md")
+    assert str(refused.value).startswith("page.md: <!-- = rows |")
+
+
+def test_a_lesson_tells_numbers_too_and_nothing_else_of_it_changes(bench, tmp_path):
+    bench.to_csv(tmp_path / "rows.csv", index=False)
+    cells = [nbformat.v4.new_markdown_cell("So <!-- = rows | | score | max | .0f -->1<!-- . -->."),
+             nbformat.v4.new_code_cell("'<!-- = rows | | score | max | .0f -->1<!-- . -->'")]  # fmt: skip
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "lesson.ipynb")
+    made = nbformat.reads(rendered(tmp_path / "lesson.ipynb", tmp_path), as_version=4)
+    assert made.cells[0].source == "So <!-- = rows | | score | max | .0f -->99<!-- . -->."
+    assert made.cells[1] == nbformat.read(tmp_path / "lesson.ipynb", as_version=4).cells[1]
 
 
 def test_a_path_trades_the_target_for_the_rest():
