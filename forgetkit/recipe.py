@@ -89,7 +89,7 @@ class Remind(Checked):
 class Restore(Checked):
     """Stage 3."""
 
-    alphas: Annotated[tuple[Alpha, ...], Field(min_length=1)] = (1.0,)  # tried; 1: no soup, which earns nothing here
+    alphas: Annotated[tuple[Alpha, ...], Field(min_length=1)] = tuple(i / 10 for i in range(11))
     strengths: tuple[Weight, ...] = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0)  # of the plane edit, in logits; (): none
 
 
@@ -131,7 +131,7 @@ class Recipe(Checked):
             guard=0.0,  # so that the teacher keeps the target's text (guess)
             mmd=0.0,
         )
-        restore = Restore(alphas=tuple(round(0.05 * i, 2) for i in range(21)), strengths=())  # (guess) the grid
+        restore = Restore(strengths=())
         return cls("paper", forget, remind, restore).changed(seed, **changes)
 
     @classmethod

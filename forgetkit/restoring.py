@@ -7,7 +7,7 @@ chosen on the calibration set D_m. Only floating-point *parameters and buffers* 
 as BatchNorm's step counter are left alone, and what is equal on both sides stays equal to the bit.
 
 Where siblings bear the target's label, stage 2 cannot give the name up, and leaves more of the target: a plane edit
-(`editing`) follows, its strength and shift chosen on D_m, too. In `default` it is all of stage 3.
+(`editing`) follows, its strength and shift chosen on D_m, too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 ABSTRACT = 400  # abstractions of D_r that the plane holds
 RIDGE = 1.0  # of the plane, in mean variances
 SHIFTS = (0.0, -0.5, 0.5, -1.0, 1.0, 1.5)  # in logits, tried at each strength
-NEAR = 0.5  # percent of Score by which the least edit may fall short of the best on D_m
+NEAR = 0.5  # percent of Score on D_m by which what is chosen may fall short of the best
 
 
 def soup(unlearned: torch.nn.Module, original: torch.nn.Module, alpha: float) -> dict[str, torch.Tensor]:
@@ -77,9 +77,18 @@ def path(
 
 
 def choose_alpha(table: pd.DataFrame) -> float:
-    """The alpha of the best calibration Score; ties go to the larger, and so it is where there is no Score."""
-    table = table.sort_values("alpha", ascending=False)
-    return float(table["alpha"][table["score"].fillna(0).idxmax()])
+    """The largest alpha whose Score on D_m is `NEAR` the best.
+
+    D_m shows no image of the sets that no stage sees, so its Score cannot tell what a smaller alpha brings back of them;
+    and it asks for names, while neighbours and a probe find the target again before its name is back.
+    """
+    return float(table.loc[nearly_best(table), "alpha"].max())
+
+
+def nearly_best(table: pd.DataFrame) -> pd.Series:
+    """Which rows' `score` is within `NEAR` of the best: of many Scores on few images, the best flatters."""
+    scores = table["score"].fillna(0)  # NaN where the original knew nothing of the target
+    return scores >= scores.max() - NEAR
 
 
 def plane_edits(
@@ -108,13 +117,9 @@ def plane_edits(
 
 
 def choose_edit(table: pd.DataFrame) -> tuple[float, float]:
-    """The strength and shift: the least strength, then the least shift to either side, whose Score is `NEAR` the best.
-
-    D_m shows few images of a target, and the best of many Scores flatters.
-    """
-    scores = table["score"].fillna(0)  # NaN where the original knew nothing of the target
-    near = table[scores >= scores.max() - NEAR].assign(score=-scores, size=table["shift"].abs())
-    least = near.sort_values(["strength", "size", "score"]).iloc[0]
+    """The least strength, and then the least |shift|, of those whose Score on D_m is `NEAR` the best."""
+    near = table[nearly_best(table)].assign(size=table["shift"].abs(), worst=-table["score"].fillna(0))
+    least = near.sort_values(["strength", "size", "worst"]).iloc[0]
     return float(least["strength"]), float(least["shift"])
 
 
