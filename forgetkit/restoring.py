@@ -79,7 +79,7 @@ def path(
 def choose_alpha(table: pd.DataFrame) -> float:
     """The largest alpha whose Score on D_m is `NEAR` the best.
 
-    D_m shows no image of the sets that no stage sees, so its Score cannot tell what a smaller alpha brings back of them;
+    D_m shows no image of sets that no stage sees, so its Score cannot tell what a smaller alpha brings back of them,
     and it asks for names, while neighbours and a probe find the target again before its name is back.
     """
     return float(table.loc[nearly_best(table), "alpha"].max())
