@@ -25,9 +25,11 @@ from forgetkit.data.images import DataError, ImageSet
 from forgetkit.data.reading import ImageFiles
 from forgetkit.data.sets import cache_folder, in_one_step
 from forgetkit.evaluation import percent
+from forgetkit.keys import code_of
 from forgetkit.models.clip import Clip, Inputs, describe
 from forgetkit.subgroups import ModelSets
 
+__all__ = ["Cache", "accuracies", "code_of", "embed", "head", "heads", "key", "once"]
 SHARD = 4096  # images in a file of embeddings, so that a run that ends early loses no more
 MOST = {"stages": 60, "embeddings": 256}  # files; the ones not used for longest go first
 HERE = Path(__file__).parent

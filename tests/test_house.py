@@ -22,7 +22,7 @@ METHOD = (
 def room_of(module: str) -> str:
     """The room of a module such as "forgetkit.models.clip"."""
     first = (module.split(".") + ["__init__"])[1]
-    return "method" if first in METHOD else first
+    return "method" if first in METHOD else "store" if first == "keys" else first
 
 
 def imports(path: Path, of: Iterable[str] = ("forgetkit",)) -> set[str]:
