@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import os
 import sys
 from pathlib import Path
@@ -222,6 +223,7 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--target", help="What was forgotten.  [default: what the folder's card says]")
 @click.option("--kind", default="class", show_default=True, help="class, style or cluster.")
+@click.option("--data-dir", type=click.Path(exists=True, path_type=Path), help="Your own pictures, as in the run.")
 @click.option("--seed", type=int, help="Of the sets.  [default: what the folder's card says, or 0]")
 @click.option("--words", callback=names, metavar="NAMES", help="Other names of the target, such as kitten,kitty.")
 @click.option("--original", default="mini", show_default=True, help="The model before: a name, or a saved folder.")
@@ -229,17 +231,24 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--out", type=FOLDER, default="runs/audit", show_default=True, help="Folder for table and figure.")
 def audit(
-    folder: Path, target: str | None, kind: str, seed: int | None, words: list[str] | None, original: str,
-    oracle: str | None, device: str, out: Path,
+    folder: Path, target: str | None, kind: str, data_dir: Path | None, seed: int | None, words: list[str] | None,
+    original: str, oracle: str | None, device: str, out: Path,
 ) -> None:  # fmt: skip
     """Attack an unlearned model: is the target gone, or only renamed?
 
-    FOLDER is what clip.save wrote. The sets are the tutorial's, drawn anew with the seed of the run, so that D_f is the
-    same; what is found joins the forgetting card in FOLDER. docs/audit.md says what each line means.
+    FOLDER is what clip.save wrote. The sets are the tutorial's, or with --data-dir those of a run on your own pictures,
+    drawn anew with the seed of the run, so that D_f is the same; what is found joins the forgetting card in FOLDER.
+    docs/audit.md says what each line means.
     """
     from forgetkit.auditing import audit_saved
 
-    found = audit_saved(folder, target, kind, seed, words, original, oracle, device)
+    own = None
+    if data_dir:
+        from forgetkit.lessons.own import again
+
+        own = functools.partial(again, data_dir)
+    found = audit_saved(folder, target, kind, seed, words, original, oracle, device, own)
+    click.echo(f"Images: {found.images}.\n")
     shown = found.table.drop(columns=["means", "reason"]).round(2)
     click.echo(shown.assign(alarm=shown["alarm"].map({True: "ALARM", False: ""})).to_string(index=False))
     click.echo("\n".join(["", *(f"Alarm: {alarm}" for alarm in found.alarms or ["none."])]))

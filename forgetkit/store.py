@@ -101,7 +101,7 @@ def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = Non
 
 def head(clip: Clip, classes: Sequence[str], prompts: Sequence[str], folder: Path | None = None) -> torch.Tensor:
     """`clip.head`, (C, D) on the model's device, kept on disk: 1,000 classes of 80 prompts take minutes."""
-    if tuple(classes) in clip.heads:
+    if (tuple(classes), tuple(prompts)) in clip.heads:
         return clip.head(classes, prompts)
     name = f"head-{key(clip, tuple(classes), tuple(prompts))}"
     return _tensor(folder, name, lambda: clip.head(classes, prompts)).to(clip.device)

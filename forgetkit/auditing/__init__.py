@@ -4,6 +4,7 @@ An attacker has images that no stage read: neighbours, probes, offsets and words
 measured on test images. Only the membership attack reads D_f, as the question is whether D_f stands out.
 """
 
-from forgetkit.auditing.report import Audit, audit, audit_saved
+from forgetkit.auditing.layers import depth, statistics_anew
+from forgetkit.auditing.report import Audit, audit, audit_saved, audits
 
-__all__ = ["Audit", "audit", "audit_saved"]
+__all__ = ["Audit", "audit", "audit_saved", "audits", "depth", "statistics_anew"]

@@ -1,13 +1,6 @@
-"""Attacks on finished embeddings: what can still be read off a model that does not say the target's name.
-
-Throughout, z is a unit image embedding, t_c a unit class text, T the target's class, l_c = scale z.t_c a logit, and
-
-    gap(z) = l_T - max over c other than T of l_c        the image is called T where the gap is positive
-"""
+"""Attacks on finished embeddings: what can still be read off a model that does not say the target's name."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,52 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from forgetkit.auditing.estimates import Estimate, auroc, average_precision, mean, share
+from forgetkit.auditing.views import APART, View
 
-
-@dataclass(frozen=True)
-class Embedded:
-    """Images as one model sees them: z (N, D) unit rows; labels (N,); target and sibling (N,), booleans; on the CPU."""
-
-    z: torch.Tensor
-    labels: torch.Tensor
-    target: torch.Tensor
-    sibling: torch.Tensor
-
-    @property
-    def groups(self) -> torch.Tensor:
-        """(N,) the label, and -1 for images of the target: it may share its label with siblings."""
-        return torch.where(self.target, -1, self.labels)
-
-
-@dataclass(frozen=True)
-class View:
-    """What an attacker has of one model.
-
-    head (C, D): class texts, unit rows; label: the target's row in it; scale: inverse temperature
-    validation: images no stage read, the attacker's own; test: the images that figures are of
-    forget (N, D): embeddings of D_f, which only the membership attack reads
-    """
-
-    head: torch.Tensor
-    label: int
-    scale: float
-    validation: Embedded
-    test: Embedded
-    forget: torch.Tensor
-
-    def similarity(self, part: Embedded) -> torch.Tensor:
-        """z.t_T, (N,) in -1..1."""
-        return part.z @ self.head[self.label]
-
-    def gap(self, part: Embedded, texts: torch.Tensor | None = None, head: torch.Tensor | None = None) -> torch.Tensor:
-        """The gap in logits, (W, N): with each of W texts (W, D) in the place of the target's own, (1, N) without.
-
-        head: other class texts (C, D) in place of the model's, as of another template
-        """
-        head = self.head if head is None else head
-        own = head[self.label : self.label + 1] if texts is None else texts
-        others = torch.cat([head[: self.label], head[self.label + 1 :]])
-        return self.scale * (own @ part.z.T - (part.z @ others.T).max(1).values)
+FEW = 10  # images of each group, for an attacker with few
 
 
 def target_accuracy(view: View, head: torch.Tensor | None = None) -> Estimate:
@@ -87,10 +37,12 @@ def offset_recall(view: View, b: float) -> Estimate:
     return share(view.gap(view.test)[0, view.test.target] + b > 0)
 
 
-def offset_rest(view: View, b: float) -> Estimate:
-    """Accuracy (%) on all other test images with b added to l_T: what the offset costs its user."""
-    rest = ~view.test.target
-    logits = view.scale * view.test.z[rest] @ view.head.T
+def rest_accuracy(view: View, b: float = 0.0, text: torch.Tensor | None = None) -> Estimate:
+    """Accuracy (%) on all other test images with b added to l_T, or another text (D,) for t_T: what an attack costs."""
+    rest, head = ~view.test.target, view.head.clone()
+    if text is not None:
+        head[view.label] = text
+    logits = view.scale * view.test.z[rest] @ head.T
     logits[:, view.label] += b
     return share(logits.argmax(1) == view.test.labels[rest])
 
@@ -136,7 +88,7 @@ def entropy(view: View) -> Estimate:
 def nearest_recall(view: View, k: int = 20) -> Estimate:
     """Percent of the target's test images whose k nearest validation images by cosine are mostly the target's.
 
-    The most frequent of the groups wins, in a tie the target (Cover and Hart, 1967). With fewer than some k / 2
+    The most frequent of the groups wins, in a tie never the target (Cover and Hart, 1967). With fewer than some k / 2
     validation images of the target it can hardly win.
     """
     return found_by(KNeighborsClassifier(min(k, len(view.validation.z)), metric="cosine"), view)
@@ -147,7 +99,7 @@ def prototype_recall(view: View) -> Estimate:
     known = view.validation
     classes, group = known.groups.unique(return_inverse=True)
     means = F.normalize(F.one_hot(group, len(classes)).T.float() @ known.z, dim=1)
-    return share(classes[(view.test.z[view.test.target] @ means.T).argmax(1)] == -1)
+    return share(classes[(view.test.z[view.test.target] @ means.T).argmax(1)] == APART)
 
 
 def probe_recall(view: View, decay: float = 1e-3) -> Estimate:
@@ -160,10 +112,19 @@ def probe_recall(view: View, decay: float = 1e-3) -> Estimate:
     return found_by(make_pipeline(StandardScaler(), probe), view)
 
 
+def by_probes(view: View) -> dict[str, Estimate]:
+    """What finds a class in vectors of any kind: a probe of all validation images, of ten a group, 20 neighbours."""
+    return {
+        "probe": probe_recall(view),
+        "ten-image probe": probe_recall(view.few(FEW), decay=0.1),
+        "20-NN": nearest_recall(view),
+    }
+
+
 def found_by(classifier, view: View) -> Estimate:
     """Percent of the target's test images that a classifier of scikit-learn's, fitted on validation, calls it."""
     classifier.fit(view.validation.z.numpy(), view.validation.groups.numpy())
-    return share(torch.from_numpy(classifier.predict(view.test.z[view.test.target].numpy()) == -1))
+    return share(torch.from_numpy(classifier.predict(view.test.z[view.test.target].numpy()) == APART))
 
 
 def text_to_image(view: View, least: bool = False) -> dict[str, Estimate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,25 +11,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from forgetkit.auditing import attacks, retraining
-from forgetkit.auditing.attacks import Embedded, View
+from forgetkit.auditing import attacks, layers, retraining
 from forgetkit.auditing.estimates import Estimate, share
 from forgetkit.auditing.limits import lines
-from forgetkit.data.images import ImageSet, some
+from forgetkit.auditing.views import KEPT, View, preprocessing, sample, views_of
+from forgetkit.data.images import ImageSet
+from forgetkit.data.tutorial import own_styles
 from forgetkit.evaluation import TARGET, predict, recognised
-from forgetkit.models import ModelError, mini
-from forgetkit.models.clip import Clip, Inputs, embed_each
+from forgetkit.models import ModelError, mini, prefix
+from forgetkit.models.clip import Clip, Inputs
 from forgetkit.models.loading import load_clip, oracle_of
-from forgetkit.models.saving import CARD, add_to_card
+from forgetkit.models.saving import CARD, add_to_card, hashes
 from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
-COLUMNS = (TARGET, "retain", "other")  # the set's own images; sets of other styles are not audited
 # An attacker's ways to say a name, none of them a prompt of the tutorial's CIFAR-10.
 TEMPLATES = (
     "{}", "a {}.", "the {}.", "a blurry photo of a {}.", "a close-up photo of the {}.", "a picture of one {}.",
     "a drawing of a {}.", "my {} at home.",
 )  # fmt: skip
 SHOWN, HELD = 200, 400  # test images of the target that relearning is watched on; the attacker's other images
+LAST = 5  # images of the target from which the tower's last block is trained alone
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,13 @@ class Audit:
            model's 95 % interval, `n`, `unit`, `chosen` (the word or template), `limit`, `alarm`, `limited_by` (what
            the limit rests on), `means`, `reason`
     rows:  a row a model and measure: `model`, `measure`, `value`, `low`, `high`, `n`, `unit`, `chosen`
+    images: whose they are, and what was not asked, in words
     """
 
     table: pd.DataFrame
     rows: pd.DataFrame
     seconds: float
+    images: str = ""
 
     @property
     def alarms(self) -> list[str]:
@@ -59,8 +62,8 @@ class Audit:
 
 def audit(
     original: Clip, unlearned: Clip, sets: Splits | ModelSets, words: Sequence[str] | None = None,
-    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (1, 5, 20),
-    checks: Sequence[int] = retraining.CHECKS, most: int = 5000, seed: int = 0,
+    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (5, 20),
+    checks: Sequence[int] = retraining.CHECKS, styles: Mapping[str, ImageSet] = {}, most: int = 5000, seed: int = 0,
 ) -> Audit:  # fmt: skip
     """Attack the unlearned model, and the original and an oracle in the same way: is the target gone?
 
@@ -72,13 +75,27 @@ def audit(
     templates: other prompts to say the name in
     budgets:   images of the target that relearning sees (those that validation has enough images for)
     checks:    steps of relearning after which the target's accuracy is measured
+    styles:    images of the target in other styles, by style (`data.tutorial.own_styles`): are they still called so?
     most:      images a column, a random sample where there are more
 
     Raises ValueError where target images bear several labels, or the columns needed are missing; ModelError for models
     that preprocess images differently.
     """
+    given = dict(
+        oracle=oracle, templates=templates, budgets=budgets, checks=checks, styles=styles, most=most, seed=seed
+    )
+    return audits(original, {"it": unlearned}, sets, words, **given)["it"]
+
+
+def audits(
+    original: Clip, unlearned: Mapping[str, Clip], sets: Splits | ModelSets, words: Sequence[str] | None = None,
+    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (5, 20),
+    checks: Sequence[int] = retraining.CHECKS, styles: Mapping[str, ImageSet] = {}, most: int = 5000, seed: int = 0,
+) -> dict[str, Audit]:  # fmt: skip
+    """`audit` of several unlearned models, by name: original and oracle are attacked once for all."""
     start = time.perf_counter()
-    models = {"original": original, "unlearned": unlearned, **({"oracle": oracle} if oracle else {})}
+    beside = {"original": original, **({"oracle": oracle} if oracle else {})}
+    models = beside | {f"unlearned: {name}": clip for name, clip in unlearned.items()}
     if any(preprocessing(model) != preprocessing(original) for model in models.values()):
         raise ModelError("The models preprocess images differently: audit models of one architecture.")
     sets = replace(sets, **{part: sample(getattr(sets, part), most, seed) for part in ("validation", "test")})
@@ -86,21 +103,36 @@ def audit(
     if len(labels) > 1:
         raise ValueError("The target's test images bear several labels: an audit asks for one name.")
     views = views_of(models, sets, int(labels[0]))
-    by_text, chosen = on_texts(models, views, sets, words, templates)
-    by_weight = on_weights(models, views, sets, budgets, checks, seed)
-    figures = {name: on_embeddings(view) | by_text[name] | by_weight[name] for name, view in views.items()}
-    return tabulated(figures, views["unlearned"], chosen, budgets, time.perf_counter() - start)
+    first_of = {id(clip.model): name for name, clip in reversed(models.items())}  # the original may be audited, too
+    figures = on_weights({name: models[name] for name in first_of.values()}, views, sets, budgets, checks, seed)
+    worded = (sets.classes, sets.prompts) not in original.heads
+    for name in figures:
+        clip = models[name]
+        figures[name] |= on_embeddings(views[name]) | on_styles(clip, styles)
+        figures[name] |= on_prompt(clip, views[name], sets.prompts[-1]) if worded else {}
+    images = f"{sets.test[TARGET].name}, {', '.join(f'{len(part)} {name}' for name, part in sets.test.items())}"
+    images += "" if worded else "; the head is made of images: there are no other words to ask with"
+    seconds, found = (time.perf_counter() - start) / len(unlearned), {}
+    for name in unlearned:
+        names = {"original": "original", "unlearned": f"unlearned: {name}", **({"oracle": "oracle"} if oracle else {})}
+        of = lambda values: {role: values[key] for role, key in names.items()}
+        same = {key: figures[first_of[id(clip.model)]] for key, clip in models.items()}
+        own, chosen = on_texts(of(models), of(views), sets, words, templates) if worded else ({}, {})
+        every = {role: values | own.get(role, {}) for role, values in of(same).items()}
+        found[name] = tabulated(every, of(views)["unlearned"], chosen, budgets, images, seconds)
+    return found
 
 
 def audit_saved(
     folder: Path, target: str | None, kind: str, seed: int | None, words: Sequence[str] | None, original: str,
-    oracle: str | None, device: str,
+    oracle: str | None, device: str, own: Callable[[Path, Clip, str, int], tuple[Clip, Splits]] | None = None,
 ) -> Audit:  # fmt: skip
-    """`audit` of what `clip.save` wrote to a folder, on the tutorial's sets; target and seed: its card's unless given.
+    """`audit` of what `clip.save` wrote to a folder; target and seed: its card's unless given.
 
-    original, oracle: a name that `load_clip` knows, or a folder; oracle: None is mini-CLIP's, where there is one, ""
-    is none. The folder's card gains the audit, where it has a card. Raises ValueError where the folder was made from
-    other weights, or its card does not say what was forgotten.
+    own: makes the original with its head, and the sets, of one's own pictures (`lessons.own.again`); without, they are
+    the tutorial's. original, oracle: a name that `load_clip` knows, or a folder; oracle: None is mini-CLIP's, where
+    there is one, "" is none. The folder's card gains the audit, where it has a card. Raises ValueError where the
+    folder was made from other weights or with other images, or its card does not say what was forgotten.
     """
 
     def load(name: str | Path) -> Clip:
@@ -116,57 +148,32 @@ def audit_saved(
     target = target or said
     if target is None:
         raise ValueError(f"The card of {folder} does not say what was forgotten: name it with --target.")
-    before_that = after.record.get("previous_targets") or ()
     seed = (after.record.get("seed") or 0) if seed is None else seed
-    sets = tutorial_sets(target, seed, kind, before, [name for name in before_that if name != target])
-    oracle = oracle_of(target) if oracle is None and original == "mini" else oracle
-    found = audit(before, after, sets, words, load(oracle) if oracle else None)
+    if own:
+        before, sets = own(folder, before, target, seed)
+    else:
+        gone = [name for name in after.record.get("previous_targets") or () if name != target]
+        sets = tutorial_sets(target, seed, kind, before, gone)
+    styles = own_styles(target) if not own and kind == "class" else {}
+    sets = sets.on(before)
+    check_images(folder, after.record, sets)
+    oracle = oracle_of(target) if oracle is None and original == "mini" and not own else oracle
+    found = audit(before, after, sets, words, load(oracle) if oracle else None, styles=styles)
     if (Path(folder) / CARD).exists() and said in (None, target):  # what it says is of its last target
         add_to_card(folder, audit=found)
     return found
 
 
-def preprocessing(clip: Clip) -> tuple:
-    """What images become before the model sees them, to be compared: a saved folder has lists for tuples."""
-    cfg = clip.model.visual.preprocess_cfg
-    how = cfg.get("interpolation"), cfg.get("resize_mode", "shortest")
-    return clip.image_shape, how, tuple(cfg["mean"]), tuple(cfg["std"])
-
-
-def sample(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, ImageSet]:
-    """The audit's columns with at most so many images each, shuffled: the first n are n random ones."""
-    if missing := [name for name in COLUMNS[:2] if name not in columns]:
-        raise ValueError(f"An audit needs the columns {' and '.join(missing)}, among: {', '.join(columns)}.")
-    return some({name: columns[name] for name in COLUMNS if name in columns}, most, seed)
-
-
-def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Embedded]:
-    """The images of the set itself as each model sees them: read and preprocessed once for all."""
-    columns = {name: columns[name] for name in COLUMNS if name in columns}
-    seen = [embed_each(clips, part.images, progress=f"audit: {name}") for name, part in columns.items()]
-    labels = torch.cat([torch.as_tensor(part.labels).cpu() for part in columns.values()])
-    of = np.repeat([*columns], [len(part) for part in columns.values()])
-    target, sibling = (torch.from_numpy(of == name) for name in COLUMNS[:2])
-    return [Embedded(torch.cat(z).cpu(), labels, target, sibling) for z in zip(*seen)]
-
-
-def views_of(models: Mapping[str, Clip], sets: Splits | ModelSets, label: int) -> dict[str, View]:
-    """Every model's view of the sets, every image embedded once; with its own texts where it has others."""
-    clips, found = [*models.values()], {}
-    validation, test = (embedded(clips, part) for part in (sets.validation, sets.test))
-    forget = embed_each(clips, sets.forget.images, progress="audit: forget")
-    for i, (name, clip) in enumerate(models.items()):
-        given = isinstance(sets, ModelSets) and same_texts(clip, models["original"])
-        head = sets.head if given else clip.head(sets.classes, sets.prompts)
-        own = validation[i], test[i], forget[i].cpu()
-        found[name] = View(head.cpu().float(), label, clip.scale.item(), *own)
-    return found
-
-
-def same_texts(a: Clip, b: Clip) -> bool:
-    """Do two models embed texts in the same way? All weights outside their image towers are equal."""
-    one, other = ({n: t for n, t in c.model.state_dict().items() if not n.startswith("visual.")} for c in (a, b))
-    return one.keys() == other.keys() and all(torch.equal(t, other[n].to(t.device)) for n, t in one.items())
+def check_images(folder: Path, record: Mapping, sets: ModelSets) -> None:
+    """Raise ValueError where a card names other classes, or images of another hash, than the sets have."""
+    where = f"{folder} was made with other images than those of {sets.test[TARGET].name}"
+    advice = "name your own pictures with --data-dir, as in the run, or its --kind and --seed."
+    classes, said = record.get("classes"), record.get("sets") or {}
+    if classes is not None and [*classes] != [*sets.classes]:
+        raise ValueError(f"{where}: its classes are {', '.join(classes)}; {advice}")
+    now = hashes(sets) if said else {}
+    if other := [name for name, one in said.items() if now.get(name) != one]:
+        raise ValueError(f"{where}: its card has another SHA-256 of {', '.join(other)}; {advice}")
 
 
 def on_embeddings(view: View) -> dict[str, Estimate]:
@@ -176,12 +183,14 @@ def on_embeddings(view: View) -> dict[str, Estimate]:
         "target accuracy": attacks.target_accuracy(view),
         "offset": Estimate(b, np.nan, np.nan, len(view.validation.z)),
         "offset recall": attacks.offset_recall(view, b),
-        "offset, other images": attacks.offset_rest(view, b),
+        "offset, other images": attacks.rest_accuracy(view, b),
         "AUROC, target against all": attacks.text_auroc(view),
         "AUROC, target against siblings": attacks.text_auroc(view, siblings=True),
         "20-NN recall": attacks.nearest_recall(view),
         "prototype recall": attacks.prototype_recall(view),
         "probe recall": attacks.probe_recall(view),
+        "ten-image probe recall": attacks.probe_recall(view.few(attacks.FEW), decay=0.1),
+        **({f"{k} beneath": v for k, v in attacks.by_probes(view.beneath).items()} if view.beneath else {}),
         **{f"text to image, {k}": v for k, v in attacks.text_to_image(view).items()},
         "least similar first, AP": attacks.text_to_image(view, least=True)["AP"],
         **{f"image to image, {k}": v for k, v in attacks.image_to_image(view).items()},
@@ -189,6 +198,24 @@ def on_embeddings(view: View) -> dict[str, Estimate]:
         "entropy": attacks.entropy(view),
         "rank of the target's text": attacks.text_rank(view),
     }
+
+
+def on_styles(clip: Clip, styles: Mapping[str, ImageSet]) -> dict[str, Estimate]:
+    """Percent of the target's images of each other style that are called by one of their names there."""
+    found = {}
+    for style, part in styles.items():
+        guess = predict(clip, part.images, clip.head(part.classes, part.prompts))
+        found[f"{style} named"] = share(torch.isin(guess, torch.from_numpy(np.unique(part.labels))))
+    return found
+
+
+def on_prompt(clip: Clip, view: View, prompt: str) -> dict[str, Estimate]:
+    """The figures of words that are learnt from a few images; {} for a text tower that is not known."""
+    learnt = retraining.soft_prompt(clip, view.few(attacks.FEW), prompt)
+    if learnt is None:
+        return {}
+    named, rest = attacks.named_by(view, learnt[None]), attacks.rest_accuracy(view, text=learnt)
+    return {"soft prompt": named, "soft prompt, other images": rest}
 
 
 def on_texts(
@@ -226,25 +253,31 @@ def on_weights(
     models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets,
     budgets: Sequence[int], checks: Sequence[int], seed: int,
 ) -> dict[str, dict[str, Estimate]]:  # fmt: skip
-    """The figures of attacks that change weights: relearning, benign relearning, rounding."""
+    """The figures of attacks that change weights or statistics: statistics anew, relearning, rounding."""
     original, target = models["original"], sets.test[TARGET]
     own = original.inputs(first(sets.validation[TARGET], max(budgets, default=1)))
     held = [original.inputs(first(part, HELD)) for name, part in sets.validation.items() if name != TARGET]
     siblings, others = held[0], joined(held)
     shown, kept = (original.inputs(first(sets.test[name], SHOWN)) for name in (TARGET, "retain"))
+    named, rest = original.inputs(target), [original.inputs(first(sets.test[c], HELD)) for c in KEPT if c in sets.test]
     known = recognised(original, shown, views["original"].head.to(original.device))
+    levels = [0.5 * known, 0.8 * known]
     found: dict[str, dict[str, Estimate]] = {name: {} for name in models}
     for name, clip in models.items():
         head = views[name].head.to(clip.device)
-        for n in (n for n in budgets if n <= len(own)):
-            levels, own_n = [0.5 * known, 0.8 * known], own.take(slice(n))
-            steps = retraining.relearning(clip, head, own_n, others, shown, kept, levels, checks, seed)
-            found[name] |= {f"relearning from {n}, {of}": e for of, e in zip(("to half", "to 80 %", "siblings"), steps)}
+        found[name] |= layers.by_statistics(clip, others.images, head, named, joined(rest))
+        runs = {f"relearning from {n}": (own.take(slice(n)), others, shown, kept) for n in budgets if n <= len(own)}
+        if prefix.blocks(clip.model.visual):
+            parts = (own.take(slice(LAST)), others, shown, kept)
+            runs["relearning of the last block"] = tuple(retraining.before_last(clip, part) for part in parts)
+        for run, parts in runs.items():
+            steps = retraining.relearning(clip, head, *parts, levels, checks, seed)
+            found[name] |= {f"{run}, {of}": e for of, e in zip(("to half", "to 80 %", "siblings"), steps)}
         benign = retraining.benign_relearning(clip, head, siblings, shown, checks[-1], seed)
         found[name]["benign relearning"] = benign
         for bits in ("bf16", "int8"):
-            guess = predict(retraining.rounded(clip, bits), target.images, head, progress=f"audit: {bits}")
-            found[name][f"rounded to {bits}"] = share(guess == torch.as_tensor(target.labels))
+            guess = predict(retraining.rounded(clip, bits), named.images, head)
+            found[name][f"rounded to {bits}"] = share(guess == named.labels.cpu())
     return found
 
 
@@ -261,7 +294,7 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
 
 def tabulated(
     figures: Mapping[str, Mapping[str, Estimate]], view: View, chosen: Mapping[str, str], budgets: Sequence[int],
-    seconds: float,
+    images: str, seconds: float,
 ) -> Audit:  # fmt: skip
     """The figures by model and measure as an `Audit`, in the order of `limits.lines`."""
     prevalence = 100 * view.test.target.double().mean().item()
@@ -280,4 +313,4 @@ def tabulated(
             "reason": line.reason,
         })  # fmt: skip
         rows += [{"model": model, "measure": measure, **e._asdict(), **said} for model, e in found.items()]
-    return Audit(pd.DataFrame(table), pd.DataFrame(rows), seconds)
+    return Audit(pd.DataFrame(table), pd.DataFrame(rows), seconds, images)

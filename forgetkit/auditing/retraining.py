@@ -1,7 +1,7 @@
-"""Attacks that change weights: relearning from a few images, benign relearning, and rounding.
+"""Attacks that learn something, or change weights: a soft prompt, relearning, benign relearning, and rounding.
 
-Relearning: fine-tuning the whole image tower on n images of the target, held by others, until it knows the target
-again. How fast says what was left in the weights, but only beside a model that never saw the target.
+Relearning: fine-tuning the whole image tower, or its last block alone, on n images of the target, held by others,
+until it knows the target again. How fast says what was left in the weights, but only beside a model that never saw it.
 
 Benign relearning (Hu et al., arXiv 2406.13356): fine-tuning on siblings alone, without one image of the target.
 
@@ -20,8 +20,11 @@ import torch
 import torch.nn.functional as F
 
 from forgetkit.auditing.estimates import Estimate, share
+from forgetkit.auditing.views import View
 from forgetkit.evaluation import predict
+from forgetkit.models import prefix
 from forgetkit.models.clip import Clip, Inputs
+from forgetkit.models.prefix import Features
 from forgetkit.training import Pool, Trainer, Verdict
 
 CHECKS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # steps after which the target's accuracy is measured
@@ -35,11 +38,15 @@ def fine_tuned(
 ) -> Clip:  # fmt: skip
     """The model after so many steps on the mean cross-entropy of a batch of each pool; the model given is not changed.
 
-    head (C, D) on the model's device. BatchNorm stays in evaluation mode. done(step, student): asked before the first
-    step and after each, and ends it.
+    head (C, D) on the model's device; pools: images, or features behind a frozen prefix, which is then left as it is.
+    BatchNorm stays in evaluation mode. done(step, student): asked before the first step and after each, and ends it.
     """
     student, count = clip.copy(), itertools.count()
-    trainer = Trainer("fine-tune", student, student.model.visual.parameters(), rate=LR)
+    tower, images = student.model.visual, pools[0].images
+    before = prefix.blocks(tower)[: images.n_frozen] if isinstance(images, Features) else []
+    frozen = tuple(name for names, _ in before for name in names)
+    trained = [weight for name, weight in tower.named_parameters() if not name.startswith(frozen)]
+    trainer = Trainer("fine-tune", student, trained, rate=LR)
 
     def terms(z: dict[str, torch.Tensor], drawn: dict[str, Pool]) -> dict[str, torch.Tensor]:
         logits = {name: clip.scale * z[name] @ head.T for name in z}
@@ -95,6 +102,47 @@ def benign_relearning(
     present, labels = siblings.labels.unique(return_inverse=True)
     student = fine_tuned(clip, head[present], (replace(siblings, labels=labels),), steps, seed)
     return share(predict(student, shown.images, head) == shown.labels.cpu())
+
+
+def soft_prompt(
+    clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int = 300, seed: int = 0
+) -> torch.Tensor | None:  # fmt: skip
+    """A text (D,) unit for the target, learnt from the view's validation images: no weight is changed, only words.
+
+    The class name in the prompt is so many free vectors in the place of token embeddings (Lester et al., 2021), from
+    random ones; Adam, a tenth of an embedding's spread a step, on the cross-entropy among the class texts, its mean
+    over the target's images plus that over all others. None for a text tower whose token embeddings are not known.
+    """
+    words = prompt.format(" ".join(["x"] * tokens))
+    text, one = (clip.tokenizer([said]).to(clip.device) for said in (words, "x"))
+    places = (text[0] == one[0, 1]).nonzero()[:, 0]
+    layer = getattr(clip.model, "token_embedding", None)
+    if layer is None or len(places) != tokens:
+        return None
+    known, head = view.validation, view.head.to(clip.device)
+    z, labels, target = (part.to(clip.device) for part in (known.z, known.labels, known.target))
+    label = torch.tensor([view.label], device=clip.device)
+    spread = layer.weight.detach().std()
+    start = torch.randn(tokens, layer.weight.shape[1], generator=torch.Generator().manual_seed(seed))
+    free = (spread * start.to(clip.device)).requires_grad_()
+    optimizer = torch.optim.Adam([free], lr=0.1 * spread.item())
+    hook = layer.register_forward_hook(lambda _, given, out: out.index_copy(1, places, free[None].to(out)))
+    try:
+        for step in range(steps + 1):
+            own = F.normalize(clip.model.encode_text(text).float(), dim=-1)
+            if step == steps:
+                return own[0].detach().cpu()
+            logits = clip.scale * z @ head.index_copy(0, label, own).T
+            loss = sum(F.cross_entropy(logits[part], labels[part]) for part in (target, ~target))
+            (free.grad,) = torch.autograd.grad(loss, free)
+            optimizer.step()
+    finally:
+        hook.remove()
+
+
+def before_last(clip: Clip, part: Inputs) -> Inputs:
+    """The images as what enters the tower's last block, so that `fine_tuned` trains that block alone."""
+    return replace(part, images=clip.features(part.images, len(prefix.blocks(clip.model.visual)) - 1))
 
 
 def rounded(clip: Clip, bits: str) -> Clip:

@@ -22,13 +22,12 @@ import numpy as np
 import pandas as pd
 
 from forgetkit.data.copies import MOST, copy_groups, thumbnail
-from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup, listed
+from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, PROMPTS, DataError, Grouped, ImageSet, Subgroup, listed
 from forgetkit.data.layouts import from_csv, from_folder, only_csv
 from forgetkit.data.reading import SHARES, ImageFiles, divide, faults, files_for, plain
 
 STRENGTH = {"": 0, "train": 1, "validation": 2, "calibration": 3, "test": 4}  # where copies are in two: which stays
 IN_MEMORY = 1_000_000_000  # bytes of pixels that are kept once they are read; more stay in their files
-PROMPTS = ("a photo of a {}.",)
 LEAST = 4  # pictures of the target, one for each part
 
 

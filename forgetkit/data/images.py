@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 PARTS = ("train", "calibration", "validation", "test")
+PROMPTS = ("a photo of a {}.",)  # unless a set has its own
 # CIFAR-10's ten classes as a label tree of two families.
 CIFAR10_FAMILIES = {
     "animal": ("bird", "cat", "deer", "dog", "frog", "horse"),
@@ -50,7 +51,7 @@ class ImageSet:
     images: np.ndarray  # or ImageFiles, which looks like one
     labels: np.ndarray
     classes: tuple[str, ...]
-    prompts: tuple[str, ...] = ("a photo of a {}.",)
+    prompts: tuple[str, ...] = PROMPTS
 
     def __post_init__(self):
         if isinstance(self.classes, str) or isinstance(self.prompts, str) or not self.prompts:

@@ -66,7 +66,9 @@ def group(target: str = "cat", kind: str = "class", clip=None, previous_targets:
         parts, subgroup = _parts("cifar10"), Subgroup.within(target)
         groups = {part: parts[part].names for part in PARTS}
         parts = parts if kind == "class" else {part: coarse(images, subgroup) for part, images in parts.items()}
-        return Grouped(parts, subgroup, groups, zero_shot(), previous_targets)
+        gone = (target, *previous_targets)
+        icons = [icon for name in gone for icon in ICONS.get(name, ())]
+        return Grouped(parts, subgroup, groups, zero_shot(gone, icons), previous_targets)
     names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *previous_targets) if of in targets(kind))]
     name = names[0]
     if kind == "cluster":
@@ -83,13 +85,24 @@ def group(target: str = "cat", kind: str = "class", clip=None, previous_targets:
     return Grouped(parts, Subgroup(target, siblings, name), groups, others, previous_targets)
 
 
-def zero_shot(without: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
-    """The sets of `ZERO_SHOT` by part, sketches without some classes: the target is no column of its own success.
+def own_styles(name: str, part: str = "test") -> dict[str, ImageSet]:
+    """Sketches and icons of a class, by prompt among all names of their sets: `sketches`, `icons`, as far as there are.
+
+    They are no columns of a class that is forgotten: not kept, nor among what is to go, which are photos.
+    """
+    named = {"sketches": (_parts("quickdraw")[part], (name,)), "icons": (_parts("emoji")[part], ICONS.get(name, ()))}
+    found = {style: images.take(np.isin(images.names, names)) for style, (images, names) in named.items()}
+    return {style: images for style, images in found.items() if len(images)}
+
+
+def zero_shot(without: Sequence[str] = (), icons: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
+    """The sets of `ZERO_SHOT` by part, without some sketches and icons: the target is no column of its own success.
 
     `quickdraw` are sketches of the classes of which mini-CLIP saw others, `unseen` those of which it never saw a
     sketch, both among all 345 names; see `SEEN`. It learnt the words of the latter with icons: the prompts are theirs.
     """
-    unseen, found = SETS["quickdraw"].unseen, {name: _parts(name) for name in ("fashion", "emoji")}
+    unseen, found = SETS["quickdraw"].unseen, {"fashion": _parts("fashion")}
+    found["emoji"] = {part: s.take(~np.isin(s.names, list(icons))) for part, s in _parts("emoji").items()}
     sketches = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
     asked = tuple(SETS["emoji"].prompts)
     found["unseen"] = {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in sketches.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from forgetkit.data.folders import Folder, scan
-from forgetkit.data.images import PARTS, ImageSet
+from forgetkit.data.images import PARTS, PROMPTS, ImageSet
 from forgetkit.data.reading import plain
 from forgetkit.evaluation import interval, predict, with_intervals
 from forgetkit.models import ModelError
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import FOLDER, load_clip
+from forgetkit.models.saving import hashes, read_card
 from forgetkit.recipe import Recipe
 from forgetkit.subgroups import ModelSets, Splits, split
 
@@ -102,7 +102,7 @@ def by_chance(hits: int, n: int, classes: int) -> bool:
 
 def class_head(clip: Clip, train: ImageSet, head: str) -> torch.Tensor:
     """Class embeddings (C, D) of text or of training images; those of an earlier request, where the model has them."""
-    if head == "images" and train.classes not in clip.heads:
+    if head == "images" and (train.classes, train.prompts) not in clip.heads:
         return clip.prototypes(train)
     return clip.head(train.classes, train.prompts)
 
@@ -137,7 +137,24 @@ def prepare(
     if head == "text" and (lost := [name for name in (kept.target, *kept.siblings) if name in checked.unknown]):
         raise ModelError(f"Stopped before the work ({', '.join(lost)}). {checked.findings[-1]}")
     train = grouped.parts["train"]
-    return clip.with_head(train.classes, class_head(clip, train, head)), split(grouped, seed=seed, **sizes), checked
+    clip = clip.with_head(train.classes, class_head(clip, train, head), train.prompts)
+    return clip, split(grouped, seed=seed, **sizes), checked
+
+
+def again(data_dir: str | Path, folder: Path, clip: Clip, target: str, seed: int) -> tuple[Clip, Splits]:
+    """The model and the sets of a run on your own pictures, as the card of the model that it saved has them.
+
+    Raises ModelError for a folder without such a card, and as `prepare` does.
+    """
+    record = read_card(folder).get("record", {})
+    if "sets" not in record:
+        raise ModelError(f"{folder} does not come of a run on your own pictures: its card names no sets of images.")
+    said, sizes = record["subgroup"], {f"n_{of}": record["sets"][of]["images"] for of in ("forget", "retain")}
+    for (classes, prompts), head in loaded(f"{FOLDER}{folder}", None, str(clip.device)).heads.items():
+        clip = clip.with_head(classes, head, prompts)
+    labels, before = said.get("family") or None, record.get("previous_targets")
+    more = {"sizes": sizes, "previous_targets": before}
+    return prepare(data_dir, target, clip, said["siblings"], labels, record["head"], seed, **more)[:2]
 
 
 def save(
@@ -149,22 +166,17 @@ def save(
     table: of `evaluate`; report.txt has it with counts and intervals, and the alarms. `loaded("local-dir:out/model")`
     reads the model, with the head of images that is saved beside it for head="images".
     """
-    images = {"forget": sets.forget, "retain": sets.retain}
-    images |= {f"test {name}": part for name, part in sets.test.items()}
-    hashes = {name: {"images": len(part), "sha256": digest(part.images)} for name, part in images.items()}
     model, told = Path(out).expanduser() / "model", with_intervals(table, sets.test)
     said = {"subgroup": sets.subgroup, "recipe": recipe, "seed": seed, "table": told, "alarms": list(alarms)}
-    restored.save(model, **said, head=head, classes=sets.classes, sets=hashes)
+    restored.save(model, **said, head=head, classes=sets.classes, sets=hashes(sets))
     if head == "images":
-        save_file({"head": sets.head.cpu().contiguous()}, model / HEAD, {"classes": json.dumps(sets.classes)})
+        save_file(
+            {"head": sets.head.cpu().contiguous()},
+            model / HEAD,
+            {"classes": json.dumps(sets.classes), "prompts": json.dumps(sets.prompts)},
+        )
     text = "\n".join([told.to_string(index=False), "", *(alarms or ["No alarm."])])
     (model.parent / "report.txt").write_text(text + "\n", encoding="utf-8")
-
-
-def digest(images) -> str:
-    """The SHA-256 of images: an array, files, or a tensor on any device."""
-    array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def loaded(model: str, pretrained: str | None, device: str) -> Clip:
@@ -172,5 +184,6 @@ def loaded(model: str, pretrained: str | None, device: str) -> Clip:
     clip, file = load_clip(model, pretrained, device), Path(model.removeprefix(FOLDER)).expanduser() / HEAD
     if model.startswith(FOLDER) and file.exists():
         with safe_open(file, "pt") as kept:
-            clip = clip.with_head(json.loads(kept.metadata()["classes"]), kept.get_tensor("head"))
+            said = {name: json.loads(text) for name, text in kept.metadata().items()}
+            clip = clip.with_head(said["classes"], kept.get_tensor("head"), said.get("prompts", PROMPTS))
     return clip

@@ -31,6 +31,9 @@ def stage(part: type) -> Callable[[Callable[..., Clip]], Callable[..., Clip]]:
                 clip = function(*args, **pieces)
             *_, original, sets, _ = args
             gone = (*forgotten_before(original), *sets.previous_targets)
+            for name in {*original.record} - {"source"}:  # what was measured of the model before is not of this one
+                if name in clip.record and clip.record[name] is original.record[name]:
+                    del clip.record[name]
             clip.record["subgroup"] = {"target": sets.subgroup.target, "siblings": [*sets.subgroup.siblings]}
             clip.record["previous_targets"] = [n for n in dict.fromkeys(gone) if n != sets.subgroup.target]
             clip.record.update(stage=function.__name__, seconds=time.perf_counter() - start)

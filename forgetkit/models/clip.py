@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as transforms
 from tqdm.auto import tqdm
 
-from forgetkit.data.images import ImageSet
+from forgetkit.data.images import PROMPTS, ImageSet
 from forgetkit.data.reading import ImageFiles
 from forgetkit.models import ModelError, prefix, saving
 from forgetkit.models.memory import halving, to_device
@@ -86,14 +86,14 @@ class Clip:
     tokenizer: texts -> (N, context_length) long
     name:      what tables and figures call it
     record:    what the stages noted on the way here (curves, chosen layers, coefficients)
-    heads:     by classes, embeddings (C, D) that stand for their texts, where there are any: see `with_head`
+    heads:     by classes and prompts, embeddings (C, D) that stand for their texts, if there are any: see `with_head`
     """
 
     model: torch.nn.Module
     tokenizer: Callable
     name: str
     record: dict = field(default_factory=dict, compare=False)
-    heads: dict[tuple[str, ...], torch.Tensor] = field(default_factory=dict, compare=False)
+    heads: dict[tuple[tuple[str, ...], tuple[str, ...]], torch.Tensor] = field(default_factory=dict, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -170,9 +170,10 @@ class Clip:
     def head(self, classes: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
         """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier.
 
-        Those given by `with_head`, where there are any for these classes. Raises ModelError for a prompt without `{}`.
+        Those given by `with_head`, where there are any for these classes and prompts: a head made of images has no
+        words, and another prompt asks the text. Raises ModelError for a prompt without `{}`.
         """
-        if (own := self.heads.get(tuple(classes))) is not None:
+        if (own := self.heads.get((tuple(classes), tuple(prompts)))) is not None:
             return own
         for prompt in prompts:
             if "{}" not in prompt:
@@ -182,12 +183,14 @@ class Clip:
         )
         return weights.T.float().contiguous()
 
-    def with_head(self, classes: Sequence[str], head: torch.Tensor) -> Clip:
+    def with_head(self, classes: Sequence[str], head: torch.Tensor, prompts: Sequence[str] = PROMPTS) -> Clip:
         """The same model, to which these embeddings (C, D) are what the class names say: prototypes, a learnt prompt.
 
+        prompts: those of the image sets that it is for; asked in other words, the model's text tower answers.
         Raises ModelError for a head of another shape or with numbers that are not finite.
         """
-        return replace(self, heads={**self.heads, tuple(classes): check_head(head, len(classes), self)})
+        own = {(tuple(classes), tuple(prompts)): check_head(head, len(classes), self)}
+        return replace(self, heads={**self.heads, **own})
 
     def prototypes(self, part: ImageSet) -> torch.Tensor:
         """Class embeddings (C, D), unit rows, made of images: the mean embedding of each class's, where words fail.

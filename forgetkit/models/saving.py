@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -92,6 +93,19 @@ def read_card(folder: Path) -> dict:
         return {}
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder / CARD} is damaged ({reason_of(error, 120)}): delete it to load without.") from error
+
+
+def hashes(sets) -> dict[str, dict]:
+    """Of the sets on a model (`ModelSets`), D_f, D_r and each test column: how many images, and their SHA-256."""
+    images = {"forget": sets.forget, "retain": sets.retain}
+    images |= {f"test {name}": part for name, part in sets.test.items()}
+    return {name: {"images": len(part), "sha256": digest(part.images)} for name, part in images.items()}
+
+
+def digest(images) -> str:
+    """The SHA-256 of images: an array, files, or a tensor on any device."""
+    array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def versions() -> dict[str, str]:

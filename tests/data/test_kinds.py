@@ -88,7 +88,12 @@ def test_a_grouped_set_is_what_split_takes(small_sets, kind, target):
     assert found.subgroup.target == target and set(found.zero_shot) == {"fashion", "quickdraw", "unseen", "emoji"}
     shown = found.zero_shot["quickdraw"]["test"]
     assert set(found.zero_shot["unseen"]["test"].names) == {"shoe"} and "shoe" not in shown.names
-    assert ("cat" in shown.names) == (kind != "style"), "the target is no column of its own success"
+    assert ("cat" in shown.names) == (kind == "cluster"), "the target is no column of its own success"
+    icons = set(found.zero_shot["emoji"]["test"].names)
+    assert icons.isdisjoint(ICONS["cat"]) == (kind in ("class", "coarse")) and icons >= {*ICONS["dog"]}
+    assert {style: set(part.names) for style, part in tutorial.own_styles("cat").items()} == {
+        "sketches": {"cat"}, "icons": {*ICONS["cat"]},
+    }  # fmt: skip
     label = "animal" if kind == "coarse" else "cat"
     if kind != "class":
         assert {target, *found.subgroup.siblings} <= set(found.groups["train"]) and found.subgroup.family == label

@@ -1,16 +1,20 @@
 """Your own pictures from a folder to a saved model, with classes that the model has no words for."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
 from synthetic_data import coloured_set
 
-from forgetkit import Recipe, accuracies, evaluate, load_clip, unlearn
+from forgetkit import Recipe, accuracies, audit, evaluate, load_clip, unlearn
 from forgetkit.__main__ import main
+from forgetkit.auditing import report
 from forgetkit.data import DataError
 from forgetkit.lessons import own
 from forgetkit.models.clip import ModelError
@@ -79,6 +83,40 @@ def test_a_second_request_takes_the_saved_head_and_keeps_the_first(done, folder)
     assert "oma" not in checked.unknown and "oma" not in sets.subgroup.siblings
     gone = accuracies(clip, {"previous_targets": sets.test["previous_targets"]}, sets.head)["previous_targets"]
     assert gone == accuracies(models[-1], {"target": first.test["target"]}, first.head)["target"]
+
+
+QUICK = {"checks": (1,), "budgets": (1,), "templates": ("{}",)}
+
+
+def test_an_audit_takes_the_pictures_and_the_head_of_the_run(done, folder, mini, monkeypatch, capsys, tmp_path):
+    _, sets, _, out = done
+    monkeypatch.setattr(report, "audit", lambda *given, **more: audit(*given, **more, **QUICK))
+    code, said = call(capsys, "audit", out / "model", "--data-dir", folder, "--out", tmp_path, "--device", "cpu")
+    assert code == 0 and "the head is made of images" in said, said
+    rows = pd.read_csv(tmp_path / "audit.csv").set_index("measure")
+    assert rows.loc["target accuracy", "n"] == len(sets.test["target"]), "one's own, not the tutorial's"
+    assert not {"other template", "synonyms", "soft prompt"} & {*rows.index}, "there are no words"
+    card = (out / "model/README.md").read_text(encoding="utf-8")
+    assert f"{len(sets.test['target'])} target" in card and "the head is made of images" in card
+    for name in ("Oma", "pelu", "sitar"):
+        shutil.copytree(folder / name, tmp_path / "fewer" / name)
+    code, said = call(capsys, "audit", out / "model", "--data-dir", tmp_path / "fewer", "--device", "cpu")
+    assert code == 2 and "its classes are oma, pelu, sitar, wuk" in said
+    shutil.copytree(folder / "wuk", tmp_path / "fewer/wuk")
+    (tmp_path / "fewer/pelu").joinpath(sorted(p.name for p in (folder / "pelu").iterdir())[0]).unlink()
+    code, said = call(capsys, "audit", out / "model", "--data-dir", tmp_path / "fewer", "--device", "cpu")
+    assert code == 2 and "another SHA-256 of" in said and "--data-dir" in said
+
+
+def test_an_audit_without_the_pictures_is_refused(done, mini):
+    *_, out = done
+    record = json.loads((out / "model/forgetting.json").read_text(encoding="utf-8"))["record"]
+    tutorial = SimpleNamespace(classes=("cat", "dog"), test={"target": SimpleNamespace(name="cifar10")})
+    with pytest.raises(ValueError, match="other images than those of cifar10: its classes are oma, .*--data-dir"):
+        report.check_images(out, record, tutorial)
+    mini.save(out / "plain")
+    with pytest.raises(ModelError, match="names no sets"):
+        own.again(out, out / "plain", mini, "oma", 0)
 
 
 def test_a_look_says_what_the_model_does_not_know(folder, resnet):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic_data import COLOURS, coloured_set
 
-from forgetkit import Grouped, Recipe, Subgroup, accuracies, alarms, score, split, unlearn
+from forgetkit import Grouped, Recipe, Subgroup, accuracies, alarms, forget, score, split, unlearn
 from forgetkit.data.images import PARTS, DataError
 from forgetkit.lessons.diagnostics import contributions
 from forgetkit.losses import class_distillation
@@ -53,6 +53,17 @@ def test_the_sets_of_a_second_request_show_earlier_targets_to_the_guard_alone(pa
 def test_a_first_request_draws_as_ever(parts):
     first = request(parts, "green", ("red", "blue"))
     assert first.previous is None and first.never == () and "previous_targets" not in first.test
+
+
+def test_what_was_measured_of_the_model_before_is_not_said_of_the_next(mini, ready):
+    """Its card would show the audit, the table and the images of another model as this one's."""
+    quick = RECIPE.changed(forget={"steps": 1, "fisher_samples": 2}).forget
+    said = {"table": [{"target": 0.0}], "audit": {"table": []}, "seed": 3, "alpha": 0.5, "notes": None}
+    before = mini.copy("first", **said, subgroup={"target": "black", "siblings": []}, stage="restore")
+    after = forget(before, ready, quick)
+    assert after.record["source"] == mini.record["source"] and after.record["previous_targets"] == ["black"]
+    assert after.record["subgroup"]["target"] == "red" and after.record["stage"] == "forget"
+    assert not {*said} & {*after.record} and {*said} < {*before.record}, "the model before keeps what is its own"
 
 
 def test_a_name_is_given_up_only_if_all_that_bear_it_are_forgotten(parts):

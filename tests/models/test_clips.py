@@ -127,3 +127,12 @@ def test_bad_models_have_their_sentence(tmp_path):
         load_clip("mini", pretrained=str(tmp_path / "missing.safetensors"))
     with pytest.raises(ModelError, match="There is no device 'cudaa': choose auto"):
         pick_device("cudaa")
+
+
+def test_a_head_stands_for_the_prompts_it_was_made_for(mini):
+    names, own = ("dog", "horse"), torch.eye(2, mini.head(("dog",), ("{}",)).shape[1])
+    clip = mini.with_head(names, own)
+    assert torch.equal(clip.head(names, ("a photo of a {}.",)), own)
+    other = ("a drawing of a {}.",)
+    torch.testing.assert_close(clip.head(names, other), mini.head(names, other))
+    torch.testing.assert_close(clip.with_head(names, own, other).head(names, other), own)
