@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from benchmarks.benchmark import all_methods, drawn, unlearned
 from benchmarks.rows import Rows, options
-from forgetkit.auditing import audits
+from forgetkit.auditing import audits, depth
 from forgetkit.data.tutorial import own_styles
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import load_clip, oracle_of
@@ -34,7 +34,8 @@ KEY = ["method", "kind", "subgroup", "seed"]
 def measure(clip: Clip, methods: Sequence[str], kind: str, subgroup: str, seed: int, **settings) -> list[dict]:
     """The figures of what each method makes of one subgroup, a row each; settings as `audits` takes them.
 
-    Original and oracle, attacked once for all methods, have rows of their own with the first of `SEEDS`.
+    Original and oracle, attacked once for all methods, have rows of their own with the first of `SEEDS`. Where there is
+    an oracle, every block of the tower is asked, too: measures "probe at layer4.1" and so on.
     seconds: of the audit, its part of the original's and the oracle's included
     """
     sets, oracle = drawn(clip, kind, subgroup, seed), oracle_of(subgroup)
@@ -49,6 +50,13 @@ def measure(clip: Clip, methods: Sequence[str], kind: str, subgroup: str, seed: 
         own = own.merge(found.table[["measure", "limit", "alarm", "limited_by"]], on="measure")
         own = own.assign(method=method, kind=kind, subgroup=subgroup, seed=seed, seconds=round(found.seconds, 1))
         rows += own[[*KEY, *own.columns.drop(KEY)]].to_dict("records")
+    blocks = depth({"original": clip, **models}, sets) if oracle else pd.DataFrame()
+    for row in blocks.to_dict("records"):
+        block, method = row.pop("block"), row.pop("model")
+        row |= {"measure": f"{row['measure']} at {block}", "unit": "%"}
+        rows += (
+            [{"method": method, "kind": kind, "subgroup": subgroup, "seed": seed, **row}] if method in models else []
+        )
     return rows
 
 

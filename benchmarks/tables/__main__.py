@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import figures
-from benchmarks.tables import made, methods, studies  # noqa: F401  (studies registers tables)
+from benchmarks.tables import audits, made, methods, studies  # noqa: F401  (they register tables)
 from benchmarks.tables.values import filled
 from forgetkit.lessons.committed import RESULTS
 from forgetkit.lessons.figures import runs, style

@@ -1,4 +1,4 @@
-"""Tables of audits, of requests one after another, of a real CLIP, of mini-CLIP, and of what all this costs."""
+"""Tables of requests one after another, of a real CLIP, of mini-CLIP, and of what all this costs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,6 @@ import pandas as pd
 
 from benchmarks.tables import table
 from forgetkit.lessons.committed import percent_of_original
-from forgetkit.models.loading import ORACLE
-
-# Of the audit's lines, those that the pages show.
-AUDITED = [
-    "target accuracy", "offset recall", "offset, other images", "AUROC, target against all", "synonyms", "20-NN recall",
-    "prototype recall", "probe recall",
-]  # fmt: skip
-
-
-@table("audit")
-def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a class (cat, truck) and attack, a column a method, oracles in one: mean over seeds."""
-    rows = rows[(rows["kind"] == "class") & rows["subgroup"].isin(["cat", "truck"])].copy()
-    rows["method"] = rows["method"].where(~rows["method"].str.startswith(ORACLE.format("")), "oracle")
-    found = rows[rows["measure"].isin(AUDITED)].assign(measure=lambda t: pd.Categorical(t["measure"], AUDITED))
-    wide = found.pivot_table(index=["subgroup", "measure"], columns="method", values="value", sort=False, observed=True)
-    wide = wide.sort_index(level="measure", sort_remaining=False).sort_index(level="subgroup", kind="stable")
-    unit = found.drop_duplicates("measure").set_index("measure")["unit"]
-    percent = wide.index.get_level_values("measure").map(unit) == "%"
-    text = wide.apply(lambda c: [f"{v:.1f}" if p else f"{v:.2f}" for v, p in zip(c, percent)])
-    return text.replace("nan", "").reset_index()
 
 
 @table("requests")

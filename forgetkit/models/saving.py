@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 from open_clip.transformer import QuickGELU
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from forgetkit.models import ModelError, reason_of
@@ -68,8 +69,10 @@ def write_card(folder: Path, card: dict) -> None:
     """The forgetting card of a saved folder, for programs and for people."""
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
     activation = "QuickGELU" if config["quick_gelu"] else "GELU"
+    with safe_open(folder / WEIGHTS, "pt") as weights:
+        norms = any(name.endswith("running_mean") for name in weights.keys())
     (folder / CARD).write_text(json.dumps(card, indent=2, allow_nan=False), encoding="utf-8")
-    readme(card, activation).save(folder / "README.md")
+    readme(card, activation, norms).save(folder / "README.md")
 
 
 def add_to_card(folder: str | Path, **said) -> None:
@@ -133,8 +136,8 @@ def jsonable(value):
     return json.loads(json.dumps(value, default=plain), parse_constant=lambda constant: None)
 
 
-def readme(card: dict, activation: str) -> ModelCard:
-    """The card for people, `card.md`, with the lines that a hub reads on top."""
+def readme(card: dict, activation: str, norms: bool) -> ModelCard:
+    """The card for people, `card.md`, with the lines that a hub reads on top; norms: has the model BatchNorm layers?"""
     record, source = card["record"], card["record"]["source"]
     subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
     recipe = recipe if isinstance(recipe, dict) else {"name": recipe}
@@ -155,6 +158,7 @@ def readme(card: dict, activation: str) -> ModelCard:
     return ModelCard.from_template(
         data, template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=facts,
         table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, file=CARD,
+        norms=norms,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from forgetkit import Recipe, Subgroup, load_clip
 from forgetkit.models.clip import ModelError
 from forgetkit.models.loading import EMBEDDED
-from forgetkit.models.saving import WEIGHTS, jsonable
+from forgetkit.models.saving import WEIGHTS, add_to_card, jsonable
 
 PLAIN = """
 import sys
@@ -88,7 +88,12 @@ def test_the_card_says_what_was_forgotten(mini, tmp_path):
     rows = ("| original | 93.0 |  |", "| restore | 0.4 |  |", "- Over-forgetting: other fell.")
     for words in (*facts, *rows, f"weights | {weights}", "library_name: open_clip"):
         assert words in card, words
-    assert str(tmp_path) not in card
+    assert str(tmp_path) not in card and "**Keep it in eval mode.**" in card and "`forgetkit audit` measures." in card
+    row = {"measure": "statistics anew", "unit": "%", "original": 73.6, "unlearned": 17.0, "low": 1.0, "high": 20.0}
+    row |= {"n": 9, "limit": "<= 5.0", "alarm": True, "reason": "it comes back", "limited_by": "a guess"}
+    add_to_card(tmp_path, audit={"table": [row], "images": "9 pictures"})
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "17.0 % of its test images get their name then (the original: 73.6 %)." in card and "9 pictures." in card
     record = load_clip(f"local-dir:{tmp_path}", device="cpu").record
     assert record["subgroup"]["siblings"] == ["dog", "frog"] and record["recipe"]["forget"]["k"] == 4
     assert record["table"][0] == {"model": "original", "target": 93.0, "score": None}
