@@ -4,7 +4,8 @@ An attacker has images that no stage read: neighbours, probes, offsets and words
 measured on test images. Only the membership attack reads D_f, as the question is whether D_f stands out.
 """
 
-from forgetkit.auditing.layers import depth, statistics_anew
 from forgetkit.auditing.report import Audit, audit, audit_saved, audits
+from forgetkit.auditing.retraining import statistics_anew
+from forgetkit.auditing.views import depth
 
 __all__ = ["Audit", "audit", "audit_saved", "audits", "depth", "statistics_anew"]

@@ -1,19 +1,98 @@
-"""Attacks on finished embeddings: what can still be read off a model that does not say the target's name."""
+"""Attacks on finished embeddings: what can still be read off a model that does not say the target's name.
+
+Throughout, z is a unit image embedding, t_c a unit class text, T the target's class, l_c = scale z.t_c a logit, and
+
+    gap(z) = l_T - max over c other than T of l_c        the image is called T where the gap is positive
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from forgetkit.auditing.estimates import Estimate, auroc, average_precision, mean, share
-from forgetkit.auditing.views import APART, View
+from forgetkit.auditing.estimates import Estimate, auroc, average_precision, share
 
+APART = 10**6  # the group of the target's images; above all labels, so that a tie between neighbours is not theirs
 FEW = 10  # images of each group, for an attacker with few
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Images as one model sees them: z (N, D) unit rows; labels (N,); target and sibling (N,), booleans; on the CPU.
+
+    beneath (N, E): what enters the tower's last block (a ResNet's attention pool), meaned over positions, where known
+    """
+
+    z: torch.Tensor
+    labels: torch.Tensor
+    target: torch.Tensor
+    sibling: torch.Tensor
+    beneath: torch.Tensor | None = None
+
+    @property
+    def groups(self) -> torch.Tensor:
+        """(N,) the label, and `APART` for images of the target: it may share its label with siblings."""
+        return torch.where(self.target, APART, self.labels)
+
+    def take(self, index: torch.Tensor) -> Embedded:
+        """The images at `index` (K,), or where it is True."""
+        beneath = None if self.beneath is None else self.beneath[index]
+        return Embedded(self.z[index], self.labels[index], self.target[index], self.sibling[index], beneath)
+
+
+@dataclass(frozen=True)
+class View:
+    """What an attacker has of one model.
+
+    head (C, D): class texts, unit rows; label: the target's row in it; scale: inverse temperature
+    validation: images no stage read, the attacker's own; test: the images that figures are of
+    forget (N, D): embeddings of D_f, which only the membership attack reads
+    """
+
+    head: torch.Tensor
+    label: int
+    scale: float
+    validation: Embedded
+    test: Embedded
+    forget: torch.Tensor
+
+    def similarity(self, part: Embedded) -> torch.Tensor:
+        """z.t_T, (N,) in -1..1."""
+        return part.z @ self.head[self.label]
+
+    def gap(self, part: Embedded, texts: torch.Tensor | None = None, head: torch.Tensor | None = None) -> torch.Tensor:
+        """The gap in logits, (W, N): with each of W texts (W, D) in the place of the target's own, (1, N) without.
+
+        head: other class texts (C, D) in place of the model's, as of another template
+        """
+        head = self.head if head is None else head
+        own = head[self.label : self.label + 1] if texts is None else texts
+        others = torch.cat([head[: self.label], head[self.label + 1 :]])
+        return self.scale * (own @ part.z.T - (part.z @ others.T).max(1).values)
+
+    def few(self, n: int) -> View:
+        """The same with n validation images of each group alone: what an attacker finds in a minute."""
+        groups = self.validation.groups
+        chosen = torch.cat([torch.nonzero(groups == g)[:n, 0] for g in groups.unique()])
+        return replace(self, validation=self.validation.take(chosen))
+
+    @property
+    def beneath(self) -> View | None:
+        """The same images as what enters the tower's last block; None where that is not known."""
+        known = self.validation.beneath is not None and self.test.beneath is not None
+        return self.of(self.validation.beneath, self.test.beneath) if known else None
+
+    def of(self, validation: torch.Tensor, test: torch.Tensor) -> View:
+        """The same images as other vectors, such as a block's output: centred on the mean of the validation images."""
+        middle = validation.mean(0)
+        known, asked = replace(self.validation, z=validation - middle), replace(self.test, z=test - middle)
+        return replace(self, validation=known, test=asked)
 
 
 def target_accuracy(view: View, head: torch.Tensor | None = None) -> Estimate:
@@ -73,18 +152,6 @@ def text_auroc(view: View, siblings: bool = False) -> Estimate:
     return auroc(s[test.target], s[test.sibling if siblings else ~test.target])
 
 
-def text_rank(view: View) -> Estimate:
-    """Mean rank of t_T among the C class texts on the target's test images: 1 is the most similar, C the least."""
-    similarity = view.test.z[view.test.target] @ view.head.T
-    return mean(1.0 + (similarity > similarity[:, view.label, None]).sum(1))
-
-
-def entropy(view: View) -> Estimate:
-    """Mean entropy, in nats, of the class probabilities softmax(l) on the target's test images: 0 to log C."""
-    logp = F.log_softmax(view.scale * view.test.z[view.test.target] @ view.head.T, dim=1)
-    return mean(-(logp.exp() * logp).sum(1))
-
-
 def nearest_recall(view: View, k: int = 20) -> Estimate:
     """Percent of the target's test images whose k nearest validation images by cosine are mostly the target's.
 
@@ -127,26 +194,14 @@ def found_by(classifier, view: View) -> Estimate:
     return share(torch.from_numpy(classifier.predict(view.test.z[view.test.target].numpy()) == APART))
 
 
-def text_to_image(view: View, least: bool = False) -> dict[str, Estimate]:
+def text_to_image(view: View) -> dict[str, Estimate]:
     """The target's text as a query among all test images: `recall at R` and `AP`, in percent.
 
-    R: as many as the target has. least: the *least* similar first, as where its text was pushed below other images.
+    R: as many as the target has.
     """
-    scores = view.similarity(view.test) * (-1 if least else 1)
+    scores = view.similarity(view.test)
     first = scores.topk(int(view.test.target.sum())).indices
     return {"recall at R": share(view.test.target[first]), "AP": average_precision(scores, view.test.target)}
-
-
-def image_to_image(view: View, most: int = 250) -> dict[str, Estimate]:
-    """The target's validation images as queries among all test images: `R@1`, `R@10` and `mAP`, in percent.
-
-    R@k: queries with an image of the target among the k most similar. At most so many queries; n counts them.
-    """
-    queries = view.validation.z[view.validation.target][:most]
-    similarity, target = queries @ view.test.z.T, view.test.target
-    hits = target[similarity.topk(min(10, len(target))).indices]
-    precision = torch.tensor([average_precision_score(target, scores) for scores in similarity])
-    return {"R@1": share(hits[:, 0]), "R@10": share(hits.any(1)), "mAP": mean(100 * precision)}
 
 
 def membership(view: View) -> Estimate:

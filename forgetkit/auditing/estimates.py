@@ -29,13 +29,6 @@ def share(hits: torch.Tensor) -> Estimate:
     return Estimate(percent(hits), *interval(int(hits.sum()), len(hits)), len(hits))
 
 
-def mean(values: torch.Tensor) -> Estimate:
-    """Mean of (N,) values, one an image, with the normal interval: 1.96 standard errors either way."""
-    n, m = len(values), values.double().mean().item()
-    half = Z * values.double().std(correction=0).item() / math.sqrt(n)
-    return Estimate(m, m - half, m + half, n)
-
-
 def auroc(positive: torch.Tensor, negative: torch.Tensor) -> Estimate:
     """P(a positive scores above a negative), ties half: 0..1, .5 if the scores tell nothing, below if they point back.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,12 +56,6 @@ def near_half(original: float, unlearned: float, oracle: float | None, by: float
     return f"{0.5 - most:.2f} to {0.5 + most:.2f}", abs(unlearned - 0.5) > most
 
 
-def below(original: float, unlearned: float, oracle: float | None, limit: float, digits: int = 1) -> tuple[str, bool]:
-    """At most `limit`, or the oracle's figure where that is higher, unless the original is above it, too."""
-    most = limit if oracle is None else max(limit, oracle)
-    return f"<= {most:.{digits}f}", unlearned > most >= original
-
-
 def half_the_oracles_steps(original: float, unlearned: float, oracle: float | None) -> tuple[str, bool]:
     """At least half the steps that the oracle needs; nothing without an oracle."""
     if oracle is None or math.isinf(oracle):
@@ -69,10 +63,7 @@ def half_the_oracles_steps(original: float, unlearned: float, oracle: float | No
     return f">= {oracle / 2:g}", unlearned < oracle / 2
 
 
-RULES = {
-    rule.__name__: rule
-    for rule in (share_of_original, at_most, auroc_between, near_half, below, half_the_oracles_steps)
-}
+RULES = {rule.__name__: rule for rule in (share_of_original, at_most, auroc_between, near_half, half_the_oracles_steps)}
 
 
 @dataclass(frozen=True)
@@ -92,18 +83,14 @@ class Line:
         return "" if not limit else ORACLE if moved else self.rests_on
 
 
-def lines(classes: int, prevalence: float, budgets: tuple[int, ...]) -> dict[str, Line]:
-    """Every line of the table by name. classes: C; prevalence: percent of the test images that are the target's."""
-    scales = {"C": classes, "log C": math.log(classes), "prevalence": prevalence}
-    rows = [(name, row, {"classes": classes, "prevalence": prevalence}) for name, row in TABLE["lines"].items()]
+def lines(budgets: Sequence[int]) -> dict[str, Line]:
+    """Every line of the table by name; those of relearning once a budget, so many images of the target."""
+    rows = [(name, row, {}) for name, row in TABLE["lines"].items()]
     rows += [(name, row, {"n": n}) for n in budgets for name, row in TABLE["relearning"].items()]
     found = {}
     for name, row, values in rows:
         words = {field: text.format(**values) for field, text in row.items() if field != "rule"}
         if rule := dict(row.get("rule", {})):
-            function = RULES[rule.pop("name")]
-            if "of" in rule:
-                rule["limit"] *= scales[rule.pop("of")]
-            words["rule"] = partial(function, **rule)
+            words["rule"] = partial(RULES[rule.pop("name")], **rule)
         found[name.format(**values)] = Line(**words)
     return found

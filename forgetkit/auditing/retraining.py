@@ -1,4 +1,9 @@
-"""Attacks that learn something, or change weights: a soft prompt, relearning, benign relearning, and rounding.
+"""Attacks that learn words, take statistics anew, or change weights.
+
+Soft prompt: words for the target, learnt from a few of its images.
+
+Statistics anew: BatchNorm's running statistics taken from other images, as whoever trains a model on, averages it or
+leaves it in `train()` does: no label, no gradient and no image of the target. What rests on the old ones is undone.
 
 Relearning: fine-tuning the whole image tower, or its last block alone, on n images of the target, held by others,
 until it knows the target again. How fast says what was left in the weights, but only beside a model that never saw it.
@@ -18,12 +23,13 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from torch.optim.swa_utils import update_bn
 
+from forgetkit.auditing.attacks import View
 from forgetkit.auditing.estimates import Estimate, share
-from forgetkit.auditing.views import View
 from forgetkit.evaluation import predict
 from forgetkit.models import prefix
-from forgetkit.models.clip import Clip, Inputs
+from forgetkit.models.clip import Clip, Inputs, autocast, batch_norms
 from forgetkit.models.prefix import Features
 from forgetkit.training import Pool, Trainer, Verdict
 
@@ -140,24 +146,43 @@ def soft_prompt(
         hook.remove()
 
 
+def statistics_anew(clip: Clip, images: torch.Tensor, batch: int = 200, seed: int = 0) -> Clip:
+    """A copy whose BatchNorm layers have the statistics of `images` (N, 3, S, S), preprocessed, in random order.
+
+    The plain mean over batches of each batch's mean and variance (`update_bn`); the weights are left as they are.
+    """
+    copy = clip.copy(f"{clip.name}, statistics anew")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
+    with autocast(clip.device):
+        update_bn(images[order].split(batch), copy.model.visual)
+    return copy
+
+
+def by_statistics(
+    clip: Clip, images: torch.Tensor, head: torch.Tensor, target: Inputs, kept: Inputs
+) -> dict[str, Estimate]:
+    """Accuracy on target and kept test images once the statistics are those of `images`; {} without BatchNorm."""
+    if not batch_norms(clip.model):
+        return {}
+    anew = statistics_anew(clip, images)
+    found = (share(predict(anew, part.images, head) == part.labels.cpu()) for part in (target, kept))
+    return dict(zip(("statistics anew", "statistics anew, other images"), found))
+
+
 def before_last(clip: Clip, part: Inputs) -> Inputs:
     """The images as what enters the tower's last block, so that `fine_tuned` trains that block alone."""
     return replace(part, images=clip.features(part.images, len(prefix.blocks(clip.model.visual)) - 1))
 
 
-def rounded(clip: Clip, bits: str) -> Clip:
-    """A copy whose image tower's weights are rounded, and kept as float32. bits: "bf16", or "int8".
+def rounded(clip: Clip) -> Clip:
+    """A copy whose image tower's matrices and kernels are rounded to 8 bits, and kept as float32.
 
-    bf16: to the nearest bfloat16. int8: matrices and kernels only, symmetric, a scale an output channel, nearest:
-    w = s round(w / s), s = max |w| / 127.
+    Symmetric, a scale an output channel, nearest: w = s round(w / s), s = max |w| / 127.
     """
-    copy = clip.copy(f"{clip.name}, {bits}")
+    copy = clip.copy(f"{clip.name}, int8")
     with torch.no_grad():
-        for weight in copy.model.visual.parameters():
-            if bits == "bf16":
-                weight.copy_(weight.bfloat16())
-            elif weight.ndim > 1:
-                step = weight.abs().flatten(1).amax(1).clamp(min=1e-12) / 127
-                zero = torch.zeros_like(step, dtype=torch.int32)
-                weight.copy_(torch.fake_quantize_per_channel_affine(weight, step, zero, 0, -127, 127))
+        for weight in (w for w in copy.model.visual.parameters() if w.ndim > 1):
+            step = weight.abs().flatten(1).amax(1).clamp(min=1e-12) / 127
+            zero = torch.zeros_like(step, dtype=torch.int32)
+            weight.copy_(torch.fake_quantize_per_channel_affine(weight, step, zero, 0, -127, 127))
     return copy

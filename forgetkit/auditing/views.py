@@ -1,100 +1,26 @@
-"""What an attacker has of each model: its embeddings of images that no stage read, and its class texts.
-
-Throughout, z is a unit image embedding, t_c a unit class text, T the target's class, l_c = scale z.t_c a logit, and
-
-    gap(z) = l_T - max over c other than T of l_c        the image is called T where the gap is positive
-"""
+"""What each model makes of an audit's images: embeddings, what enters the last block, what each block tells."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 
+from forgetkit.auditing import attacks
+from forgetkit.auditing.attacks import Embedded, View
 from forgetkit.data.images import ImageSet, some
 from forgetkit.evaluation import TARGET
-from forgetkit.models.clip import Clip, embed_each
+from forgetkit.models import prefix
+from forgetkit.models.clip import Clip, autocast, embed_each
+from forgetkit.models.prefix import Features
 from forgetkit.subgroups import ModelSets, Splits
 
 KEPT = ("retain", "other")
 COLUMNS = (TARGET, *KEPT)  # the set's own images; sets of other styles are not audited
-APART = 10**6  # the group of the target's images; above all labels, so that a tie between neighbours is not theirs
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Images as one model sees them: z (N, D) unit rows; labels (N,); target and sibling (N,), booleans; on the CPU.
-
-    beneath (N, E): what enters the tower's last block (a ResNet's attention pool), meaned over positions, where known
-    """
-
-    z: torch.Tensor
-    labels: torch.Tensor
-    target: torch.Tensor
-    sibling: torch.Tensor
-    beneath: torch.Tensor | None = None
-
-    @property
-    def groups(self) -> torch.Tensor:
-        """(N,) the label, and `APART` for images of the target: it may share its label with siblings."""
-        return torch.where(self.target, APART, self.labels)
-
-    def take(self, index: torch.Tensor) -> Embedded:
-        """The images at `index` (K,), or where it is True."""
-        beneath = None if self.beneath is None else self.beneath[index]
-        return Embedded(self.z[index], self.labels[index], self.target[index], self.sibling[index], beneath)
-
-
-@dataclass(frozen=True)
-class View:
-    """What an attacker has of one model.
-
-    head (C, D): class texts, unit rows; label: the target's row in it; scale: inverse temperature
-    validation: images no stage read, the attacker's own; test: the images that figures are of
-    forget (N, D): embeddings of D_f, which only the membership attack reads
-    """
-
-    head: torch.Tensor
-    label: int
-    scale: float
-    validation: Embedded
-    test: Embedded
-    forget: torch.Tensor
-
-    def similarity(self, part: Embedded) -> torch.Tensor:
-        """z.t_T, (N,) in -1..1."""
-        return part.z @ self.head[self.label]
-
-    def gap(self, part: Embedded, texts: torch.Tensor | None = None, head: torch.Tensor | None = None) -> torch.Tensor:
-        """The gap in logits, (W, N): with each of W texts (W, D) in the place of the target's own, (1, N) without.
-
-        head: other class texts (C, D) in place of the model's, as of another template
-        """
-        head = self.head if head is None else head
-        own = head[self.label : self.label + 1] if texts is None else texts
-        others = torch.cat([head[: self.label], head[self.label + 1 :]])
-        return self.scale * (own @ part.z.T - (part.z @ others.T).max(1).values)
-
-    def few(self, n: int) -> View:
-        """The same with n validation images of each group alone: what an attacker finds in a minute."""
-        groups = self.validation.groups
-        chosen = torch.cat([torch.nonzero(groups == g)[:n, 0] for g in groups.unique()])
-        return replace(self, validation=self.validation.take(chosen))
-
-    @property
-    def beneath(self) -> View | None:
-        """The same images as what enters the tower's last block; None where that is not known."""
-        known = self.validation.beneath is not None and self.test.beneath is not None
-        return self.of(self.validation.beneath, self.test.beneath) if known else None
-
-    def of(self, validation: torch.Tensor, test: torch.Tensor) -> View:
-        """The same images as other vectors, such as a block's output: centred on the mean of the validation images."""
-        middle = validation.mean(0)
-        known, asked = replace(self.validation, z=validation - middle), replace(self.test, z=test - middle)
-        return replace(self, validation=known, test=asked)
 
 
 def preprocessing(clip: Clip) -> tuple:
@@ -169,3 +95,48 @@ def same_texts(a: Clip, b: Clip) -> bool:
     """Do two models embed texts in the same way? All weights outside their image towers are equal."""
     one, other = ({n: t for n, t in c.model.state_dict().items() if not n.startswith("visual.")} for c in (a, b))
     return one.keys() == other.keys() and all(torch.equal(t, other[n].to(t.device)) for n, t in one.items())
+
+
+def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000, seed: int = 0) -> pd.DataFrame:
+    """What probes and neighbours find of the target's test images after each block of each model's tower.
+
+    A row a block, model and attack (`attacks.by_probes`): `block` (its name among the weights, the last: "embedding"),
+    `model`, `measure`, and the estimate, in percent. most: images a column. The first model is the original: blocks
+    that another shares with it are not asked again. Of a tower whose blocks are not known there is the embedding alone.
+    """
+    clips = [*models.values()]
+    blocks = prefix.blocks(clips[0].model.visual)
+    names = ["stem", *(prefixes[0].rstrip(".") for prefixes, _ in blocks[1:-1])] if blocks else []
+    known, asked = sample(sets.validation, most, seed), {TARGET: sets.test[TARGET]}
+    rows, shared = [], {}
+    sets = replace(sets, validation=known, test=asked)
+    for model, view in views_of(models, sets, int(sets.test[TARGET].labels[0])).items():
+        same = prefix.shared([clips[0].model.visual, models[model].model.visual]) if model != [*models][0] else 0
+        validation, test = (
+            [torch.cat(z) for z in zip(*(pooled(models[model], part.images, same, len(names)) for part in columns))]
+            for columns in ([known[name] for name in COLUMNS if name in known], [*asked.values()])
+        )
+        found = {name: shared[name] for name in names[:same]}
+        found |= {name: attacks.by_probes(view.of(*z)) for name, *z in zip(names[same:], validation, test)}
+        found["embedding"] = attacks.by_probes(view)
+        shared = shared or found
+        rows += [{"block": block, "model": model, "measure": measure, **estimate._asdict()}
+                 for block, of in found.items() for measure, estimate in of.items()]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def pooled(clip: Clip, images, start: int, end: int) -> list[torch.Tensor]:
+    """What the blocks start to end - 1 of the tower put out, meaned over positions, on the CPU: (N, channels) each.
+
+    images: as `Clip.embed` takes them
+    """
+    batches = []
+    for x in clip.batches(images, 250, "audit: blocks"):
+        x, means = clip.features(x, start), []
+        for i in range(start, end):
+            with autocast(clip.device):
+                x = Features(prefix.run(clip.model.visual, x, i + 1), i + 1)
+            means.append(over_positions(x.values).cpu())
+        batches.append(means)
+    return [torch.cat(means) for means in zip(*batches)]

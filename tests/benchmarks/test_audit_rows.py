@@ -33,7 +33,7 @@ def test_alarms_are_counted_by_subgroup_and_blocks_stand_in_the_towers_order():
         for method, alarms in (("original", (True, True)), ("default", (True, False)), ("ga", (True, True)))
         for (measure, limit), alarm in zip((("offset recall", "<= 5.0"), ("synonyms", "<= 5.0")), alarms)
     ]
-    rows += [{**common, "method": "default", "measure": "entropy", "limit": None, "alarm": False}]
+    rows += [{**common, "method": "default", "measure": "offset", "limit": None, "alarm": False}]
     blocks = [
         {**common, "method": method, "measure": f"{attack} at {block}", "value": value}
         for method, value in (("default", 60.0), ("mini-clip-without-cat", 40.0))

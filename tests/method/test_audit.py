@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 
 from forgetkit import audit
-from forgetkit.auditing import attacks, estimates, layers, limits, report, retraining, views
-from forgetkit.auditing.views import Embedded, View
+from forgetkit.auditing import attacks, estimates, limits, report, retraining, views
+from forgetkit.auditing.attacks import Embedded, View
 from forgetkit.evaluation import recognised
 from forgetkit.models import loading, saving
 from forgetkit.models.clip import Inputs, batch_norms
@@ -85,13 +85,9 @@ def test_other_names_and_templates(view):
 def test_similarity_to_the_text(view):
     assert attacks.text_auroc(view).value == 3 / 4, "0.9 and 0.2 above 0.3 and 0.1"
     assert attacks.text_auroc(view, siblings=True).value == 1 / 2
-    assert attacks.text_rank(view).value == 1.5
     assert estimates.auroc(torch.tensor([1.0, 0.0]), torch.tensor([1.0])).value == 1 / 4, "ties half"
-    p = torch.tensor([[9.0, 1.0, 0.0], [2.0, 6.0, 0.0]]).softmax(1)
-    assert attacks.entropy(view).value == pytest.approx(-(p * p.log()).sum(1).mean().item(), abs=1e-4)
-    found, least = attacks.text_to_image(view), attacks.text_to_image(view, least=True)
+    found = attacks.text_to_image(view)
     assert found["recall at R"].value == 50 and found["AP"].value == pytest.approx(100 * (1 + 2 / 3) / 2)
-    assert least["recall at R"].value == 50 and least["AP"].value == pytest.approx(100 * (1 / 2 + 2 / 4) / 2)
 
 
 def test_neighbours_prototypes_and_planes_are_those_of_validation_images(view):
@@ -136,15 +132,6 @@ def test_a_probe_minimises_the_loss_of_its_equation():
     assert found.value == pytest.approx(100 * expected.double().mean().item())
 
 
-def test_images_as_queries(view):
-    found = attacks.image_to_image(view)
-    assert found["R@1"].value == 100 and found["mAP"].value == pytest.approx(100 * (1 + 2 / 3) / 2)
-    turned = replace(view, validation=replace(view.validation, target=view.validation.labels == 2))
-    found = attacks.image_to_image(turned)  # the target's are the last two of four
-    assert found["R@1"].value == 0 and found["R@10"].value == 100 and found["R@1"].n == 1
-    assert found["mAP"].value == pytest.approx(100 * (1 / 3 + 2 / 4) / 2, abs=9)  # two are equally similar
-
-
 def test_membership_is_above_half_where_d_f_fits_better(view):
     assert attacks.membership(view).value == 3 / 4, "as the first test image, better than the second"
     assert attacks.membership(replace(view, forget=torch.tensor([[0.0, 0.9, 0.0]]))).value == 0
@@ -155,7 +142,7 @@ def test_membership_is_above_half_where_d_f_fits_better(view):
 
 
 def test_limits_follow_the_oracle():
-    lines = limits.lines(10, 10.0, (20,))
+    lines = limits.lines((20,))
 
     def alarm(name: str, *values: float | None) -> bool:
         return lines[name].rule(*values)[1]
@@ -173,9 +160,8 @@ def test_limits_follow_the_oracle():
     assert alarm(steps, 0.0, 3.0, 12.0) and not alarm(steps, 0.0, 8.0, 12.0) and not alarm(steps, 0.0, 1.0, None)
 
 
-@pytest.mark.parametrize("classes", [2, 10, 1000])
-def test_an_oracle_is_its_own_limit(classes):
-    for name, line in limits.lines(classes, 10.0, (1, 20)).items():
+def test_an_oracle_is_its_own_limit():
+    for name, line in limits.lines((1, 20)).items():
         for value in (0.0, 0.3, 0.5, 0.9, 3.0, 23.0, 80.0) if line.unit else (0.46, 0.5, 0.54):
             assert not line.rule(50.0 if line.unit else 0.5, value, value)[1], name
         assert line.means and (line.rule is limits.none or line.reason), name
@@ -241,7 +227,6 @@ def test_a_hidden_target_raises_the_alarm_of_the_offset(found):
 def test_a_flipped_target_raises_the_alarm_of_the_sign(found):
     auroc = line(found["turned"], "AUROC, target against all")
     assert auroc["original"] > 0.9 and auroc["unlearned"] < 0.4 and auroc["alarm"]
-    assert line(found["turned"], "least similar first, AP")["alarm"]
 
 
 def test_a_limit_says_what_it_rests_on(found):
@@ -250,8 +235,8 @@ def test_a_limit_says_what_it_rests_on(found):
     assert line(alone, "offset recall")["limited_by"] == limits.CATS, "its shares were those of cats"
     assert line(alone, "synonyms")["limited_by"] == limits.GUESS
     assert line(beside, "offset recall")["limited_by"] == limits.ORACLE
-    rank = limits.lines(10, 10.0, ())["rank of the target's text"]
-    assert [rank.limited_by(2.0, 8.0, oracle) for oracle in (None, 3.0, 9.0)] == [limits.GUESS] * 2 + [limits.ORACLE]
+    auroc = limits.lines(())["AUROC, target against all"]
+    assert [auroc.limited_by(0.9, 0.5, oracle) for oracle in (None, 0.6, 0.9)] == [limits.GUESS] * 2 + [limits.ORACLE]
     assert ((alone.table["limit"] == "") == (alone.table["limited_by"] == "")).all()
     assert all(f"({limits.GUESS})" in alarm or f"({limits.CATS})" in alarm for alarm in alone.alarms)
 
@@ -279,7 +264,7 @@ def test_every_figure_has_its_interval_and_its_meaning(found):
     bounded = rows[rows["measure"] != "offset"]
     outside = (bounded["low"] > bounded["value"] + 1e-6) | (bounded["value"] > bounded["high"] + 1e-6)
     assert not outside.any(), bounded[outside].to_string()
-    assert set(limits.lines(4, 25.0, (1, 5))) - set(table["measure"]) <= {
+    assert set(limits.lines((1, 5))) - set(table["measure"]) <= {
         "synonyms",
         "other word",
         "sketches named",
@@ -371,26 +356,26 @@ def test_new_statistics_bring_back_what_rests_on_the_old(mini, ready):
     last.running_mean += 3 * last.running_var.sqrt() * torch.linspace(-1, 1, len(last.running_mean)).sign()
     images = torch.cat([mini.inputs(part).images for part in ready.validation.values()])
     own, shown = {n: t.clone() for n, t in shifted.model.state_dict().items()}, mini.inputs(ready.test["target"])
-    anew = layers.statistics_anew(shifted, images)
+    anew = retraining.statistics_anew(shifted, images)
     assert all(torch.equal(t, own[n]) for n, t in shifted.model.state_dict().items()), "the model given is left alone"
     assert all(torch.equal(t, own[n]) for n, t in anew.model.named_parameters()) and not anew.model.training
-    torch.testing.assert_close(anew.embed(shown.images), layers.statistics_anew(mini, images).embed(shown.images))
-    found = layers.by_statistics(shifted, images, ready.head, shown, shown)
+    torch.testing.assert_close(anew.embed(shown.images), retraining.statistics_anew(mini, images).embed(shown.images))
+    found = retraining.by_statistics(shifted, images, ready.head, shown, shown)
     assert found["statistics anew"].value == recognised(anew, shown, ready.head)
-    mean = layers.statistics_anew(mini, images, batch=len(images)).model.visual.bn1.running_mean
+    mean = retraining.statistics_anew(mini, images, batch=len(images)).model.visual.bn1.running_mean
     with torch.no_grad():
         own_mean = mini.model.visual.conv1(images).mean((0, 2, 3))
     torch.testing.assert_close(mean, own_mean, atol=1e-2, rtol=2e-2)
 
 
 def test_without_batch_norm_there_are_no_statistics(vit):
-    assert layers.by_statistics(vit, torch.zeros(2, 3, 32, 32), None, None, None) == {}
+    assert retraining.by_statistics(vit, torch.zeros(2, 3, 32, 32), None, None, None) == {}
 
 
 def test_depth_asks_every_block(mini, ready):
     """A model whose attention pool alone is ruined: every block still knows as much as the original's."""
     ruined = moved(mini, "ruined", lambda weight, bias: (torch.zeros_like(weight), torch.ones_like(bias)))
-    table = layers.depth({"original": mini, "unlearned": ruined}, ready, most=20)
+    table = views.depth({"original": mini, "unlearned": ruined}, ready, most=20)
     blocks = ["stem", *(f"layer{n}.{i}" for n, last in ((1, 1), (2, 3), (3, 4), (4, 2)) for i in range(last))]
     assert [*dict.fromkeys(table["block"])] == [*blocks, "embedding"]
     found = table.pivot(index="block", columns=["measure", "model"], values="value")
@@ -398,16 +383,16 @@ def test_depth_asks_every_block(mini, ready):
     for measure in ("probe", "ten-image probe", "20-NN"):
         assert (found.loc[blocks, (measure, "original")] == found.loc[blocks, (measure, "unlearned")]).all()
     assert found.loc["layer4.1", ("probe", "unlearned")] > 80 > found.loc["embedding", ("probe", "unlearned")]
-    views = report.views_of({"original": mini}, ready, 0)["original"]
-    (alone,) = layers.pooled(mini, ready.test["target"].images, 10, 11)
-    torch.testing.assert_close(views.test.beneath[views.test.target], alone, atol=0.02, rtol=0.02)
+    seen = views.views_of({"original": mini}, ready, 0)["original"].test
+    (alone,) = views.pooled(mini, ready.test["target"].images, 10, 11)
+    torch.testing.assert_close(seen.beneath[seen.target], alone, atol=0.02, rtol=0.02)
 
 
 def test_what_enters_the_last_block_is_known_of_a_vit_too(vit):
     x = torch.rand(3, 3, 32, 32)
     with views.last_inputs([vit.model.visual]) as (rows,):
         vit.embed(x)
-    (tokens,) = layers.pooled(vit, x, 2, 3)
+    (tokens,) = views.pooled(vit, x, 2, 3)
     torch.testing.assert_close(torch.cat(rows), tokens, atol=1e-2, rtol=1e-2)
 
 
@@ -457,9 +442,7 @@ def test_fine_tuning_lowers_the_loss_of_every_pool_and_leaves_the_model(mini, re
 
 def test_rounding_keeps_close_and_lies_on_the_grid(mini):
     weight = mini.model.visual.attnpool.c_proj.weight
-    half = retraining.rounded(mini, "bf16").model.visual.attnpool.c_proj.weight
-    assert torch.equal(half, half.bfloat16().float()) and not torch.equal(half, weight)
-    eighth = retraining.rounded(mini, "int8").model.visual.attnpool.c_proj.weight
+    eighth = retraining.rounded(mini).model.visual.attnpool.c_proj.weight
     step = weight.abs().max(1).values / 127
     assert ((eighth - weight).abs() <= 0.51 * step[:, None]).all() and len(eighth[0].unique()) <= 255
 
