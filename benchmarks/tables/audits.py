@@ -80,7 +80,7 @@ def alarms_table(rows: pd.DataFrame) -> pd.DataFrame:
             seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
             line[method] = f"{runs['sum'].mean():.3g} of {runs['size'].max()}{seeds}"
         own = found[(found["method"] == "default") & found["alarm"]]
-        lines.append(line | {"those of `default`": ", ".join(dict.fromkeys(own["measure"]))})
+        lines.append(line | {"those of `default`": "; ".join(dict.fromkeys(own["measure"]))})
     shown = pd.DataFrame(lines).fillna("")
     return shown[[*shown.columns.drop("those of `default`"), "those of `default`"]]
 

@@ -63,7 +63,7 @@ class Audit:
 
 def audit(
     original: Clip, unlearned: Clip, sets: Splits | ModelSets, words: Sequence[str] | None = None,
-    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (5, 20),
+    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (5,),
     checks: Sequence[int] = retraining.CHECKS, styles: Mapping[str, ImageSet] = {}, most: int = 5000, seed: int = 0,
 ) -> Audit:  # fmt: skip
     """Attack the unlearned model, and the original and an oracle in the same way: is the target gone?
@@ -90,7 +90,7 @@ def audit(
 
 def audits(
     original: Clip, unlearned: Mapping[str, Clip], sets: Splits | ModelSets, words: Sequence[str] | None = None,
-    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (5, 20),
+    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (5,),
     checks: Sequence[int] = retraining.CHECKS, styles: Mapping[str, ImageSet] = {}, most: int = 5000, seed: int = 0,
 ) -> dict[str, Audit]:  # fmt: skip
     """`audit` of several unlearned models, by name: original and oracle are attacked once for all."""
