@@ -294,6 +294,16 @@ def test_models_are_left_as_they_were_and_audits_repeat(mini, ready, found):
     assert own[0].drop(["other word", "other template"]).equals(own[1].drop(["other word", "other template"]))
 
 
+def test_an_audit_of_one_label_tells_the_target_from_its_siblings(mini, ready):
+    """Siblings that bear the target's label: the name is theirs, too, and probes look for the target alone."""
+    one = lambda columns: {**columns, "retain": replace(columns["retain"], labels=0 * columns["retain"].labels)}
+    table = audit(mini, mini, replace(ready, validation=one(ready.validation), test=one(ready.test)), **QUICK).table
+    found = table.set_index("measure")["unlearned"]
+    assert found["probe recall"] > 80 and found["probe beneath"] > 80 and found["20-NN recall"] > 80
+    assert found["target accuracy"] == recognised(mini, ready.test["target"], ready.head)
+    assert {"soft prompt", "statistics anew"} <= {*found.index}
+
+
 def test_a_model_with_its_own_text_tower_speaks_for_itself(mini, ready):
     other = mini.copy("other")
     with torch.no_grad():
