@@ -140,7 +140,8 @@ def attacks_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataFrame:
     """
     rows = whole_methods(rows)
     shown = {name: f"{name} recall" for name in ("offset", "20-NN", "probe")}
-    alone, lines = ["AUROC against siblings", "synonyms"], []
+    alone, lines = ["AUROC against siblings", "synonyms", "statistics anew", "probe beneath"], []
+    rows = rows.reindex(columns=[*rows.columns, *(name for name in alone if name not in rows)])
     for method, found in rows.groupby("method", sort=False):
         classes, others = found[found["kind"] == "class"], found[found["kind"] != "class"]
         line = {"method": method, "Score of classes": classes["score"].mean()}
@@ -150,6 +151,7 @@ def attacks_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataFrame:
     audited = audited[(audited["seed"] == 0) & (audited["kind"] == "class")]  # as oracles are
     wide = audited.pivot(index=["subgroup", "method"], columns="measure", values="value")
     wide = wide.rename(columns={"AUROC, target against siblings": alone[0]})
+    wide = wide.reindex(columns=[*wide.columns, *(name for name in alone if name not in wide)])
     for (subgroup, method), found in wide[wide.index.get_level_values(1).str.contains("-without-")].iterrows():
         share = 100 * found / wide.loc[subgroup, "original"]
         lines.append({"method": method, **{name: share[column] for name, column in shown.items()}, **found[alone]})
