@@ -14,7 +14,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache" 
 # In two processes, each with half of the cores (tests/conftest.py); one that has nothing left takes from the other.
 TWO = -n 2 --dist worksteal --durations 12
 
-.PHONY: run test quick coverage book results notebooks lock clean
+.PHONY: run test quick coverage book results results-all gpu notebooks lock clean
 
 run: .venv/installed
 	$(BIN)/forgetkit run --kind "$(KIND)" --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
@@ -34,19 +34,23 @@ coverage: .venv/installed
 book: .venv/installed
 	$(BIN)/python -m sphinx -qW --keep-going -c docs/book . build/book
 
-# Every row, table and figure of the docs that needs nobody else's weights: a night on two cores; resumable.
+# Every row, table and figure that the pages need, anew where it lacks or is stale: at most an hour on two cores; resumable.
 results: .venv/installed
-	$(BIN)/python -m benchmarks.pretraining.accuracy
-	$(BIN)/python -m benchmarks.benchmark tune
-	$(BIN)/python -m benchmarks.benchmark run --workers 2
-	$(BIN)/python -m benchmarks.audit
-	$(BIN)/python -m benchmarks.studies quickstart
-	$(BIN)/python -m benchmarks.studies requests
-	$(BIN)/python -m benchmarks.studies front
-	$(BIN)/python -m benchmarks.studies sensitivity
-	$(BIN)/python -m benchmarks.studies cost
+	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.bridge
 	$(BIN)/python -m benchmarks.tables
+
+# What lies beyond, too: more subgroups and seeds, the search of settings, mini-CLIP's accuracy: a night; resumable.
+results-all: .venv/installed
+	$(BIN)/python -m benchmarks.pretraining.accuracy
+	$(BIN)/python -m benchmarks.benchmark
+	$(BIN)/python -m benchmarks.results --all
+	$(BIN)/python -m benchmarks.bridge
+	$(BIN)/python -m benchmarks.tables
+
+# What a GPU makes of the quickstart, of `forgetkit run` and of as much of the results as fits in ten minutes.
+gpu: .venv/installed
+	$(BIN)/python -m benchmarks.gpu $(if $(DEVICE),--device $(DEVICE)) $(if $(SMALL),--small)
 
 # Every notebook and its solutions, executed in place as they are committed.
 notebooks: .venv/installed

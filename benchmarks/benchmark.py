@@ -1,75 +1,65 @@
-"""The benchmark: every method on every subgroup, `python -m benchmarks.benchmark tune | run` (see `--help`).
+"""The benchmark: every method on every kind of subgroup; `python -m benchmarks.results` makes its rows.
 
-Rows are added to `docs/results`; what is there already is not computed again. `tune` scores settings on validation
-images of the subgroups in `TUNED_ON`; `run` reads the test images, once a method, subgroup and seed: accuracies, and
-what an attacker finds. It is a sweep (`forgetkit batch`) of `run_subgroup`, whose rows are put into the table as its
-runs end.
+Its rows are of test images: accuracies, and what an attacker finds. `python -m benchmarks.benchmark` (see `--help`)
+searches the methods' settings on validation images of the subgroups in `TUNED_ON`, which `results` does not do anew.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import shutil
-import threading
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 
 import click
 import pandas as pd
-import psutil
-import torch
 
 from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage
 from benchmarks.attacks import deep
 from benchmarks.baselines import BASELINES
+from benchmarks.made_by import made_by
 from benchmarks.plane import BY_A_PLANE, Plane, plane
-from benchmarks.rows import Rows, combinations, importable, measured, options
-from forgetkit.batch import record
-from forgetkit.batch import run as batch
+from benchmarks.rows import Rows, combinations, measured, options
 from forgetkit.data import styles
 from forgetkit.data.images import ImageSet, some
 from forgetkit.data.tutorial import zero_shot
-from forgetkit.evaluation import TARGET, accuracies
-from forgetkit.lessons.committed import whole
-from forgetkit.models.clip import Clip, pick_device
-from forgetkit.models.loading import load_clip
+from forgetkit.evaluation import TARGET, accuracies, score
+from forgetkit.models.clip import Clip
+from forgetkit.models.loading import EMBEDDED, load_clip
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
 from forgetkit.store import Cache
 from forgetkit.subgroups import ModelSets, split, tutorial_sets
 
-# One of the benchmark's targets, and one of one label that is none: tuned on whole classes alone, a method fails there.
+# Tuned on a class alone, a method fails within one label. Rows are of test images, which no setting was chosen by.
 TUNED_ON = (("class", "cat"), ("coarse", "cat"))
-# In such an order that the first few are of every kind already.
+# Two of each kind, and one whole style, on which all methods of the core are compared; `default` is run on some more.
 SUBGROUPS = (
-    ("class", "cat"), ("coarse", "ship"), ("style", "truck sketches"), ("cluster", "dog 1"),
-    ("whole style", "sketches"), ("class", "truck"), ("coarse", "truck"), ("style", "cat sketches"),
-    ("cluster", "dog 2"), ("class", "ship"), ("coarse", "frog"), ("style", "airplane sketches"), ("cluster", "dog 0"),
-    ("class", "frog"), ("coarse", "bird"),
+    ("class", "cat"), ("class", "truck"), ("coarse", "ship"), ("coarse", "cat"),
+    ("style", "truck sketches"), ("style", "cat sketches"), ("cluster", "dog 1"), ("cluster", "dog 2"),
+    ("whole style", "sketches"),
+)  # fmt: skip
+FURTHER = (("class", "ship"), ("class", "frog"), ("cluster", "dog 0"))
+BEYOND = (  # of `results --all`
+    ("coarse", "truck"), ("coarse", "frog"), ("coarse", "bird"), ("style", "airplane sketches"),
     *(("class", name) for name in ("airplane", "automobile", "bird", "deer", "dog", "horse")),
 )  # fmt: skip
-ABLATED_ON = SUBGROUPS[:3]
+ABLATED_ON = (("class", "cat"), ("coarse", "ship"), ("style", "truck sketches"))
 RECIPES = ("default", "paper")
+BEST_OTHER = "text_lora"
+# The closed forms, and of each other family the best that takes at most half a minute, by rows on all subgroups.
+OTHERS = ("paper", "projection", "null_space", "erasure", "ga", "salun", "task_vector")
 SEEDS = (0, 1, 2)
-SHOWN = {"test": 2000, "validation": 1000}  # images of a column, at random where there are more
-KEY = ["method", "kind", "subgroup", "seed"]  # of a row of `run`
+SHOWN = {"test": 1000, "validation": 1000}  # images of a column, at random where there are more
+KEY = ["method", "kind", "subgroup", "seed"]
 # Settings tried for each method: the same effort for all, six each (`projection` has only two).
 GRIDS = {
     "ga": combinations(lr=(1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)),
-    "finetune": combinations(lr=(1e-5, 1e-4, 1e-3), steps=(50, 200)),
-    "random_labels": combinations(lr=(3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)),
-    "ga_retain": combinations(lr=(1e-5, 3e-5, 1e-4), retain_weight=(1.0, 3.0)),
-    "emmn": combinations(lr=(3e-6, 1e-5, 3e-5), steps=(10, 40)),
-    "lip": combinations(lr=(1e-5, 1e-4, 1e-3), sigma=(0.5, 2.0)),
     "salun": combinations(lr=(1e-5, 1e-4, 3e-4), share=(0.3, 0.7)),
     "task_vector": combinations(lr=(1e-6, 1e-5, 1e-4), steps=(20, 60)),
-    "scrub": combinations(lr=(3e-6, 1e-5, 1e-4), retain_weight=(1.0, 10.0)),
     "munba": combinations(lr=(1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4)),
     "text_lora": combinations(lr=(1e-4, 1e-3, 1e-2), keep=(1.0, 10.0)),
-    "negmerge": combinations(lr=(1e-6, 1e-5, 1e-4), spread=(2.0, 5.0)),
-    "ssd": combinations(alpha=(1.0, 3.0, 10.0), strength=(0.1, 1.0)),
     "projection": combinations(orthogonal=(True, False)),
     "null_space": combinations(rank=(1, 2, 4), orthogonal=(True, False)),
     "erasure": combinations(ridge=(0.1, 1.0, 10.0), held=(0, 600)),
@@ -78,10 +68,41 @@ GRIDS = {
 }
 
 
+def parts_of(recipe: str) -> list[str]:
+    """The recipe after its first stage, and without each of the parts that it has."""
+    methods = [f"{recipe} without {part}" for part in ABLATIONS if recipe == "default" or part not in UNPUBLISHED]
+    return [f"{recipe} after forget", *(m for m in methods if recipe_of(m) != (Recipe.named(recipe), {}))]
+
+
 def all_methods() -> list[str]:
-    """Recipes, baselines, and each recipe after its first stage and without each of the parts it has."""
-    parts = [f"{r} without {p}" for r in RECIPES for p in ABLATIONS if r == "default" or p not in UNPUBLISHED]
-    return [*RECIPES, *BASELINES, *(f"{r} after forget" for r in RECIPES), *parts]
+    return [*RECIPES, *BASELINES, *(method for recipe in RECIPES for method in parts_of(recipe))]
+
+
+def runs(methods, subgroups, seeds=(0,)) -> list[dict]:
+    return [{"method": m, "kind": kind, "subgroup": name, "seed": seed}
+            for seed in seeds for kind, name in subgroups for m in methods]  # fmt: skip
+
+
+def core() -> list[dict]:
+    """The key of every row that the pages need."""
+    return [
+        *runs(["original"], SUBGROUPS + FURTHER),
+        *runs(["default"], SUBGROUPS, SEEDS),
+        *runs(["default"], FURTHER),
+        *runs([BEST_OTHER], SUBGROUPS, SEEDS),
+        *runs(OTHERS, SUBGROUPS),
+        *runs(parts_of("default"), ABLATED_ON),
+        *runs(parts_of("paper"), ABLATED_ON[1:2]),  # the published kind
+    ]
+
+
+def beyond() -> list[dict]:
+    """Every method on every subgroup with every seed, ablations on those of `ABLATED_ON`: what `core` leaves out."""
+    every = SUBGROUPS + FURTHER + BEYOND
+    parts = [method for recipe in RECIPES for method in parts_of(recipe)]
+    wanted = [*runs(["original"], BEYOND), *runs((*RECIPES, *BASELINES), every, SEEDS), *runs(parts, ABLATED_ON, SEEDS)]
+    done = core()
+    return [run for run in wanted if run not in done]
 
 
 @lru_cache(maxsize=1)
@@ -108,41 +129,34 @@ def unlearned(
     if method in BASELINES:
         result = BASELINES[method](clip, sets, **{"seed": seed, **settings})
         return result, result.record["seconds"]
-    name, _, stage = method.partition(" after ")
-    name, _, part = name.partition(" without ")
-    parts = part.split(" and ") if part else []
-    left_out = dict(change for one in parts for change in ABLATIONS[one].items())
-    pieces = dict(piece for one in parts for piece in PIECES.get(one, {}).items())
-    recipe = Recipe.named(name, seed, **by_stage({**left_out, **settings}))
+    recipe, pieces = recipe_of(method, seed, **settings)
     models = unlearn(clip, sets, recipe, Cache() if cached and not pieces else None, **pieces)
-    done = models[1:2] if stage else models[1:]
+    done = models[1:2] if " after " in method else models[1:]
     return done[-1], sum(model.record["seconds"] for model in done)
 
 
-@contextmanager
-def peak_memory(device: torch.device, every: float = 0.05):
-    """A dict whose "MB" is, after the block, the most memory held in it: the GPU's, else the process's."""
-    found = {"MB": 0.0}
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        yield found
-        found["MB"] = torch.cuda.max_memory_allocated(device) / 1e6
-        return
-    process, done = psutil.Process(), threading.Event()
+def recipe_of(method: str, seed: int = 0, **settings) -> tuple[Recipe, dict[str, Callable]]:
+    """The recipe that a method's name means, and the pieces of the method that are exchanged."""
+    name, _, part = method.partition(" after ")[0].partition(" without ")
+    parts = part.split(" and ") if part else []
+    left_out = dict(change for one in parts for change in ABLATIONS[one].items())
+    pieces = dict(piece for one in parts for piece in PIECES.get(one, {}).items())
+    return Recipe.named(name, seed, **by_stage({**left_out, **settings})), pieces
 
-    def look() -> None:
-        ended = False
-        while not ended:
-            found["MB"] = max(found["MB"], process.memory_info().rss / 1e6)
-            ended = done.wait(every)
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield found
-    finally:
-        done.set()
-        thread.join()
+def makers(method: str) -> list:
+    """What `made_by` takes of a method: its code, and a recipe's values."""
+    if method == "original" or method.startswith("mini-clip"):
+        return []
+    if method in BASELINES:
+        return [BASELINES[method]]
+    recipe, pieces = recipe_of(method)
+    return [unlearn, asdict(recipe), *pieces.values()]
+
+
+def version(method: str, kind: str, subgroup: str, seed: int) -> str:
+    """What a row of `measure` on test images is made by."""
+    return made_by(EMBEDDED["mini"], drawn, shown, accuracies, score, deep, plane, *makers(method))
 
 
 @lru_cache(maxsize=1)
@@ -167,15 +181,13 @@ def measure(clip: Clip, part: str, method: str, kind: str, subgroup: str, seed: 
     what a plane through the original's embeddings would keep of them for as much of the target.
     """
     sets, before = drawn(clip, kind, subgroup, seed), original_accuracies(clip, part, kind, subgroup, seed)
-    with peak_memory(clip.device) as memory:
-        result, seconds = unlearned(method, clip, sets, seed, **json.loads(setting))
+    result, seconds = unlearned(method, clip, sets, seed, **json.loads(setting))
     found = measured(before, None) if result is clip else measured(accuracies(result, shown(sets, part)), before)
     if part == "test":
         found |= deep(result, clip, sets, shown(sets, "validation"), shown(sets, "test"))
         if sets.own_labels != sets.labels:
             found[BY_A_PLANE] = round(original_plane(clip, part, kind, subgroup, seed).keeps(found[TARGET]), 3)
-    cost = {"seconds": round(seconds, 2), "peak_mb": round(memory["MB"])}
-    return [{"setting": setting, **found, **cost, "alpha": result.record.get("alpha")}]
+    return [{**found, "seconds": round(seconds, 2), "alpha": result.record.get("alpha")}]
 
 
 def tune(clip: Clip, methods: list[str], out: Path) -> pd.DataFrame:
@@ -206,84 +218,13 @@ def best_setting(table: pd.DataFrame, method: str) -> dict:
     return json.loads(ranked(table, method).index[0])
 
 
-def run_subgroup(kind: str, subgroup: str, seed: int, methods: list[str], device: str, out: Path) -> pd.DataFrame:
-    """Rows of these methods on test images of one subgroup and seed; also in `out`."""
-    clip, where = load_clip("mini", device=device), {"kind": kind, "subgroup": subgroup, "seed": seed}
-    runs = [{"method": method, **where} for method in methods]
-    return Rows(out / "rows.csv", KEY, clip.device).fill(runs, partial(measure, clip, "test"))
-
-
-def run_all(
-    device: str, methods: list[str], seeds: list[int], subgroups: list[str], out: Path, workers: int = 1,
-    folder: Path = Path("runs/benchmark"),
-) -> pd.DataFrame:  # fmt: skip
-    """Every method on test images, all subgroups and seeds; ablations and stages on those of `ABLATED_ON` only.
-
-    One run a subgroup and seed, in `folder` until its rows are in the table `out`. Seconds in the table are comparable
-    among rows of the same `workers`.
-    """
-    rows, sets = Rows(out, KEY, pick_device(device)), []
-    for seed, (kind, name) in itertools.product(seeds, SUBGROUPS):
-        where = {"kind": kind, "subgroup": name, "seed": seed}
-        asked = [method for method in methods if whole(method) or (kind, name) in ABLATED_ON]
-        missing = [method for method in asked if {"method": method, **where} not in rows]
-        if seed == seeds[0] and {"method": "original", **where, "seed": 0} not in rows:  # the same for every seed
-            missing.insert(0, "original")
-        if missing and (not subgroups or name in subgroups):
-            sets.append({**where, "methods": missing})
-    if sets:
-        spec = {"function": "benchmarks.benchmark:run_subgroup", "grid": {"device": device}, "list": sets}
-        try:
-            with importable():
-                status = batch.run(spec, folder, workers=workers, changed="rerun", retry_failed=True)
-        finally:
-            collect(rows, folder)
-        if status["failed"]:
-            raise RuntimeError(f"{status['failed']} of {len(sets)} runs failed: result.json in {folder} says why.")
-    return rows.table
-
-
-def collect(rows: Rows, folder: Path) -> None:
-    """Put the rows of finished runs into the table, and their folders away: what is done stands in the table alone.
-
-    The original's row stands there once, with seed 0.
-    """
-    for done in sorted(folder.glob("*-*")):
-        if (found := record.read(done)) and found["status"] == "done":
-            new = pd.read_csv(done / record.TABLE)
-            new.loc[new["method"] == "original", "seed"] = 0
-            rows.add(*(row for row in new.to_dict("records") if row not in rows))
-            shutil.rmtree(done)
-
-
-def methods_option(choices: list[str]):
-    choice = click.Choice(choices)
-    given = dict(multiple=True, type=choice, default=choices, metavar="METHOD", help="repeat; default: all")
-    return click.option("--method", "methods", **given)
-
-
-@click.group(help=__doc__)
-def main() -> None:
-    pass
-
-
-@main.command("tune", help=tune.__doc__)
+@click.command(help=tune.__doc__)
 @options("settings.csv")
-@methods_option([*GRIDS])
-def tune_command(device: str, out: Path, methods: tuple[str, ...]) -> None:
+@click.option("--method", "methods", multiple=True, type=click.Choice([*GRIDS]), default=[*GRIDS], help="repeat")
+def main(device: str, out: Path, methods: tuple[str, ...]) -> None:
     table = tune(load_clip("mini", device=device), methods, out)
     for method in methods:
         print(f"best for {method}: {best_setting(table, method)}")
-
-
-@main.command("run", help=run_all.__doc__)
-@options("benchmark.csv")
-@methods_option(all_methods())
-@click.option("--seed", "seeds", multiple=True, type=int, default=SEEDS, show_default=True, help="repeat")
-@click.option("--subgroup", "subgroups", multiple=True, help="repeat; default: all")
-@click.option("--workers", default=1, show_default=True, help="subgroups at a time")
-def run_command(**given) -> None:
-    print(run_all(**given).groupby("method")[["target", "score", "seconds"]].mean().round(1).to_string())
 
 
 if __name__ == "__main__":

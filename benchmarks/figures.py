@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.evaluation import TARGET
-from forgetkit.lessons.committed import ACCURACIES
 from forgetkit.lessons.figures.style import COLOURS, RECIPES
 
 RECALLS = {
@@ -38,53 +35,6 @@ def score_and_depth(rows: pd.DataFrame) -> Figure:
         axis.set_ylim(-3, max(105, axis.get_ylim()[1]))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="center right", fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0, 0.87, 1))
-    return figure
-
-
-def trade_off(path: pd.DataFrame) -> pd.DataFrame:
-    """A path from the original as `target` (what is left) and `kept` (mean of the rest), in percent of the original.
-
-    path: accuracies by `alpha`; alpha 0 is the original. As in the Score, what a column gains does not count.
-    """
-    path = path.sort_values("alpha")[[name for name in ACCURACIES if name in path]]
-    ratio = 100 * path / path.iloc[0]
-    return pd.DataFrame({TARGET: ratio[TARGET], "kept": ratio.drop(columns=TARGET).clip(upper=100).mean(axis=1)})
-
-
-def kept_at_target(curve: pd.DataFrame, level: float) -> float:
-    """What a `trade_off` keeps where its target first falls to `level` percent, interpolated; NaN if it never does."""
-    below = np.flatnonzero(curve[TARGET] <= level)
-    if not len(below):
-        return np.nan
-    ends = curve.iloc[max(below[0] - 1, 0) : below[0] + 1].sort_values(TARGET)
-    return float(np.interp(level, ends[TARGET], ends["kept"]))
-
-
-def fronts(rows: pd.DataFrame, lowest: float = 85.0) -> Figure:
-    """A curve a method from the original to its result: target accuracy against what is kept, a panel a subgroup.
-
-    Of the baselines, grey, the best is drawn at every level of the target. What lies below `lowest` is not shown.
-    rows: `method`, `kind`, `subgroup`, `alpha`, accuracies in percent from `target` on; alpha 0 is the original
-    """
-    panels = [*rows.groupby(["kind", "subgroup"], sort=False)]
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.9 * len(panels), 3), sharey=True, squeeze=False)
-    levels = np.arange(0.0, 101.0, 2.5)
-    for axis, ((kind, name), found) in zip(axes[0], panels):
-        curves = {method: trade_off(path) for method, path in found.groupby("method", sort=False)}
-        others = [curve for method, curve in curves.items() if method not in RECIPES]
-        for curve in others:
-            axis.plot(curve["target"], curve["kept"], color="#BBBBBB", lw=0.8, label="a baseline")
-        best = pd.DataFrame([[kept_at_target(curve, level) for curve in others] for level in levels]).max(axis=1)
-        axis.plot(levels, best, color="black", lw=1.2, ls="--", label="the best baseline")
-        for (method, colour), marker in zip(RECIPES.items(), MARKERS):
-            if method in curves:
-                style = dict(color=colour, marker=marker, ms=4, markeredgecolor="black", markeredgewidth=0.3)
-                axis.plot(curves[method]["target"], curves[method]["kept"], lw=1.8, label=method, **style)
-        axis.set(title=f"{kind} {name}", xlabel="target left (% of original)", xlim=(-4, 104), ylim=(lowest, 100.5))
-    axes[0, 0].set_ylabel("kept, mean of the rest (% of original)")
-    labels = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels())))  # each once
-    figure.tight_layout(rect=(0, 0.08, 1, 1))
-    figure.legend(labels.values(), labels, loc="lower center", ncols=len(labels), frameon=False)
     return figure
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -23,22 +22,11 @@ from forgetkit.models.clip import describe
 
 
 def options(file: str) -> Callable:
-    """The options of every command here: `--device`, and `--out`, which is docs/results/FILE unless given."""
+    """The options of the commands of one file: `--device`, and `--out`, which is docs/results/FILE unless given."""
     device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps")
     path = click.Path(path_type=Path, dir_okay=False)
     out = click.option("--out", type=path, default=RESULTS / file, show_default=True, help="where the rows are kept")
     return lambda command: device(out(command))
-
-
-@contextmanager
-def importable():
-    """Processes that are started inside find `benchmarks`, which is not installed, from whatever folder."""
-    before, root = os.environ.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])
-    os.environ["PYTHONPATH"] = root if not before else root + os.pathsep + before
-    try:
-        yield
-    finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
 def combinations(**values: Sequence) -> list[dict]:
@@ -47,19 +35,28 @@ def combinations(**values: Sequence) -> list[dict]:
 
 
 class Rows:
-    """The rows in `file`, so far in `table`; a row is told by its values in the columns `key`.
+    """The rows in `file`, so far in `table`; a run, of one row or several, is told by its values in the columns `key`.
 
     device: where they are computed; every new row names it, and the versions of torch and open_clip.
+    order: runs in the order in which the file has their rows, whenever they end; else as they are added
     """
 
-    def __init__(self, file: Path, key: Sequence[str], device: torch.device):
+    def __init__(self, file: Path, key: Sequence[str], device: torch.device, order: Iterable[Mapping] = ()):
         self.file, self.key = file, [*key]
         self.where = {"torch": torch.__version__, "open_clip": open_clip.__version__, "device": describe(device)}
         self.table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=self.key)
+        self.order = {tuple(run[name] for name in self.key): i for i, run in enumerate(order)}
+
+    def keys(self) -> list[tuple]:
+        """The run of every row."""
+        return [*self.table[self.key].itertuples(index=False, name=None)]
+
+    def records(self) -> list[dict]:
+        """Every row as what it holds."""
+        return [{k: v for k, v in row.items() if pd.notna(v)} for row in self.table.to_dict("records")]
 
     def __contains__(self, names: Mapping) -> bool:
-        found = self.table[self.key].itertuples(index=False, name=None)
-        return tuple({**self.where, **names}[column] for column in self.key) in set(found)
+        return tuple({**self.where, **names}[column] for column in self.key) in set(self.keys())
 
     def fill(self, runs: Iterable[dict], compute: Callable[..., Iterable[dict]]) -> pd.DataFrame:
         """Add the rows compute(**names) of each run, `names` being the values of its key, that has none; the table."""
@@ -69,15 +66,23 @@ class Rows:
         return self.table
 
     def add(self, *rows: dict) -> None:
-        """Append rows, and replace the file in one step."""
-        if rows:
-            new = pd.DataFrame([{**self.where, **row} for row in rows])
-            new = new[[*new.columns.drop([*self.where]), *self.where]]
-            self.table = pd.concat([self.table, new], ignore_index=True) if len(self.table) else new
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            half = self.file.with_suffix(".part")
-            self.table.to_csv(half, index=False)
-            os.replace(half, self.file)
+        """Add the rows of runs, in the place of those that these runs had, and replace the file in one step."""
+        if not rows:
+            return
+        rows = [{**self.where, **row} for row in rows]
+        new = {tuple(row[name] for name in self.key) for row in rows}
+        self.keep([row for key, row in zip(self.keys(), self.records()) if key not in new] + rows)
+
+    def keep(self, rows: list[dict]) -> None:
+        """Make these all rows that there are, in their order, and replace the file in one step."""
+        rows = sorted(rows, key=lambda row: self.order.get(tuple(row[name] for name in self.key), 0))
+        found = dict.fromkeys(name for row in rows for name in row)
+        last = [name for name in ("made_by", *self.where) if name in found]
+        self.table = pd.DataFrame(rows, columns=[*(name for name in found if name not in last), *last] or self.key)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        half = self.file.with_suffix(".part")
+        self.table.to_csv(half, index=False)
+        os.replace(half, self.file)
 
 
 def measured(found: Mapping[str, float], original: Mapping[str, float] | None) -> dict[str, float | None]:

@@ -105,7 +105,7 @@ def fault(line: str, folder: Path = ROOT) -> str:
     if program.startswith("python"):
         return module_of(words[1:]) if words[:1] == ["-m"] else f"{line}: only modules are run"
     if program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
         return ", ".join(word for word in words if "=" not in word and word not in targets)
     if program == "pip":
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -145,7 +145,7 @@ def test_commands_in_the_text_are_taken_as_far_as_they_go(path):
 def test_the_check_of_commands_sees_what_is_wrong():
     assert "No such option" in fault("forgetkit run --taget cat") and "has no command" in fault("forgetkit rum x")
     assert fault("papermill notebooks/00_quickstart.ipynb out.ipynb -p targt cat") and fault("papermill 99.ipynb o")
-    assert fault("python -m benchmarks.studies nothing") and fault("make nothing") and fault("sudo make run")
+    assert fault("python -m benchmarks.benchmark nothing") and fault("make nothing") and fault("sudo make run")
     assert fault("pip install forgetkit[nothing]") == "nothing" and not fault('pip install "forgetkit[cluster]"')
     assert not fault("forgetkit run --target dog  # a comment") and not fault("make run TARGET=dog")
 

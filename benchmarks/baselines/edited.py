@@ -1,4 +1,4 @@
-"""Baselines that edit weights in closed form: task vectors, dampening, and what is taken out of the embedding."""
+"""Baselines that edit weights in closed form: task vectors, and what is taken out of the embedding."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.baselines.common import Weights, baseline, best_calibrated, classifying, cross_entropy, train
+from benchmarks.baselines.common import baseline, best_calibrated, classifying, train
 from benchmarks.pretraining.captions import ANY_STYLE
 from forgetkit.editing import edited_weights, raw_embeddings, separating
 from forgetkit.models import mini
-from forgetkit.models.clip import Clip, Inputs, ModelError
+from forgetkit.models.clip import Clip, ModelError
 from forgetkit.restoring import soup
 from forgetkit.subgroups import ModelSets
 from forgetkit.synthetic import abstract_images
@@ -25,69 +25,6 @@ def task_vector(
     """theta_0 - strength (theta_f - theta_0), with theta_f fine-tuned on D_f; the strength is chosen on D_m."""
     tuned = train(clip, classifying(sets, batch, seed, forget=1.0), steps, lr)
     return best_calibrated(clip, sets, (soup(tuned.model.visual, clip.model.visual, -s) for s in strengths))
-
-
-def consensus(vectors: Sequence[Weights]) -> Weights:
-    """The mean of several task vectors, entry by entry, where the signs of all agree; zero elsewhere."""
-    found = {}
-    for name in vectors[0]:
-        entries = torch.stack([vector[name] for vector in vectors])
-        found[name] = entries.mean(0) * (entries.sign().sum(0).abs() == len(entries))
-    return found
-
-
-@baseline
-def negmerge(
-    clip: Clip, sets: ModelSets, *, lr=1e-4, spread=5.0, steps=20, strengths=(0.25, 0.5, 1.0, 1.5, 2.0, 3.0), batch=64,
-    seed=0,
-) -> Clip:  # fmt: skip
-    """theta_0 - strength tau, with tau the consensus of six task vectors theta_i - theta_0.
-
-    theta_i: fine-tuned on D_f at lr / spread, lr and lr * spread, for `steps` and for twice as many. The strength is
-    chosen on D_m.
-    """
-    start, vectors = {n: p.detach() for n, p in clip.model.visual.named_parameters()}, []
-    for rate, n in ((r, n) for r in (lr / spread, lr, lr * spread) for n in (steps, 2 * steps)):
-        tuned = train(clip, classifying(sets, batch, seed, forget=1.0), n, rate)
-        vectors.append({name: p.detach() - start[name] for name, p in tuned.model.visual.named_parameters()})
-    tau, state = consensus(vectors), clip.model.visual.state_dict()
-    return best_calibrated(clip, sets, ({**state, **{n: start[n] - s * tau[n] for n in tau}} for s in strengths))
-
-
-def importance(clip: Clip, part: Inputs, head: torch.Tensor) -> Weights:
-    """The diagonal of the Fisher information on a set: the mean over images of the squared gradient of their loss."""
-    probe, found = clip.copy(), {}
-    for x, label in zip(part.images.split(1), part.labels.split(1)):
-        probe.model.zero_grad(set_to_none=True)
-        cross_entropy(probe, x, label, head).backward()
-        for name, p in probe.model.visual.named_parameters():
-            if p.grad is not None:
-                found[name] = found.get(name, 0.0) + p.grad.square() / len(part)
-    return found
-
-
-def dampened(
-    weight: torch.Tensor, forget: torch.Tensor, retain: torch.Tensor, alpha: float, strength: float
-) -> torch.Tensor:
-    """w min(strength I_r / I_f, 1) where I_f > alpha I_r, and w elsewhere; all of one shape."""
-    factor = (strength * retain / forget.clamp_min(torch.finfo(forget.dtype).tiny)).clamp_max(1.0)
-    return torch.where(forget > alpha * retain, weight * factor, weight)
-
-
-@baseline
-def ssd(clip: Clip, sets: ModelSets, *, alpha=10.0, strength=1.0, seed=0) -> Clip:
-    """Selective synaptic dampening: weights that matter to D_f more than alpha times as much as to D_r shrink.
-
-    w <- w min(strength I_r / I_f, 1) where I_f > alpha I_r, I the Fisher information's diagonal. The paper calls the
-    strength lambda. Nothing is drawn, so the seed does not matter.
-    """
-    result = clip.copy()
-    of_forget, of_retain = (importance(clip, part, sets.head) for part in (sets.forget, sets.retain))
-    with torch.no_grad():
-        for name in of_forget:
-            p = result.model.visual.get_parameter(name)
-            p.copy_(dampened(p, of_forget[name], of_retain[name], alpha, strength))
-    return result
 
 
 def span(texts: torch.Tensor, sets: ModelSets, orthogonal: bool, rank: int | None = None) -> torch.Tensor:

@@ -12,11 +12,13 @@ through the text tower once a step.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import platform
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import cache
@@ -42,6 +44,7 @@ from benchmarks.pretraining.captions import (
     contrastive_loss,
 )
 from benchmarks.pretraining.muon import Muon
+from forgetkit.data.images import ImageSet
 from forgetkit.models.clip import Clip, autocast, describe, pick_device
 from forgetkit.models.loading import register_mini
 
@@ -213,6 +216,15 @@ def export(model: torch.nn.Module, path: Path) -> None:
     os.replace(path.with_suffix(".part"), path)
 
 
+def hashes(weights: Path, sets: Mapping[str, ImageSet]) -> dict[str, str]:
+    """SHA-256 of the file of weights, and of the images and labels of each set that it learnt from."""
+    found = {"weights": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    for name, part in sets.items():
+        content = np.ascontiguousarray(part.images).tobytes() + np.asarray(part.labels, np.int64).tobytes()
+        found[name] = hashlib.sha256(content).hexdigest()
+    return found
+
+
 def pretrain(run: Run, out: Path, compiled: bool = False) -> Path:
     """Train; write the weights, and the settings, loss and validation accuracies (percent) beside them.
 
@@ -228,6 +240,7 @@ def pretrain(run: Run, out: Path, compiled: bool = False) -> Path:
     validation = zero_shot(clip, "validation").set_index("set")["top1"].to_dict()
     record = {
         "config": asdict(config),
+        "sha256": hashes(out / f"{name}.safetensors", Vocabulary(config).sets),
         "steps": run.steps,
         "device": describe(run.device),
         "compiled": compiled,

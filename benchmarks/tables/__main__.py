@@ -43,7 +43,6 @@ def pictures(results: Path) -> dict[str, Figure]:
     drawn = {  # by name: the file of rows, and what is drawn of them
         "benchmark": ("benchmark", lambda rows: runs.score_strips(methods.whole_methods(rows))),
         "depth": ("benchmark", lambda rows: figures.score_and_depth(methods.whole_methods(rows))),
-        "front": ("front", figures.fronts),
         "sensitivity": ("sensitivity", lambda rows: figures.sensitivity(rows, usual_values(rows))),
     }
     records = {file.stem: json.loads(file.with_suffix(".training.json").read_text()) for file in EMBEDDED.values()}

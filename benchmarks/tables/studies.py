@@ -10,16 +10,22 @@ from forgetkit.lessons.committed import percent_of_original
 
 @table("requests")
 def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a request: accuracies then, the worst of all targets so far, the least that another column keeps."""
-    columns, lines = [*rows.loc[:, "subgroup":"seconds"].columns[1:-1]], []
-    original = rows[rows["method"] == "original"].iloc[0]
+    """One line a request: accuracies then, the worst of all targets so far, the least that another column keeps.
+
+    And how much of what a probe found of the first target it still finds, where the rows have that.
+    """
+    columns = [name for name in rows.loc[:, "subgroup":"seconds"].columns[1:-1] if not name.endswith(" recall")]
+    original, lines = rows[rows["method"] == "original"].iloc[0], []
     for _, found in rows.groupby("method", sort=False):
         for i, (_, row) in enumerate(found.iterrows()):
             gone = [] if row["request"] == 0 else [*found["subgroup"].iloc[: i + 1]]
             kept = [100 * row[name] / original[name] for name in columns if name not in gone and original[name]]
             line = {"method": row["method"], "forgotten last": gone[-1] if gone else "", **row[columns].astype(float)}
             worst = max((row[name] for name in gone), default=float("nan"))
-            lines.append(line | {"worst target so far": worst, "least kept (% of the original's)": min(kept)})
+            line |= {"worst target so far": worst, "least kept (% of the original's)": min(kept)}
+            if "probe recall" in rows:
+                line["first target by a probe (%)"] = 100 * row["probe recall"] / original["probe recall"]
+            lines.append(line)
     return pd.DataFrame(lines)
 
 

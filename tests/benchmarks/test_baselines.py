@@ -12,15 +12,15 @@ from forgetkit.evaluation import recognised
 from forgetkit.models.clip import ModelError
 from forgetkit.models.mini import words
 
-CLOSED = ("ssd", "projection", "null_space", "erasure")
-FORGETS = ["ga", "random_labels", "ga_retain", "salun", "scrub", "munba", "text_lora", "negmerge", *CLOSED]
+CLOSED = ("projection", "null_space", "erasure")
+FORGETS = ["ga", "salun", "munba", "text_lora", *CLOSED]
 
 
 def small(name: str, lr: float) -> dict:
     """Settings under which a baseline is quick."""
     if name == "null_space":  # a random text tower says much the same of all words
         return {"rank": 2, "orthogonal": True}
-    return {} if name in CLOSED else {"lr": lr, "batch": 16, **({"steps": 5} if name == "negmerge" else {})}
+    return {} if name in CLOSED else {"lr": lr, "batch": 16}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_forgets_the_target(name, mini, ready, said, before):
 
 
 def test_same_seed_same_model(mini, ready):
-    a, b, c = (BASELINES["random_labels"](mini, ready, steps=3, seed=s) for s in (0, 0, 1))
+    a, b, c = (BASELINES["salun"](mini, ready, steps=3, seed=s) for s in (0, 0, 1))
     same = lambda x, y: all(torch.equal(p, q) for p, q in zip(x.model.parameters(), y.model.parameters()))
     assert same(a, b) and not same(a, c)
 
@@ -138,26 +138,6 @@ def test_erasure_moves_the_forget_set_alone(held, mini, ready):
         assert (found - told).norm() < 0.05 * (expected - f).norm(), "bfloat16 keeps two or three digits"
 
 
-def test_negmerge_keeps_where_all_signs_agree():
-    vectors = [{"w": torch.tensor(values)} for values in ([1.0, 1.0, -2.0, 0.0], [3.0, -1.0, -4.0, 1.0])]
-    assert edited.consensus(vectors)["w"].tolist() == [2.0, 0.0, -3.0, 0.0]
-
-
-def test_ssd_dampens_what_matters_to_the_forget_set():
-    w, forget, retain = torch.ones(4), torch.tensor([8.0, 3.0, 1.0, 0.0]), torch.tensor([1.0, 1.0, 1.0, 0.0])
-    assert edited.dampened(w, forget, retain, alpha=2.0, strength=4.0).tolist() == [0.5, 1.0, 1.0, 1.0]
-    assert edited.dampened(w, forget, retain, alpha=4.0, strength=1.0).tolist() == [0.125, 1.0, 1.0, 1.0]
-
-
-def test_importance_is_the_mean_square_over_images(resnet, colours):
-    sets = colours.on(resnet)
-    part = sets.forget.take(torch.arange(3))
-    found = edited.importance(resnet, part, sets.head)["conv1.weight"]
-    squares = [edited.importance(resnet, part.take(torch.tensor([i])), sets.head)["conv1.weight"] for i in range(3)]
-    torch.testing.assert_close(found, torch.stack(squares).mean(0))
-    assert found.max() > 0
-
-
 @pytest.mark.parametrize("angle", [0.0, 0.5, -0.9])
 def test_munba_solves_the_bargaining_equation(angle):
     """G a = 1 / a with a > 0, for gradients of any length."""
@@ -177,7 +157,7 @@ def test_text_lora_keeps_other_texts_and_needs_the_text_tower(mini, ready, said)
         BASELINES["text_lora"](mini, ready, steps=1)
 
 
-@pytest.mark.parametrize("name", ["emmn", "erasure", "null_space", "projection", "random_labels"])
+@pytest.mark.parametrize("name", ["erasure", "null_space", "projection", "salun"])
 def test_a_target_may_bear_every_label(name, mini, ready):
     """As a whole style does: there is no other class for these to turn to."""
     n, classes = len(ready.forget), len(ready.head)

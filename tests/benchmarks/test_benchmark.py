@@ -1,7 +1,6 @@
 """The benchmark's runner on synthetic images: rows are whole, resumable, and every method and ablation runs."""
 
 import json
-import time
 from collections import Counter
 
 import pandas as pd
@@ -9,25 +8,27 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import benchmark
+from benchmarks import benchmark, results
 from benchmarks.ablations import ABLATIONS, PIECES, UNPUBLISHED, by_stage, whole_weights
 from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import (
     ABLATED_ON,
+    BEST_OTHER,
+    BEYOND,
+    FURTHER,
     GRIDS,
+    OTHERS,
     SUBGROUPS,
     TUNED_ON,
     all_methods,
     main,
-    peak_memory,
-    run_all,
-    run_subgroup,
+    parts_of,
     tune,
     unlearned,
 )
 from forgetkit import Recipe, load_clip
-from forgetkit.batch import record
 from forgetkit.data.tutorial import KINDS, targets
+from forgetkit.lessons.committed import committed
 
 QUICK = {
     "forget.k": 2, "forget.fisher_samples": 4, "forget.steps": 2, "forget.batch": 8, "remind.steps": 2,
@@ -37,13 +38,16 @@ QUICK = {
 
 
 def test_subgroups_exist_and_ablations_name_real_parts():
-    tutorials = [of for of in SUBGROUPS if of[0] != "whole style"]
+    every = SUBGROUPS + FURTHER + BEYOND
+    tutorials = [of for of in every if of[0] != "whole style"]
     assert all(target in targets(kind) for kind, target in (*tutorials, *TUNED_ON, *ABLATED_ON))
-    assert set(ABLATED_ON) <= set(SUBGROUPS) and set(TUNED_ON) & set(SUBGROUPS) == {("class", "cat")}
-    assert Counter(kind for kind, _ in SUBGROUPS) == dict(zip(KINDS, (10, 4, 3, 3))) | {"whole style": 1}
-    assert {kind for kind, _ in SUBGROUPS[:5]} == {kind for kind, _ in SUBGROUPS}, "a part of a run has every kind"
+    assert set(ABLATED_ON) <= set(SUBGROUPS) and set(TUNED_ON) & set(every) == {("class", "cat"), ("coarse", "cat")}
+    assert Counter(kind for kind, _ in every) == dict(zip(KINDS, (10, 5, 3, 3))) | {"whole style": 1}
+    assert Counter(kind for kind, _ in SUBGROUPS) == dict.fromkeys(KINDS, 2) | {"whole style": 1}
     for part, changes in ABLATIONS.items():
-        assert Recipe.default(**by_stage(changes)) != Recipe.default() or part in PIECES
+        recipe = "default" if part in UNPUBLISHED else "paper"
+        assert f"{recipe} without {part}" in parts_of(recipe), "it has that part"
+        assert Recipe.named(recipe, **by_stage(changes)) != Recipe.named(recipe) or part in PIECES
     assert set(GRIDS) == {*BASELINES, "paper", "default"} and set(UNPUBLISHED) <= set(ABLATIONS)
 
 
@@ -91,18 +95,12 @@ def nudging(mini, colours, monkeypatch):
     benchmark.drawn.cache_clear()
 
 
-def test_rows_are_whole_and_not_computed_twice(nudging, tmp_path):
-    (tmp_path / "one").mkdir()
-    table = run_subgroup("class", "red", 0, ["original", "ga", "default"], "cpu", tmp_path / "one")
-    assert nudging == ["ga", "default"] and len(table) == 3, "two methods and the original"
-    table = run_subgroup("class", "red", 0, ["original", "ga", "default", "lip"], "cpu", tmp_path / "one")
-    assert nudging == ["ga", "default", "lip"], "what is there is not computed again"
-    stored = pd.read_csv(tmp_path / "one/rows.csv")
-    assert stored["method"].tolist() == ["original", "ga", "default", "lip"]
-    assert {"target", "retain", "other", "score", "seconds", "peak_mb", "torch", "device"} <= set(stored)
-    assert {"offset recall", "AUROC against siblings", "20-NN recall", "probe recall"} <= set(stored)
-    assert stored["seconds"].tolist() == [0.0, 1.5, 1.5, 1.5]
-    assert not list(tmp_path.glob("*/*.part"))
+def test_a_row_has_accuracies_a_score_and_what_an_attacker_finds(nudging, mini):
+    (original,) = benchmark.measure(mini, "test", "original", "class", "red", 0)
+    (row,) = benchmark.measure(mini, "test", "ga", "class", "red", 0)
+    assert nudging == ["ga"] and original["score"] is None and original["seconds"] == 0 and row["seconds"] == 1.5
+    assert {"target", "retain", "other", "offset recall", "AUROC against siblings", "20-NN recall"} <= set(row)
+    assert row["target"] == original["target"], "nothing was done"
 
 
 def test_settings_are_scored_on_validation_images_and_the_better_half_goes_on(nudging, mini, tmp_path, monkeypatch):
@@ -119,77 +117,25 @@ def test_settings_are_scored_on_validation_images_and_the_better_half_goes_on(nu
     assert len(nudging) == called + 1 == 13, "what is there is not computed again"
 
 
-def finished(folder, rows):
-    """A run's folder as a sweep leaves it."""
-    folder.mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(folder / record.TABLE, index=False)
-    record.write(folder, {"status": "done", "parameters": {}})
-
-
-def test_run_asks_for_what_is_missing_and_puts_it_into_the_table(tmp_path, monkeypatch):
-    row = {"method": "ga", "kind": "class", "subgroup": "cat", "seed": 0, "score": 12.345}
-    original = {**row, "method": "original", "score": None}
-    pd.DataFrame([original, row]).to_csv(tmp_path / "rows.csv", index=False)
-    asked, folder = [], tmp_path / "sweep"
-
-    def fake(spec, folder, **_):
-        asked.extend(spec["list"])
-        finished(folder / "one-1", [{**original, "seed": 1, "score": 99.0}, {**row, "method": "lip", "score": 1.0}])
-        finished(folder / "two-2", [{**row, "seed": 1, "score": 2.0}])
-        finished(folder / "bad-3", [])
-        record.write(folder / "bad-3", {"status": "failed", "parameters": {}})
-        return {"done": 2, "failed": 1}
-
-    monkeypatch.setattr("benchmarks.benchmark.batch.run", fake)
-    with pytest.raises(RuntimeError, match="1 of 2 runs failed"):
-        run_all("cpu", ["ga", "lip", "default without guard"], [0, 1], ["cat"], tmp_path / "rows.csv", folder=folder)
-    assert [(s["seed"], s["methods"]) for s in asked] == [
-        (0, ["lip", "default without guard"]), (1, ["ga", "lip", "default without guard"]),
-    ]  # fmt: skip
-    table = pd.read_csv(tmp_path / "rows.csv")
-    assert table["score"].tolist()[1:] == [12.345, 1.0, 2.0] and len(table) == 4, "what was there is left alone"
-    assert [f.name for f in folder.iterdir()] == ["bad-3"], "what is in the table is remembered there alone"
-
-
-def test_the_original_is_asked_for_once_a_subgroup(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "benchmarks.benchmark.batch.run", lambda spec, *_, **__: asked.extend(spec["list"]) or {"failed": 0}
-    )
-    run_all("cpu", ["ga"], [1, 2], ["sketches"], tmp_path / "rows.csv", folder=tmp_path / "sweep")
-    assert [(s["seed"], s["methods"]) for s in asked] == [(1, ["original", "ga"]), (2, ["ga"])]
-
-
 @pytest.mark.slow
-def test_a_run_through_the_sweep_gives_the_committed_rows(tmp_path, monkeypatch, request):
-    monkeypatch.chdir(tmp_path)
-    where = ["--method", "projection", "--method", "text_lora", "--seed", "0", "--subgroup", "cat"]
-    done = CliRunner().invoke(main, ["run", *where, "--out", "rows.csv"])
+def test_a_run_gives_the_committed_rows(tmp_path):
+    where = ["--method", "original", "--method", "projection", "--method", "text_lora", "--subgroup", "truck sketches"]
+    where += ["--only", "benchmark", "--folder", str(tmp_path), "--workers", "0"]
+    done = CliRunner().invoke(results.main, where)
     assert done.exit_code == 0, done.output
-    found = pd.read_csv("rows.csv").set_index("method")
-    rows = pd.read_csv(request.config.rootpath / "docs/results/benchmark.csv")
-    rows = rows.query("kind == 'class' and subgroup == 'cat' and seed == 0").set_index("method")
+    found = pd.read_csv(tmp_path / "benchmark.csv").query("seed == 0").set_index("method")
+    rows = committed("benchmark").query("subgroup == 'truck sketches' and seed == 0").set_index("method")
     for method in ("original", "projection", "text_lora"):
         for column in ("target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji", "20-NN recall"):
             assert found.loc[method, column] == pytest.approx(rows.loc[method, column], abs=1), (method, column)
-
-
-def test_peak_memory_sees_what_was_held():
-    with peak_memory(torch.device("cpu"), every=0.005) as before:
-        torch.ones(10).sum().item()
-        time.sleep(0.05)
-    with peak_memory(torch.device("cpu"), every=0.005) as found:
-        block = torch.ones(60_000_000)
-        time.sleep(0.05)
-        del block
-    assert found["MB"] > before["MB"] + 200
 
 
 def test_methods_are_named_and_wrong_ones_refused():
     methods = all_methods()
     assert len(methods) == len(set(methods)) and {*BASELINES, "paper", "default"} <= set(methods)
     assert "paper without guard" not in methods, "it has none"
-    refused = CliRunner().invoke(main, ["run", "--method", "magic"])
+    assert {*OTHERS, BEST_OTHER} <= set(methods)
+    refused = CliRunner().invoke(main, ["--method", "magic"])
     assert refused.exit_code == 2 and "magic" in refused.output
 
 

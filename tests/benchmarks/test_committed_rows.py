@@ -1,74 +1,60 @@
 """The committed rows are whole, and README's and the docs' tables and figures are what the rows make of them."""
 
 import inspect
-import itertools
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.ablations import by_stage
-from benchmarks.audit import SUBGROUPS as AUDITED
 from benchmarks.baselines import BASELINES
-from benchmarks.benchmark import ABLATED_ON, GRIDS, KEY, SEEDS, SUBGROUPS, TUNED_ON, all_methods, best_setting
-from benchmarks.studies import BLENDS, KNOBS, METHODS, QUICKSTART, REQUESTS, STUDIED
+from benchmarks.benchmark import GRIDS, TUNED_ON, best_setting
+from benchmarks.results import missing
+from benchmarks.studies import STUDIES
 from benchmarks.tables import TABLES
 from benchmarks.tables.__main__ import BLOCK, pages, pictures, rendered
 from forgetkit import Recipe
 from forgetkit.auditing import limits
-from forgetkit.lessons.committed import RESULTS, committed, whole
+from forgetkit.lessons.committed import RESULTS, committed
 from forgetkit.models.loading import EMBEDDED
 
 ROOT = Path(__file__).resolve().parents[2]
-# What is told apart in a file; such rows stand there once.
-KEYS = {
-    "audit": [*KEY, "measure"], "benchmark": KEY, "cost": ["what", "unit", "device"],
-    "front": [*KEY, "alpha"], "mini-clip": ["model", "set"],
-    "quickstart": ["kind", "forget", "model"], "real": ["model", "pixels", *KEY], "requests": ["method", "request"],
-    "sensitivity": ["knob", "value", "kind", "subgroup", "seed", "model"],
+CORE = [name for name, study in STUDIES.items() if study.core]
+# What is told apart in a file; such rows stand there once. Beside the key of its runs: the column that tells its rows.
+KEYS = {name: [*STUDIES[name].key] for name in CORE} | {
+    "real": ["model", "pixels", "method", "kind", "subgroup", "seed"], "mini-clip": ["model", "set"],
     "settings": ["method", "setting", "kind", "subgroup", "seed"],
 }  # fmt: skip
+ROW_OF = {"audit": ["method", "measure"], "quickstart": ["model"], "sensitivity": ["model"]}
 BY_HAND = {"minutes", "tuning"}
 FACTS = {"bridge"}  # a table of facts, one a line: no run, no device
 
 
-@pytest.mark.parametrize("study", KEYS)
-def test_no_row_stands_twice_and_each_says_where_it_was_made(study):
-    rows = committed(study)
-    assert not rows.duplicated(KEYS[study]).any()
-    assert rows[[*KEYS[study], "torch", "open_clip", "device"]].notna().all(axis=None)
+@pytest.mark.parametrize("file", KEYS)
+def test_no_row_stands_twice_and_each_says_where_it_was_made(file):
+    rows, key = committed(file), KEYS[file] + ROW_OF.get(file, [])
+    assert not rows.duplicated(key).any()
+    assert rows[[*key, "torch", "open_clip", "device"]].notna().all(axis=None)
 
 
-@pytest.mark.parametrize("study", ["benchmark", "front", "quickstart", "real", "sensitivity", "settings"])
-def test_every_result_has_its_accuracies_and_a_score_and_every_original_none(study):
-    rows = committed(study)
+@pytest.mark.parametrize("file", ["benchmark", "quickstart", "real", "sensitivity", "settings"])
+def test_every_result_has_its_accuracies_and_a_score_and_every_original_none(file):
+    rows = committed(file)
     assert rows[["target", "retain"]].notna().all(axis=None)
     original = rows.get("method", rows.get("model")) == "original"
     assert rows.loc[~original, "score"].between(0, 100).all()
-    assert rows.loc[original, "score"].isna().all() or study == "quickstart"
+    assert rows.loc[original, "score"].isna().all() or file == "quickstart"
 
 
-def test_the_benchmark_has_every_method_on_every_subgroup_with_every_seed():
-    rows = committed("benchmark")
-    found = set(rows[KEY].itertuples(index=False, name=None))
-    wanted = {("original", *of, 0) for of in SUBGROUPS}
-    for method in all_methods():
-        of = SUBGROUPS if whole(method) else ABLATED_ON
-        wanted |= {(method, *subgroup, seed) for subgroup, seed in itertools.product(of, SEEDS)}
-    assert found == wanted
-
-
-def test_studies_lack_no_run():
-    front, sensitivity, quickstart = (committed(name) for name in ("front", "sensitivity", "quickstart"))
-    assert len(front) == len(METHODS) * (len(STUDIED) + 1) * len(BLENDS)
-    assert len(sensitivity) == 2 * 3 * sum(map(len, KNOBS.values())) and set(sensitivity["knob"]) == {*KNOBS}
-    assert len(quickstart) == 4 * len(QUICKSTART)
-    assert {*METHODS} <= set(committed("cost").query("unit == 's'")["what"])
-    requests = committed("requests")
-    assert requests.query("method == 'default'")["subgroup"].tolist() == [*REQUESTS]
-    audit = set(committed("audit")[KEY].itertuples(index=False, name=None))
-    assert {("original", *of, 0) for of in AUDITED} <= audit
-    assert {("default", *of, seed) for of, seed in itertools.product(AUDITED, SEEDS)} <= audit
+@pytest.mark.parametrize("file", CORE)
+def test_every_row_that_the_pages_need_is_there_and_made_by_this_code(file):
+    rows, lacking = missing(ROOT / RESULTS, file, torch.device("cpu"))
+    if "made_by" not in rows.table:
+        pytest.skip("it is older than the column")
+    told = f"{len(lacking)} runs of {file}.csv lack or are stale, such as {lacking[:3]}: run `make results`"
+    assert not lacking, told
+    assert set(rows.keys()) == set(rows.order), f"{file}.csv has rows that no page needs"
 
 
 def test_every_setting_was_tried_and_the_best_is_the_one_in_use():
@@ -142,8 +128,10 @@ def test_every_file_of_rows_says_what_made_it_and_one_command_makes_all_that_can
               for file in re.findall(r"`([\w-]+)\.csv`", first)}  # fmt: skip
     assert {*listed} == {path.stem for path in folder.glob("*.csv")}
     finished = {file for file, told in listed.items() if told.startswith("kept as")}
-    commands = {file: re.match(r"`(python -m [^`]+)`", told) for file, told in listed.items()}
+    commands = {file: re.match(r"`(make [\w-]+|python -m [^`]+)`", told) for file, told in listed.items()}
     assert {file for file, command in commands.items() if not command} == finished | BY_HAND
-    elsewhere = [file for file, command in commands.items() if command and f"$(BIN)/{command[1]}" not in makefile]
-    assert elsewhere == ["real"], "its weights are not ours"
+    made = {file: command[1] for file, command in commands.items() if command}
+    assert {file for file, command in made.items() if command == "make results"} == {*CORE} | FACTS
+    assert all(f"$(BIN)/{command}" in makefile or command.startswith("make ") for file, command in made.items()
+               if file != "real"), "its weights are not ours"  # fmt: skip
     assert {*KEYS} == {*listed} - finished - BY_HAND - FACTS, "rows of which nothing is checked above"

@@ -55,6 +55,7 @@ def test_the_embedded_models_were_trained_on_these_parts_and_nothing_else():
         assert record["config"] == json.loads(json.dumps(vars(Pretraining(without=without)))), name
         vocabulary = Vocabulary(Pretraining(without=without))
         assert all(len(part) == len(load_parts(name)["pretrain"]) for name, part in vocabulary.sets.items())
+        assert record["sha256"] == pretrain.hashes(file, vocabulary.sets), "other weights, or other images"
         if without:
             assert without not in vocabulary.words and not {*taught.synonyms(without)} & {*vocabulary.words}
             for part_name, part in vocabulary.sets.items():
@@ -201,5 +202,6 @@ def test_the_same_settings_make_the_same_weights_and_a_record(tiny_sets, unmeasu
     assert all(torch.equal(one[k], other[k]) for k in one)
     record = json.loads((tmp_path / "a/mini-clip.training.json").read_text())
     assert record["steps"] == 3 and record["validation"] == {"cifar10": 10.0} and len(record["loss"]) == 1
+    assert set(record["sha256"]) == {"weights", "cifar10", "fashion", "quickdraw", "emoji"}
     clip = load_clip("mini-clip", pretrained=files[0], device="cpu")
     assert clip.model.visual.preprocess_cfg["interpolation"] == "bilinear" and not clip.model.training
