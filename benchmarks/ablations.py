@@ -16,19 +16,22 @@ from forgetkit.subgroups import ModelSets
 ABLATIONS: dict[str, dict] = {
     "fisher": {},
     "alignment": {"remind.align_steps": 0},
-    "distillation": {"remind.distill": 0.0, "remind.feature": 0.0, "remind.distill_forget": 0.0},
+    "distillation": {"remind.distill": 0.0, "remind.feature": 0.0},
     "ema": {"remind.ema_decay": 0.0},
     "soup": {"restore.alphas": (1.0,)},
     "late layers": {"trainable_fraction": 1.0},
-    "raw images": {"remind.contrastive_on": "aligned"},
-    "guard": {"remind.guard": 0.0, "remind.distill_forget": 0.0, "remind.mmd": 0.0},  # and the teacher names it again
+    "raw images": {"remind.retain_as": "aligned"},
+    "guard": {"remind.guard": 0.0, "remind.mmd": 0.0},  # and the teacher names it again
     "mmd": {"remind.mmd": 0.0},
+    "direct start": {"forget.steps": 200},  # with stage 1, that is
     "wide margin": {"margin": 2.0},
     "plane edit": {"restore.strengths": ()},
     "lora": {},
 }
 # Parts that the published method does not have.
-UNPUBLISHED = ("late layers", "raw images", "guard", "mmd", "wide margin", "plane edit")
+UNPUBLISHED = (
+    "late layers", "raw images", "guard", "mmd", "direct start", "wide margin", "plane edit",
+)  # fmt: skip
 
 
 def by_stage(changes: Mapping[str, object]) -> dict[str, dict]:

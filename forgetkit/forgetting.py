@@ -26,6 +26,7 @@ from forgetkit.subgroups import ModelSets
 from forgetkit.training import Monitor, Pool, Trainer, Verdict
 
 log = logging.getLogger(__name__)
+EVAL_EVERY = 2  # steps between two checks of the stopping rules: each step past them is damage
 
 
 @stage(Forget)
@@ -36,6 +37,8 @@ def forget(clip: Clip, sets: ModelSets, recipe: Forget, *, choose=choose_layers,
     The record holds `fisher` (one row a layer that may change), `layers` (the k chosen), `forget` (step, loss; at each
     check target and retain: percent of D_f and D_r still recognised) and `pace` (by stage: `rate`, `rollbacks`).
     """
+    if not recipe.steps:
+        return clip.copy("forget", fisher=[], layers=[])
     generator = torch.Generator().manual_seed(recipe.seed)
     layers, fisher = choose(clip, sets, recipe)
     student = clip.copy("forget", fisher=fisher.to_dict("records"), layers=layers)
@@ -52,7 +55,7 @@ def forget(clip: Clip, sets: ModelSets, recipe: Forget, *, choose=choose_layers,
     trainer = Trainer("forget", student, weights, monitor, recipe.embedding_step, recipe.drift)
     trainer.run(
         {"forget": Pool(d_f.images, d_f.labels)}, terms, generator,
-        steps=recipe.steps, batch=recipe.batch, eval_every=recipe.eval_every,
+        steps=recipe.steps, batch=recipe.batch, eval_every=EVAL_EVERY,
         rule=StoppingRule(student, d_f, d_r, sets.head, recipe),
     )  # fmt: skip
     merge(student.model.visual)

@@ -52,12 +52,11 @@ class Forget(Checked):
     rank: Count = 8  # of the adapters
     loss: Literal["hinge", "similarity"] = "hinge"  # ends where its work is done; the paper's similarity has no floor
     margin: Weight = 4.0  # of the hinge, in logits: images not seen scatter around the decision boundary
-    steps: Count = 200  # at most; the stopping rule ends it long before
+    steps: Whole = 0  # at most, as the stopping rule ends it before; 0: no stage 1, whose damage stage 2 has to repair
     embedding_step: Share = 0.0007  # how far a random step moves embeddings of kept images; the rate follows from it
     batch: Count = 64
     stop: Percent | None = 1.0  # stop when at most so many percent of D_f are still recognised; None: never
     min_retain: Percent | None = 50.0  # roll back where fewer percent of the siblings known at first are; None: never
-    eval_every: Count = 2  # steps between two checks of the stopping rules: each step past them is damage
     drift: Weight | None = 0.2  # roll back past this mean 1 - cos of kept images; None: never
 
 
@@ -66,21 +65,20 @@ class Remind(Checked):
     """Stage 2."""
 
     seed: Whole = 0
-    trainable_fraction: Share | None = 0.35  # what may change can undo side effects; None: only the k layers of stage 1
+    trainable_fraction: Share | None = 0.075  # of the layers, from the output; None: only the k layers of stage 1
     rank: Count = 8
-    align_steps: Whole = 15  # most of the fall, in seconds; by 40 every layer's term has fallen. 0: no alignment
+    align_steps: Whole = 8  # most of the fall, in seconds; by 40 every layer's term has fallen. 0: no alignment
     steps: Count = 150  # losses are flat by then
-    embedding_step: Share = 0.01  # as in stage 1: how far a random step moves embeddings of kept images
+    embedding_step: Share = 0.003  # as in stage 1: how far a random step moves embeddings of kept images
     drift: Weight | None = 0.05  # roll back past this, and past twice what stage 1 left; None: never
     batch: Count = 48  # of each pool of images; 64 is no better
-    contrastive_on: Literal["raw", "aligned"] = "raw"  # "aligned", as published, is a short cut beside a guard
-    distill: Weight = 1.0  # class distillation on the retain images, raw and aligned; the contrastive loss weighs 1
+    retain_as: Literal["raw", "aligned"] = "raw"  # "aligned", as published, is a short cut beside a guard
+    distill: Weight = 1.0  # class distillation on retain and forget images; the contrastive loss weighs 1
     feature: Weight = 200.0  # feature distillation on retain and classless images; 1 - cos is small
     n_noise: Whole = 200  # noise images aligned to the BatchNorm statistics
     n_abstract: Whole = 400  # abstractions of retain images: inverted, edges, grey, blended
     guard: Weight = 3.0  # hinge on D_f that keeps the target's text below the best other; with it, no teacher names it
     margin: Weight = 4.0  # of that hinge, in logits: less leaves more of the target, more costs siblings
-    distill_forget: Weight = 1.0  # class distillation on D_f with the target's text removed: what else is it?
     mmd: Weight = 30.0  # squared MMD of D_f and siblings: without it, the target is renamed only
     ema_decay: Annotated[Finite, Field(ge=0, lt=1)] = 0.95  # averages over some 20 steps
 
@@ -114,6 +112,7 @@ class Recipe(Checked):
             trainable_fraction=1.0,
             k=8,  # (guess)
             loss="similarity",
+            steps=200,  # (guess)
             stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
             min_retain=None,
             drift=None,
@@ -124,7 +123,8 @@ class Recipe(Checked):
             embedding_step=0.0007,  # (guess) on the first mini-CLIP the best of docs/results/settings.csv, as is k
             drift=None,
             batch=64,  # (guess)
-            contrastive_on="aligned",
+            align_steps=15,  # (guess)
+            retain_as="aligned",
             feature=0.0,  # (guess) distillation on class probabilities of the retain images only
             n_noise=0,
             n_abstract=0,

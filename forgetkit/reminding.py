@@ -5,15 +5,14 @@ adapters are trained on them with the contrastive loss, held to the original mod
 steps (`training`). (Zhang et al., CVPR 2025, arXiv 2506.03117.)
 
 Reminding alone resurrects the target: siblings carry it back. The `default` recipe therefore guards it, with a hinge on
-D_f and a teacher whose target text is removed, and distils on images of no class (`synthetic`), so that what nobody
-shows to this stage is held too.
-
-With a guard there is a short cut: if forget images come as they are and retain images only aligned, "aligned or not"
-tells them apart, and siblings as they are stay forgotten. `default` therefore trains on the raw retain images, and
-distils on raw and aligned ones.
+D_f and a teacher whose target text is removed. A guard forgets by itself, so that `default` has no stage 1, and reminds
+from the original on. It distils on images of no class (`synthetic`), noise aligned to the statistics among them, so
+that what nobody shows to this stage is held too. Retain images come as they are, like forget images: "aligned or not"
+would tell the two apart.
 
 A guarded image lies where it lay, across a decision boundary that can be moved. `default` loses it among its siblings
-(`mmd`).
+(`mmd`). It changes the last layers only: where the blocks before them learn, too, BatchNorm's statistics computed anew
+bring the target back.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ from forgetkit.synthetic import abstract_images, noise_images
 from forgetkit.training import Drift, Monitor, Pool, Trainer
 
 log = logging.getLogger(__name__)
+SIBLINGS = 256  # among which D_f is to be lost: the kernel of all pairs of more takes a good part of a step
 EVAL_EVERY = 5  # steps between two measurements of kept images
 LAST_RATE = 0.1  # the rate falls linearly to this share of it: at a constant rate, a late step may still slip
 HARM = 3.0  # percent of kept images that stage 2 may know less than stage 1: few can come by chance,
@@ -56,27 +56,26 @@ def reminding_terms(
     """
     head, target, own, never = sets.head, sets.labels, sets.own_labels, sets.never
     without = own if recipe.guard else []
-    kept = [name for name in ("retain", "aligned") if name in drawn]
     terms = {
-        "contrastive": F.cross_entropy(scale * z[kept[0]] @ head.T, drawn[kept[0]].labels),
+        "contrastive": F.cross_entropy(scale * z["retain"] @ head.T, drawn["retain"].labels),
         "distill": recipe.distill
-        * sum(class_distillation(z[name], drawn[name].teacher, head, scale, without, never) for name in kept),
+        * class_distillation(z["retain"], drawn["retain"].teacher, head, scale, without, never),
     }
     if "forget" in drawn:
         d_f = drawn["forget"]
         terms["guard"] = recipe.guard * hinge(z["forget"], d_f.labels, head, scale, recipe.margin)
-        terms["distill_forget"] = recipe.distill_forget * class_distillation(
-            z["forget"], d_f.teacher, head, scale, target, never
-        )
+        if recipe.guard:
+            named = class_distillation(z["forget"], d_f.teacher, head, scale, target, never)
+            terms["distill_forget"] = recipe.distill * named
         if recipe.mmd and own == target:  # siblings of the same label would bring it back
             terms["mmd"] = recipe.mmd * mmd(z["forget"], siblings)
     if "previous" in drawn:  # they stay forgotten, and keep the names that they have
         previous, gone = drawn["previous"], {*own, *never}
         guard = recipe.guard * hinge(z["previous"], previous.labels, head, scale, recipe.margin)
         named = class_distillation(z["previous"], previous.teacher, head, scale, (), gone)
-        terms["stay"] = guard + recipe.distill_forget * named
+        terms["stay"] = guard + recipe.distill * named
     if recipe.feature:
-        held = [*kept, *(["classless"] if "classless" in drawn else [])]
+        held = [name for name in ("retain", "classless") if name in drawn]
         student, teacher = (torch.cat(rows) for rows in zip(*[(z[name], drawn[name].teacher) for name in held]))
         free = torch.stack([head[c] for c in without]) if without else None
         terms["feature"] = recipe.feature * feature_distillation(student, teacher, free)
@@ -105,7 +104,8 @@ def remind(
     student.record.update(record)
     weights = adapt(tower, layers, recipe.rank, generator=generator)
     monitor = Monitor.of(original, sets, prefix)
-    siblings = pools["retain" if "retain" in pools else "aligned"].teacher
+    siblings = pools["retain"].teacher
+    siblings = siblings[torch.randperm(len(siblings), generator=generator)[:SIBLINGS]]
     trainer = Trainer("remind", student, weights, monitor, recipe.embedding_step, recipe.drift)
     trainer.run(
         pools, lambda z, drawn: terms(z, drawn, sets, original.scale, recipe, siblings), generator, steps=recipe.steps,
@@ -121,7 +121,7 @@ def layers_of(stage1: Clip, recipe: Remind) -> list[str]:
     """The weights that stage 2 trains: a fraction of all, from the output, or those that stage 1 chose."""
     if recipe.trainable_fraction is not None:
         return adaptable(stage1.model.visual, recipe.trainable_fraction)
-    if "layers" not in stage1.record:
+    if not stage1.record.get("layers"):
         raise ModelError("remind(stage1, original, ...): the first model is stage 1's result, which has its layers.")
     return stage1.record["layers"]
 
@@ -151,17 +151,17 @@ def make_pools(
         return pool(torch.cat([part.images, part.images.flip(-1)]), part.labels.repeat(2))
 
     pools, record, classless = {}, {}, []
-    if recipe.contrastive_on == "raw" or not aligning:
-        pools["retain"] = mirrored(sets.retain)
-    if aligning:
+    if recipe.retain_as == "aligned" and aligning:
         aligned = align(original, sets.retain.images, recipe.align_steps)
-        pools["aligned"] = pool(aligned.images, sets.retain.labels)
+        pools["retain"] = pool(aligned.images, sets.retain.labels)
         record["align"] = aligned.losses.to_dict("records")
+    else:
+        pools["retain"] = mirrored(sets.retain)
     if recipe.guard or recipe.mmd:
         pools["forget"] = mirrored(sets.forget)
     if recipe.guard and sets.previous is not None:
         pools["previous"] = mirrored(sets.previous)
-    if recipe.n_noise:
+    if recipe.n_noise and aligning:
         noise = noise_images(original, recipe.n_noise, generator)
         classless.append(align(original, noise, recipe.align_steps, math.inf).images if aligning else noise)
     if recipe.n_abstract:

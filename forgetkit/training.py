@@ -120,6 +120,7 @@ class Trainer:
         pools: each step draws `batch` images of each, and z (B, D) is what the student makes of them, by pool
         rule: asked at each check, every `eval_every` steps, before the first and after the last; decay: of the average
         last_rate: the share of the rate to which it falls linearly; after: called after each step
+        Raises ModelError where a term of the loss is not finite.
         """
         device = self.student.device
         batches = {name: index_batches(len(pool.images), batch, generator, device) for name, pool in pools.items()}
@@ -169,6 +170,11 @@ class Trainer:
                 sum(found.values()).backward()
 
         halving(run, self.at_once, self.name)
+        if wrong := [name for name, term in found.items() if not term.isfinite()]:
+            raise ModelError(
+                f"{self.name}: the loss is not finite ({', '.join(wrong)}). Look for NaN in images and model, or lower"
+                " embedding_step."
+            )
         return {name: term.detach() for name, term in found.items()}
 
     def keep(self, step: int) -> None:
