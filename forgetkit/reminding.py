@@ -163,7 +163,9 @@ def make_pools(
         pools["previous"] = mirrored(sets.previous)
     if recipe.n_noise and aligning:
         noise = noise_images(original, recipe.n_noise, generator)
-        classless.append(align(original, noise, recipe.align_steps, math.inf).images if aligning else noise)
+        aligned = align(original, noise, recipe.align_steps, math.inf)
+        classless.append(aligned.images)
+        record.setdefault("align", aligned.losses.to_dict("records"))
     if recipe.n_abstract:
         classless.append(abstract_images(original, sets.retain.images, recipe.n_abstract, generator))
     if classless:

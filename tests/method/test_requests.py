@@ -15,7 +15,7 @@ from forgetkit.losses import class_distillation
 from forgetkit.store import key
 
 RECIPE = Recipe.default(
-    forget={"k": 6, "fisher_samples": 12, "batch": 16},
+    forget={"steps": 200, "k": 6, "fisher_samples": 12, "batch": 16},
     remind={"align_steps": 4, "steps": 12, "batch": 16, "n_noise": 16, "n_abstract": 16},
     restore={"alphas": (0.5, 1.0)},
 )
@@ -125,7 +125,11 @@ def test_earlier_targets_are_guarded(mini, parts, prototypes):
     told = request(parts, "green", ("red", "blue"), ("red",))
     found = []
     for sets in (told, replace(told, previous=None, never=())):
-        reminded = unlearn(mini, sets.on(mini, prototypes), RECIPE.changed(remind={"drift": None, "mmd": 0.0}))[2]
+        reminded = unlearn(
+            mini,
+            sets.on(mini, prototypes),
+            RECIPE.changed(remind={"drift": None, "mmd": 0.0, "steps": 30, "embedding_step": 0.01}),
+        )[2]
         found.append(accuracies(reminded, told.test, prototypes)["previous_targets"])
     assert found[0] < found[1] - 20, found
 

@@ -18,7 +18,7 @@ from forgetkit.reminding import make_pools
 from forgetkit.store import Cache
 
 SMALL = dict(
-    forget={"k": 6, "fisher_samples": 12, "batch": 16},
+    forget={"steps": 200, "k": 6, "fisher_samples": 12, "batch": 16},
     remind={"align_steps": 4, "steps": 12, "batch": 16, "n_noise": 16, "n_abstract": 16},
     restore={"alphas": (0.0, 0.5, 1.0)},
 )
@@ -35,6 +35,12 @@ def test_target_goes_and_siblings_stay(models, colours, prototypes):
     assert before["target"] > 80 and before["retain"] > 80, "or the rest says nothing"
     assert after["target"] <= 10
     assert after["retain"] >= 0.8 * before["retain"]
+
+
+def test_the_default_recipe_has_no_stage_one(mini, ready):
+    stage1, before = forget(mini, ready, Recipe.default().forget), mini.model.state_dict()
+    assert all(torch.equal(v, before[name]) for name, v in stage1.model.state_dict().items())
+    assert (stage1.name, stage1.record["layers"], stage1.record["fisher"]) == ("forget", [], [])
 
 
 def test_stopping_rule_ends_stage_one(models):
@@ -145,7 +151,7 @@ def test_both_recipes_run_on_both_kinds_of_tower(make, tower, align_steps, colou
 def test_pools_of_a_tower_without_batchnorm_hold_the_images_as_they_are(vit, colours):
     sets, recipe = colours.on(vit), Recipe.paper(**QUICK).remind
     pools, record = make_pools(vit, sets, recipe, torch.Generator().manual_seed(0))
-    assert "retain" in pools and "aligned" not in pools and not record
+    assert torch.equal(pools["retain"].images[: len(sets.retain)], sets.retain.images) and not record
 
 
 @pytest.mark.parametrize(
