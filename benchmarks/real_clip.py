@@ -8,13 +8,17 @@ Rows go to docs/results/real.csv; what is there already is not computed again. T
 DIR holds text.npz, class embeddings where the text tower cannot be had (`names` (C,) and unit `vectors` (C, D));
 subgroups.csv (wnid, label, subgroup); and images/train/WNID and images/val/WNID. Sets without such names
 (Fashion-MNIST, QuickDraw) get a head of image prototypes: they show what else is lost.
+
+Beside the methods, `classifier` and `classifier on features` are rows of what could be had: see `plane.classifier`.
+Features of images are kept, as most runs share them; `seconds` are those of a run that has none.
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -26,15 +30,16 @@ import torch
 from benchmarks.attacks import deep
 from benchmarks.baselines import BASELINES
 from benchmarks.benchmark import unlearned
-from benchmarks.plane import BY_A_PLANE, Plane, plane
+from benchmarks.plane import BY_A_PLANE, Plane, classifier, plane
 from benchmarks.rows import Rows, combinations, measured, options
 from forgetkit.data.folders import scan
 from forgetkit.data.images import PARTS, Grouped, ImageSet, Subgroup, some
 from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
 from forgetkit.evaluation import TARGET, accuracies
-from forgetkit.models.clip import Clip
+from forgetkit.models.clip import Clip, Inputs, autocast
 from forgetkit.models.loading import load_clip
+from forgetkit.models.prefix import Features, blocks, run, shared
 from forgetkit.subgroups import ModelSets, split
 
 SYNONYMS = {"automobile": "car", "ship": "boat"}  # CIFAR-10's names as the texts have them
@@ -42,6 +47,57 @@ SIZES = dict(n_forget=150, n_retain=150, n_calibration=30, n_calibration_target=
 PER_CLASS = 150  # test images of a class of CIFAR-10, and three times as many of a set of another style
 CLASSES, PROTOTYPES = 40, 8  # of a set without texts: classes at most, and images of which a class embedding is made
 METHODS = ("default", "paper", "projection", "ga", "task_vector")
+KEPT_BLOCKS = -2  # the last block whose output is kept, from the end: within one label, stages change what follows
+
+
+@dataclass(frozen=True)
+class Keeping(Clip):
+    """A model that keeps what its blocks make of an image, by its pixels, while it does not change.
+
+    spent: seconds for so many images, and how many were not computed again
+    """
+
+    kept: dict[int, torch.Tensor] = field(default_factory=dict, compare=False)
+    spent: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "images": 0, "saved": 0}, compare=False)
+
+    @property
+    def cut(self) -> int:
+        return len(blocks(self.model.visual)) + KEPT_BLOCKS
+
+    def copy(self, name: str | None = None, **record) -> Clip:
+        """A plain one: its weights are about to change."""
+        clip = Clip(self.model, self.tokenizer, self.name, self.record, self.heads)
+        return clip.copy(name, **record)
+
+    @torch.no_grad()
+    def features(self, x, n_frozen: int, mixed: bool = True, batch: int = 250):
+        if isinstance(x, Features) or not 0 < self.cut <= n_frozen or not mixed:
+            return super().features(x, n_frozen, mixed, batch)
+        keys = [hash(image.cpu().numpy().tobytes()) for image in x]
+        if new := [i for i, key in enumerate(keys) if key not in self.kept]:
+            start = time.perf_counter()
+            values = super().features(x[new], self.cut, mixed, batch).values
+            self.spent["seconds"] += time.perf_counter() - start
+            self.kept.update(zip([keys[i] for i in new], values))
+        self.spent["images"] += len(new)
+        self.spent["saved"] += len(keys) - len(new)
+        values = torch.stack([self.kept[key] for key in keys])
+        with autocast(self.device):
+            return Features(run(self.model.visual, Features(values, self.cut), n_frozen), n_frozen)
+
+    def saved(self) -> float:
+        """Seconds that images would have cost that were not computed again, so far."""
+        return self.spent["saved"] * self.spent["seconds"] / max(1, self.spent["images"])
+
+    def behind(self, columns: Mapping[str, ImageSet], of: Clip) -> dict[str, ImageSet | Inputs]:
+        """The columns as kept features, where model `of` has the same blocks before them; else as they are."""
+        if shared([self.model.visual, of.model.visual]) < self.cut:
+            return dict(columns)
+        found = {}
+        for name, part in columns.items():
+            part = part if isinstance(part, Inputs) else self.inputs(part)
+            found[name] = replace(part, images=self.features(part.images, self.cut))
+        return found
 
 
 @cache
@@ -103,7 +159,8 @@ def by_prototypes(clip: Clip, name: str) -> tuple[ImageSet, torch.Tensor]:
 
 @lru_cache(maxsize=1)
 def real_clip(model: str, weights: Path | None, size: int, device: str) -> Clip:
-    return load_clip(model, pretrained=weights and str(weights), image_size=size, device=device)
+    clip = load_clip(model, pretrained=weights and str(weights), image_size=size, device=device)
+    return Keeping(clip.model, clip.tokenizer, clip.name, clip.record, clip.heads)
 
 
 @lru_cache(maxsize=1)
@@ -131,7 +188,10 @@ def sets_of(
     sets = drawn.on(clip, torch.stack([known[name] for name in drawn.classes]))
     heads = {**dict.fromkeys(sets.test, sets.head), **heads}
     sets = replace(sets, test={**sets.test, **columns})
-    return sets, heads, accuracies(clip, sets.test, heads), plane(clip, sets, sets.test)
+    test = clip.behind(sets.test, clip)
+    known = replace(sets, **clip.behind({"forget": sets.forget, "retain": sets.retain}, clip))
+    known = replace(known, calibration=clip.behind(sets.calibration, clip))
+    return sets, heads, accuracies(clip, test, heads), plane(clip, known, test)
 
 
 @click.command(help=__doc__)
@@ -150,20 +210,33 @@ def main(model, weights, data, size, kind, targets, methods, seeds, device, out)
 
     def compute(kind: str, subgroup: str, method: str, seed: int, **_) -> list[dict]:
         sets, heads, before, by_plane = sets_of(clip, kind, subgroup, seed, data)
-        attacker = {name: few(part, PER_CLASS) for name, part in sets.validation.items()}
+
+        def found_by(result: Clip) -> dict[str, float]:
+            few_each = {name: few(part, PER_CLASS) for name, part in sets.validation.items()}
+            columns = [clip.behind(part, result) for part in (few_each, sets.test)]
+            seen = replace(sets, **clip.behind({"forget": sets.forget}, result))
+            return deep(result, clip, seen, *columns)
+
         if method == "original":
-            return [{**measured(before, None), **deep(clip, clip, sets, attacker, sets.test)}]
+            return [{**measured(before, None), **found_by(clip)}]
+        if method.startswith("classifier"):
+            known = replace(sets, **clip.behind({"forget": sets.forget, "retain": sets.retain}, clip))
+            test, n_frozen = clip.behind(sets.test, clip), clip.cut if method.endswith("features") else 0
+            return [measured(classifier(clip, known, test, before, n_frozen), before)]
+        saved = clip.saved()
         result, seconds = unlearned(method, clip, sets, seed, cached=False)
-        found = measured(accuracies(result, sets.test, heads), before)
+        seconds += clip.saved() - saved
+        found = measured(accuracies(result, clip.behind(sets.test, result), heads), before)
         if sets.own_labels != sets.labels:
             found[BY_A_PLANE] = round(by_plane.keeps(found[TARGET]), 3)
         row = {"seconds": round(seconds, 1), "alpha": result.record.get("alpha"), "images": len(sets.forget)}
+        row |= result.record.get("edit", {})
         pace = {
             f"{stage}_rate": told["rate"]
             for stage, told in result.record.get("pace", {}).items()
             if method not in BASELINES
         }
-        return [{**found, **row, **pace, **deep(result, clip, sets, attacker, sets.test)}]
+        return [{**found, **row, **pace, **found_by(result)}]
 
     where = {"model": Path(model.removeprefix("local-dir:")).name, "pixels": size, "kind": kind}
     asked = combinations(subgroup=targets, seed=seeds, method=("original", *methods))

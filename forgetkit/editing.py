@@ -18,26 +18,29 @@ import torch
 from open_clip.modified_resnet import AttentionPool2d
 
 from forgetkit.models.clip import Clip, ModelError, autocast
-from forgetkit.models.prefix import Features, run
+from forgetkit.models.prefix import Features, blocks, run
 
 
 @torch.no_grad()
 def raw_embeddings(clip: Clip, x: torch.Tensor | Features, batch: int = 100) -> torch.Tensor:
     """(N, D) float32 of preprocessed images or features, before they are brought to unit length."""
+    x = clip.features(x, max(0, len(blocks(clip.model.visual)) - 1))
     with autocast(clip.device):
         return torch.cat([run(clip.model.visual, part).float() for part in x.split(batch)])
 
 
-def separating(forget: torch.Tensor, retain: torch.Tensor, further: torch.Tensor, ridge: float):
+def separating(
+    forget: torch.Tensor, retain: torch.Tensor, ridge: float, further: torch.Tensor | None = None
+) -> torch.Tensor:
     """LEACE's direction a (D,) of embeddings (N, D) and (M, D): a.z differs by 1 between their means m_f and m_r.
 
         a = S^-1 (m_f - m_r) / ((m_f - m_r).S^-1 (m_f - m_r))
 
     Of all such a it is the one whose a.z varies least within the sets: S is their covariance, with ridge * mean
-    variance on its diagonal. `further` (K, D), or none, are of neither set, and held near m_r, too.
+    variance on its diagonal. `further` (K, D) are of neither set, and held near m_r, too.
     """
     m_f, m_r = forget.mean(0), retain.mean(0)
-    rest = torch.cat([forget - m_f, retain - m_r, further - m_r])
+    rest = torch.cat([forget - m_f, retain - m_r, *([] if further is None else [further - m_r])])
     covariance = rest.T @ rest / len(rest)
     covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance), device=rest.device)
     solved = torch.linalg.solve(covariance, m_f - m_r)
@@ -66,8 +69,8 @@ def last_layer(visual: torch.nn.Module) -> str:
     raise ModelError("This image tower ends neither in an attention pool nor in a projection: its end is not edited.")
 
 
-def edited_weights(visual: torch.nn.Module, a: torch.Tensor, b: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The tower's weights with which it makes z - a z + b of every image: a (D, D), b (D,).
+def edited_weights(visual: torch.nn.Module, a: torch.Tensor, b: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """The tower's weights with which it makes z - a z + b of every image: a (D, D), b (D,) or none.
 
     An attention pool has a bias for b. A ViT's projection has none, but what it is given, h, is a LayerNorm's output:
     sum_i (h_i - bias_i) / gain_i = 0, so that h.q = 1 with q_i = 1 / (gain_i sum_j bias_j / gain_j).
@@ -76,15 +79,15 @@ def edited_weights(visual: torch.nn.Module, a: torch.Tensor, b: torch.Tensor) ->
     if name == "proj":
         norm, w = visual.ln_post, state[name]
         state[name] = w - w @ a.T
-        if b.any():
+        if b is not None and b.any():
             q = 1 / norm.weight.detach()
-            if (total := q @ norm.bias.detach()).abs() < 0.01 * q.sum().abs():
+            if (total := q @ norm.bias.detach()).abs() < 0.01 * q.abs().sum():
                 raise ModelError("This tower's last LayerNorm has no bias to speak of: its end takes no constant.")
             state[name] += torch.outer(q / total, b)
     else:
         bias = name.replace("weight", "bias")
         state[name] = state[name] - a @ state[name]
-        state[bias] = state[bias] - a @ state[bias] + b
+        state[bias] = state[bias] - a @ state[bias] + (0 if b is None else b)
     return state
 
 

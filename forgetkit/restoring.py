@@ -29,10 +29,8 @@ from forgetkit.models.clip import Clip, Inputs, ModelError
 from forgetkit.models.prefix import shared
 from forgetkit.recipe import Restore
 from forgetkit.subgroups import ModelSets
-from forgetkit.synthetic import abstract_images
 
 log = logging.getLogger(__name__)
-ABSTRACT = 400  # abstractions of D_r that the plane holds
 RIDGE = 1.0  # of the plane, in mean variances
 SHIFTS = (0.0, -0.5, 0.5, -1.0, 1.0, 1.5)  # in logits, tried at each strength
 NEAR = 0.5  # percent of Score on D_m by which what is chosen may fall short of the best
@@ -96,12 +94,11 @@ def plane_edits(
 ) -> tuple[pd.DataFrame, Plane]:
     """What plane edits make of D_m, one row a strength and shift, and the plane.
 
-    The plane is the original's, between D_f and D_r with its abstractions: the restored model's own tells less. An edit
-    has rank one, so one embedding of D_m (`columns`) serves all.
+    The plane is the original's, between D_f and D_r: the restored model's own tells less. An edit has rank one, so one
+    embedding of D_m (`columns`) serves all.
     """
-    abstract = abstract_images(original, sets.retain.images, ABSTRACT, torch.Generator().manual_seed(0))
-    d_f, d_r, held = (raw_embeddings(original, x) for x in (sets.forget.images, sets.retain.images, abstract))
-    a = separating(d_f, d_r, held, RIDGE)
+    d_f, d_r = (raw_embeddings(original, part.images) for part in (sets.forget, sets.retain))
+    a = separating(d_f, d_r, RIDGE)
     one_logit = d_f.norm(dim=1).mean() / original.scale
     plane = Plane(a, a @ d_r.mean(0), push(sets.head, sets.labels, one_logit))
     reference = accuracies(original, columns, sets.head)

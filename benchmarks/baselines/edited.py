@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -11,6 +12,7 @@ from benchmarks.pretraining.captions import ANY_STYLE
 from forgetkit.editing import edited_weights, raw_embeddings, separating
 from forgetkit.models import mini
 from forgetkit.models.clip import Clip, ModelError
+from forgetkit.models.prefix import blocks
 from forgetkit.restoring import soup
 from forgetkit.subgroups import ModelSets
 from forgetkit.synthetic import abstract_images
@@ -42,6 +44,14 @@ def span(texts: torch.Tensor, sets: ModelSets, orthogonal: bool, rank: int | Non
     return found.U[:, found.S > 1e-3 * found.S[0]][:, :rank]
 
 
+def best_edit(clip: Clip, sets: ModelSets, edits: Iterable[tuple[torch.Tensor, ...]]) -> Clip:
+    """The model with the edit of its last layer, `edited_weights`' arguments, whose Score on D_m is the best."""
+    count = max(0, len(blocks(clip.model.visual)) - 1)  # the last is all that an edit changes
+    behind = {n: replace(part, images=clip.features(part.images, count)) for n, part in sets.calibration.items()}
+    weights = (edited_weights(clip.model.visual, *edit) for edit in edits)
+    return best_calibrated(clip, replace(sets, calibration=behind), weights)
+
+
 @baseline
 def projection(clip: Clip, sets: ModelSets, *, strengths=STRENGTHS, orthogonal=True, seed=0) -> Clip:
     """Remove the target's text direction v from every image embedding: z - strength v v^T z, in closed form.
@@ -51,7 +61,7 @@ def projection(clip: Clip, sets: ModelSets, *, strengths=STRENGTHS, orthogonal=T
     does not end in a projection known here.
     """
     v = span(sets.head[sets.forget.labels.unique()], sets, orthogonal)
-    return best_calibrated(clip, sets, (edited_weights(clip.model.visual, s * v @ v.T, 0 * v[:, 0]) for s in strengths))
+    return best_edit(clip, sets, ((s * v @ v.T,) for s in strengths))
 
 
 @baseline
@@ -69,7 +79,7 @@ def null_space(
     names += [word for name in names for word in mini.synonyms(name)] if words is None else words
     texts = torch.cat([sets.head[target], *(clip.head(names, [template]) for template in templates)])
     v = span(texts, sets, orthogonal, rank)
-    return best_calibrated(clip, sets, (edited_weights(clip.model.visual, s * v @ v.T, 0 * v[:, 0]) for s in strengths))
+    return best_edit(clip, sets, ((s * v @ v.T,) for s in strengths))
 
 
 @baseline
@@ -79,9 +89,9 @@ def erasure(clip: Clip, sets: ModelSets, *, ridge=0.1, held=600, strengths=STREN
     v is the target's text direction as in `projection`, and D_r's mean m_r stays. (LEACE takes m_f - m_r itself away,
     which says nothing of a label.) held: so many abstractions of D_r stay, too. The strength is chosen on D_m.
     """
-    abstract = abstract_images(clip, sets.retain.images, held, torch.Generator().manual_seed(seed))
-    forget, retain, further = (raw_embeddings(clip, x) for x in (sets.forget.images, sets.retain.images, abstract))
-    a, v = separating(forget, retain, further, ridge), span(sets.head[sets.labels], sets, orthogonal=True)
+    forget, retain = (raw_embeddings(clip, part.images) for part in (sets.forget, sets.retain))
+    drawn = torch.Generator().manual_seed(seed)
+    further = raw_embeddings(clip, abstract_images(clip, sets.retain.images, held, drawn)) if held else None
+    a, v = separating(forget, retain, ridge, further), span(sets.head[sets.labels], sets, orthogonal=True)
     removed = torch.outer(v @ (v.T @ forget.mean(0)), a)
-    weights = (edited_weights(clip.model.visual, s * removed, s * removed @ retain.mean(0)) for s in strengths)
-    return best_calibrated(clip, sets, weights)
+    return best_edit(clip, sets, ((s * removed, s * removed @ retain.mean(0)) for s in strengths))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,24 @@ def blocks(tower: torch.nn.Module) -> list[tuple[tuple[str, ...], Callable]]:
         return [(("conv", "bn"), tower.stem), *middle, (("attnpool.",), tower.attnpool)]
     if isinstance(tower, VisionTransformer) and tower.transformer.batch_first and not tower.output_tokens:
         middle = [((f"transformer.resblocks.{i}.",), block) for i, block in enumerate(tower.transformer.resblocks)]
+        if (
+            type(last := middle[-1][1]) is ResidualAttentionBlock
+            and tower.pool_type == "tok"
+            and tower.attn_pool is None
+        ):
+            middle[-1:] = halves(middle[-1][0][0], last)
         first = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "patch_dropout")
-        last = lambda x: tower._pool(x)[0] @ tower.proj if tower.proj is not None else tower._pool(x)[0]
-        return [(first, tower._embeds), *middle, (("ln_post", "attn_pool", "proj"), last)]
+        end = lambda x: tower._pool(x)[0] @ tower.proj if tower.proj is not None else tower._pool(x)[0]
+        return [(first, tower._embeds), *middle, (("ln_post", "attn_pool", "proj"), end)]
     return []
+
+
+def halves(name: str, block: ResidualAttentionBlock) -> list[tuple[tuple[str, ...], Callable]]:
+    """A ViT's last block as two: attention, of which only the class token is read on, and what it passes through."""
+    attention = lambda x: (x + block.ls_1(block.attention(block.ln_1(x))))[:, :1]
+    mlp = lambda x: x + block.ls_2(block.mlp(block.ln_2(x)))
+    names = lambda *parts: tuple(f"{name}{part}." for part in parts)
+    return [(names("attn", "ln_1", "ls_1"), attention), (names("mlp", "ln_2", "ls_2"), mlp)]
 
 
 def run(tower: torch.nn.Module, x: torch.Tensor | Features, end: int | None = None) -> torch.Tensor:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.plane import Plane, plane
+from benchmarks.plane import Plane, classifier, plane
 from forgetkit.evaluation import recognised
 
 
@@ -36,3 +36,14 @@ def test_the_ridge_is_the_one_that_sorts_the_calibration_images_best(mini, colou
     alone = {ridge: plane(mini, ready, colours.test, ridges=(ridge,)) for ridge in (1e4, 10.0, 0.1)}
     assert torch.equal(chosen.target, alone[10.0].target), "of two alike, the larger"
     assert not torch.allclose(alone[10.0].target, alone[0.1].target)
+
+
+@pytest.mark.parametrize("n_frozen", [0, 5])
+def test_a_classifier_gives_the_label_to_siblings_alone(mini, colours, ready, n_frozen):
+    before = {name: recognised(mini, part, ready.head) for name, part in colours.test.items()}
+    found = classifier(mini, ready, colours.test, before, n_frozen)
+    assert found["target"] < before["target"] / 4 and found["retain"] > before["retain"] - 10
+    assert found["other"] == before["other"]
+    same = {**colours.test, "retain": colours.test["target"]}
+    found = classifier(mini, replace(ready, retain=ready.forget), same, before, n_frozen)
+    assert found["retain"] == found["target"], "a set is not told from itself"

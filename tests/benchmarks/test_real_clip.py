@@ -5,11 +5,13 @@ import csv
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks import real_clip
 from forgetkit.data.images import PARTS, ImageSet
+from forgetkit.models.prefix import blocks
 
 CIFAR = ("airplane", "bird", "cat", "deer", "dog", "horse")
 KNOWN = ("airplane", "bird", "cat", "dog", "horse", "car")
@@ -46,7 +48,8 @@ def measured(data, vit, monkeypatch):
         return {part_name: part(seed) for seed, part_name in enumerate(PARTS)}
 
     monkeypatch.setattr(real_clip, "load_parts", parts_of)
-    monkeypatch.setattr(real_clip, "real_clip", lambda *_: vit)
+    keeping = real_clip.Keeping(vit.model, vit.tokenizer, vit.name)
+    monkeypatch.setattr(real_clip, "real_clip", lambda *_: keeping)
     monkeypatch.setattr(real_clip, "SIZES", dict(n_forget=5, n_retain=5, n_calibration=2, n_calibration_target=4))
     real_clip.others.cache_clear()
     real_clip.sets_of.cache_clear()
@@ -69,10 +72,32 @@ def test_classes_without_a_text_are_left_out_and_other_sets_have_prototypes(meas
     assert measured().equals(rows), "what is there is not computed again"
 
 
+def test_what_is_kept_is_what_the_model_makes_of_an_image(vit):
+    clip = real_clip.Keeping(vit.model, vit.tokenizer, vit.name)
+    x, count = clip.preprocess(noise(6, 0)), len(blocks(vit.model.visual))
+    for n_frozen in (1, count - 2, count - 1):
+        for part in (x[:4], x):
+            torch.testing.assert_close(clip.features(part, n_frozen).values, vit.features(part, n_frozen).values)
+    assert clip.spent["images"] == 6 and clip.spent["saved"] == 4 + 4 + 6 and clip.saved() > 0
+    assert type(clip.copy()) is type(vit)
+
+
+def test_columns_are_kept_features_while_the_blocks_before_are_the_same(vit):
+    clip = real_clip.Keeping(vit.model, vit.tokenizer, vit.name)
+    part = ImageSet("noise", noise(6, 0), np.arange(6) % 2, ("a", "b"), ("a {}",))
+    late, early = clip.copy(), clip.copy()
+    late.model.visual.proj.data += 1
+    early.model.visual.conv1.weight.data += 1
+    behind = clip.behind({"test": part}, late)["test"]
+    torch.testing.assert_close(late.embed(behind.images), late.embed(part.images), rtol=0.02, atol=0.02)
+    assert clip.behind({"test": part}, early)["test"] is part
+
+
 def test_subgroups_of_one_label_are_siblings(measured, vit, data):
-    rows = measured("--kind", "coarse", "--target", "Tabby")
-    assert set(rows["kind"]) == {"coarse"} and len(rows) == 2
-    assert rows["retain by a plane"].notna().tolist() == [False, True] and "probe recall" in rows
+    classifiers = ("--method", "classifier", "--method", "classifier on features")
+    rows = measured("--kind", "coarse", "--target", "Tabby", *classifiers)
+    assert set(rows["kind"]) == {"coarse"} and len(rows) == 4 and rows["score"].notna().tolist() == [False] + [True] * 3
+    assert rows["retain by a plane"].notna().tolist() == [False, True, False, False] and "probe recall" in rows
     sets, heads, *_ = real_clip.sets_of(vit, "coarse", "tabby", 0, data)
     assert sets.subgroup.siblings == ("persian cat",) and set(sets.classes) == {"bird", "car", "cat"}
     assert set(sets.forget.labels.tolist()) == set(sets.retain.labels.tolist())

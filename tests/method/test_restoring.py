@@ -101,7 +101,7 @@ def test_an_edit_in_the_weights_is_the_edit_of_the_embedding(tower, colours):
     with torch.no_grad():
         d_f, d_r = (tower.model.visual(part.images) for part in (sets.forget, sets.retain))
     m_f, m_r, one = d_f.mean(0), d_r.mean(0), d_f.norm(dim=1).mean() / tower.scale
-    a = separating(d_f, d_r, d_f[:0], ridge=1.0)
+    a = separating(d_f, d_r, ridge=1.0)
     plane = Plane(a, a @ m_r, push(sets.head, [0], one))
     for mean, fall in ((m_f, 3.5), (m_r, 0.5)):
         told = (mean - plane.moved(mean[None], strength=3.0, shift=0.5)[0]) @ sets.head.T / one

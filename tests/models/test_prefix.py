@@ -23,7 +23,7 @@ def test_prefix_then_rest_is_the_tower_at_every_cut(name):
     torch.manual_seed(0)
     tower, x = towers()[name].eval(), torch.randn(3, 3, 32, 32)
     count = len(blocks(tower))
-    assert count == {"resnet": 1 + 6 + 1, "vit": 1 + 3 + 1}[name]
+    assert count == {"resnet": 1 + 6 + 1, "vit": 1 + 2 + 2 + 1}[name]
     with torch.no_grad():
         for cut in range(1, count):
             torch.testing.assert_close(run(tower, Features(run(tower, x, cut), cut)), tower(x))
