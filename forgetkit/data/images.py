@@ -33,6 +33,9 @@ def check_parts(parts: Mapping, subgroup) -> None:
     if not isinstance(parts, Mapping) or (lacking := [name for name in PARTS if name not in parts]):
         found = f"{', '.join(lacking)} missing" if isinstance(parts, Mapping) else type(parts).__name__
         raise DataError(f"A set is divided into its parts by name, {', '.join(PARTS)}: {found}.")
+    for name in (subgroup.target, *subgroup.siblings):
+        if twice := [part.name for part in parts.values() if Counter(getattr(part, "classes", ()))[name] > 1]:
+            raise DataError(f"{twice[0]} has two classes called {name!r}: name each once, or they are one subgroup.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,8 @@ class ImageSet:
             raise DataError(f"{self.name}: images must be (N, H, W, 3) uint8, got {found}.")
         if len(self.images) != len(self.labels):
             raise DataError(f"{self.name}: {len(self.images)} images but {len(self.labels)} labels.")
+        if len(self.labels) and self.labels.dtype.kind not in "iu":
+            raise DataError(f"{self.name}: labels are whole numbers, indices into classes, got {self.labels.dtype}.")
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise DataError(f"{self.name}: labels must lie in 0..{len(self.classes) - 1}.")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from forgetkit.models import ModelError
+from forgetkit.models.checkpoints import check_finite
 from forgetkit.models.clip import Clip
 
 HALFWAY = ("forget", "remind")  # what makes a model that is to be worked on: never the original of a call
@@ -57,7 +58,8 @@ def stage(part: type) -> Callable[[Callable[..., Clip]], Callable[..., Clip]]:
 def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
     """Raise ValueError or ModelError for a stage's arguments, (*models, sets, recipe), that are not as they should be.
 
-    That is: models that are none, or in the wrong order; sets that are not on the model, of another target than the
+    That is: models that are none, in the wrong order, in training mode, or not in float32; weights or pixels that are
+    not finite; sets that are not on the model, of another target than the
     model forgot, or with siblings that it forgot before; another part of the recipe than the stage's own.
     """
     *models, sets, recipe = bound.args
@@ -65,8 +67,13 @@ def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
     for value in models:
         if not isinstance(value, Clip):
             raise ValueError(f"{order} takes a model as load_clip makes it, got {type(value).__name__}.")
+        check_computes(value)
+        check_finite(value.name, value.model.state_dict())
     *unlearned, original = models
     check_sets(sets, original)
+    for what, shown in {"D_f": sets.forget, "D_r": sets.retain, **sets.calibration}.items():
+        if not all(rows.isfinite().all() for rows in shown.images.split(1000)):
+            raise ValueError(f"{what} holds pixels that are NaN or infinite: read its images anew.")
     if again := [gone for gone in forgotten_before(original) if gone in sets.subgroup.siblings]:
         names = ", ".join(map(repr, again))
         raise ValueError(
@@ -86,6 +93,15 @@ def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
                 f"{model.name!r} was made to forget {forgot['target']!r}, and these sets are of"
                 f" {sets.subgroup.target!r}: hand over the sets of stage 1."
             )
+
+
+def check_computes(clip: Clip) -> None:
+    """Raise ModelError for a model in training mode, which changes as it looks at images, or not in float32."""
+    if any(module.training for module in clip.model.modules()):
+        raise ModelError(f"{clip.name!r} is in training mode, where looking at images changes it: clip.model.eval().")
+    if wrong := {p.dtype for p in clip.model.parameters() if p.is_floating_point()} - {torch.float32}:
+        kinds = ", ".join(str(dtype).removeprefix("torch.") for dtype in wrong)
+        raise ModelError(f"{clip.name!r} has weights in {kinds}, too coarse to train: clip.model.float().")
 
 
 def check_sets(sets, clip: Clip) -> None:
@@ -113,6 +129,8 @@ def check_evaluated(models, columns, head=None) -> None:
         raise ValueError(
             "The models to evaluate are a list, as load_clip and the stages make them, the original first."
         )
+    for clip in models:
+        check_computes(clip)
     if models[0].record.get("stage") and any("stage" not in clip.record for clip in models[1:]):
         raise ModelError("These models are in the wrong order: the original comes first, then the stages' results.")
     if not isinstance(columns, Mapping) or not columns:

@@ -171,13 +171,15 @@ class Clip:
         """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier.
 
         Those given by `with_head`, where there are any for these classes and prompts: a head made of images has no
-        words, and another prompt asks the text. Raises ModelError for a prompt without `{}`.
+        words, and another prompt asks the text. Raises ModelError for a prompt without one `{}`.
         """
         if (own := self.heads.get((tuple(classes), tuple(prompts)))) is not None:
             return own
         for prompt in prompts:
-            if "{}" not in prompt:
-                raise ModelError(f"The prompt {prompt!r} has no {{}} where the class name goes.")
+            if prompt.count("{}") != 1 or {*"{}"} & {*prompt.replace("{}", "")}:
+                raise ModelError(
+                    f"The prompt {prompt!r} needs {{}} once, where the class name goes, and no other braces."
+                )
         weights = open_clip.build_zero_shot_classifier(
             self.model, self.tokenizer, list(classes), list(prompts), num_classes_per_batch=64, device=self.device
         )

@@ -66,6 +66,56 @@ STAGES = [
     (lambda h: remind(h.stage1, h.clip, h.sets, RECIPE.forget), ValueError, "recipe.remind, got Forget"),
     (lambda h: restore(h.reminded, h.clip, h.sets, {"alphas": [1]}), ValueError, "recipe.restore, got dict"),
 ]
+
+
+def spoilt(clip: Clip, how) -> Clip:
+    clip = clip.copy()
+    how(clip.model)
+    return clip
+
+
+def with_pixel(sets, which: str, value: float):
+    part = getattr(sets, which)
+    images = part.images.clone()
+    images[0, 0, 0, 0] = value
+    return replace(sets, **{which: replace(part, images=images)})
+
+
+NUMBERS = [
+    (lambda h: forget(h.clip, with_pixel(h.sets, "forget", math.nan), RECIPE.forget), ValueError, "D_f holds pixels"),
+    (lambda h: forget(h.clip, with_pixel(h.sets, "retain", math.inf), RECIPE.forget), ValueError, "D_r holds pixels"),
+    (
+        lambda h: forget(spoilt(h.clip, lambda m: m.logit_scale.data.fill_(math.nan)), h.sets, RECIPE.forget),
+        ModelError,
+        "NaN or infinite, in 1 of .*logit_scale",
+    ),
+    (
+        lambda h: remind(h.stage1, spoilt(h.clip, lambda m: m.half()), h.sets, RECIPE.remind),
+        ModelError,
+        r"weights in float16.*clip.model.float\(\)",
+    ),
+    (
+        lambda h: forget(spoilt(h.clip, lambda m: m.visual.train()), h.sets, RECIPE.forget),
+        ModelError,
+        r"training mode.*clip.model.eval\(\)",
+    ),
+    (lambda h: evaluate([spoilt(h.clip, lambda m: m.train())], h.raw.test), ModelError, "training mode"),
+    (
+        lambda h: replace(h.parts["train"], labels=h.parts["train"].labels.astype(float)),
+        DataError,
+        "labels are whole numbers, .* got float64",
+    ),
+    (
+        lambda h: split(
+            Grouped(
+                {p: replace(part, classes=("red", "blue", "blue", "a")) for p, part in h.parts.items()},
+                Subgroup("red", ("blue",)),
+            )
+        ),
+        DataError,
+        "two classes called 'blue'",
+    ),
+]
 HEADS = [
     (lambda h: h.raw.on(h.clip, NONE), ModelError, "not finite"),
     (lambda h: h.raw.on(h.clip, torch.full((4, 128), math.inf)), ModelError, "not finite"),
@@ -79,7 +129,9 @@ HEADS = [
     (lambda h: accuracies(h.clip, h.raw.test, NONE), ModelError, "not finite"),
     (lambda h: accuracies(h.clip, h.raw.test, torch.ones(4, 3)), ModelError, r"must be \(4, 128\)"),
     (lambda h: accuracies(h.clip, h.raw.test, {"target": h.head}), ValueError, "no head for the column 'other'"),
-    (lambda h: h.clip.head(["cat"], ["a photo."]), ModelError, "has no {}"),
+    (lambda h: h.clip.head(["cat"], ["a photo."]), ModelError, "needs {} once"),
+    (lambda h: h.clip.head(["cat"], ["a {} of a {}."]), ModelError, "needs {} once"),
+    (lambda h: h.clip.head(["cat"], ["a {kind} of {}."]), ModelError, "no other braces"),
     (lambda h: h.clip.prototypes(h.parts["train"].take(range(8))), ModelError, "there is none of green, blue, yellow"),
 ]
 EVALUATION = [
@@ -149,7 +201,7 @@ VALUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("call, error, message", [*STAGES, *HEADS, *EVALUATION, *SETS])
+@pytest.mark.parametrize("call, error, message", [*STAGES, *NUMBERS, *HEADS, *EVALUATION, *SETS])
 def test_a_wrong_call_has_its_sentence(has, call, error, message):
     with pytest.raises(error, match=message) as told:
         call(has)
