@@ -130,7 +130,7 @@ def run(
     check_names(notebook, parameters)
     from forgetkit.lessons.lesson import check_parameters, checked
 
-    values = {"pretrained": "", **parameters}
+    values = {"pretrained": "", "data_dir": "", **parameters}
     check_parameters(**{name: value for name, value in values.items() if checked(name)})  # before anything starts
     if not data_dir:
         context.invoke(fetch)
@@ -174,13 +174,12 @@ def check_lesson(name: str, value, parameters: dict) -> None:
 
     What a notebook with a `data_dir` can forget is known once it has read that folder, and only to the notebook.
     """
-    from forgetkit.lessons.lesson import check_parameters, checked
+    from forgetkit.lessons.lesson import checked, mistake
 
-    if name in ("kind", "target") and "data_dir" in parameters and "siblings" not in parameters:
+    if name in ("kind", "target", "data_dir") and "data_dir" in parameters and "siblings" not in parameters:
         return
-    beside = {"target": "kind", "changes": "recipe", "pretrained": "model"}.get(name)  # it depends on that
-    if checked(name):
-        check_parameters(**({beside: parameters[beside]} if beside in parameters else {}), **{name: value})
+    if checked(name) and (said := mistake(name, {**parameters, name: value})):
+        raise ValueError(said)
 
 
 @forgetkit.command()
@@ -284,16 +283,19 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
         figures, status = False, 1
     if images:
         found, faults = results.predictions(folder)
-        by = [name for name in table.attrs["parameters"] if table[name].nunique() > 1] if by is None else by
+        by = [name for name in table.attrs["parameters"] if table[name].nunique(dropna=False) > 1] if by is None else by
         click.echo(results.changes(found, by).round(1).to_string() if len(found) else "No run left predictions.")
         click.echo("".join(f"{fault}\n" for fault in faults), nl=False)
     else:
         by, values = results.columns(table, by, values)
-        click.echo(results.summarise(table, by, values).to_string())
+        summed, runs, files = results.summarise(table, by, values), results.by_run(table, by, values), set()
+        click.echo("\n".join([summed.to_string(), *summed.attrs["without"]]))
         for name in values if figures else ():
             drawing, file = without_screen(), file_name(name)
-            drawn = drawing.mean_and_runs(table[table["status"] == "done"], name, by)
-            drawing.plt.close(drawing.save(drawn, folder / "figures", file))
+            file = file if file not in files else f"{file}-{len(files)}"  # names in another script become one
+            files.add(file)
+            with drawing.plt.rc_context({"text.parse_math": False}):  # a $ in a name is a $
+                drawing.plt.close(drawing.save(drawing.mean_and_runs(runs, name, by), folder / "figures", file))
             click.echo(os.path.relpath(folder / f"figures/{file}.png"))
     sys.exit(status)
 

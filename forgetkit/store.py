@@ -1,8 +1,8 @@
 """Kept on disk: finished stages, and embeddings of the frozen original model.
 
 `forget(clip, sets, recipe, cache=Cache())` reads what it computed before. A result is found again by a key, a SHA-256
-over everything that it depends on: weights and preprocessing of the models, images, labels and class embeddings, the
-recipe's part, the code of the method, the versions of torch and open_clip, and the device. A file begins with the
+over everything that it depends on (`keys`): weights and settings of the models, images, labels and class embeddings,
+the recipe's part, the code of the method and of exchanged pieces, versions, and the device. A file begins with the
 SHA-256 of the rest: one that is damaged is told, and made anew.
 """
 
@@ -13,26 +13,23 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 
-import open_clip
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 
-from forgetkit.data.images import DataError, ImageSet
+from forgetkit.data.images import ImageSet
 from forgetkit.data.reading import ImageFiles
 from forgetkit.data.sets import cache_folder, in_one_step
 from forgetkit.evaluation import percent
-from forgetkit.keys import code_of
-from forgetkit.models.clip import Clip, Inputs, describe
-from forgetkit.subgroups import ModelSets
+from forgetkit.keys import NoKey, code_of, key, packed
+from forgetkit.models.clip import Clip, Inputs
 
 __all__ = ["Cache", "accuracies", "code_of", "embed", "head", "heads", "key", "once"]
 SHARD = 4096  # images in a file of embeddings, so that a run that ends early loses no more
 MOST = {"stages": 60, "embeddings": 256}  # files; the ones not used for longest go first
-HERE = Path(__file__).parent
 log = logging.getLogger(__name__)
 
 
@@ -50,18 +47,25 @@ class Cache:
     ) -> Clip:
         """What the stage made of these arguments before; computed and kept where it is not there.
 
-        Pieces of the method (`align=`) are known by their own names: ValueError for a function that has none.
+        pieces: of the method, exchanged for others (`align=`): their code counts, and all images that they may read.
+        What holds something that has no hash is computed, and not kept; a warning says so.
         """
-        named = [(name, f"{piece.__module__}.{piece.__qualname__}") for name, piece in sorted(pieces.items())]
-        if nameless := [name for name, said in named if "<" in said]:
-            raise ValueError(f"cache=: {', '.join(nameless)} is a function made inside another, which has no name.")
-        file = self.folder / f"{stage.__name__}-{key(stage.__name__, *args, *named)}"
+        read_by_pieces = (args[-2].validation, args[-2].test) if pieces else ()
+        try:
+            named = key(stage.__name__, *args, dict(sorted(pieces.items())), *read_by_pieces)
+        except (NoKey, RecursionError) as error:
+            log.warning("%s is computed and not kept: it depends on %s, which has no hash.", stage.__name__, error)
+            return compute()
+        file, before = self.folder / f"{stage.__name__}-{named}", args[0].record
         if (found := read(file)) is None:
             result = compute()
-            write(file, result.model.visual.state_dict(), {"name": result.name, "record": result.record})
+            carried = [name for name, value in result.record.items() if before.get(name, result) is value]
+            added = {name: value for name, value in result.record.items() if name not in carried}
+            write(file, result.model.visual.state_dict(), {"name": result.name, "record": added, "carried": carried})
             return result
         weights, note = found
-        result = args[0].copy(note["name"], **note["record"])
+        record = {name: before[name] for name in note["carried"]} | note["record"]  # what this call is of
+        result = replace(args[0].copy(note["name"]), record=record)
         result.model.visual.load_state_dict(weights)
         return result
 
@@ -75,18 +79,19 @@ def once(align: Callable) -> Callable:
 
     @wraps(align)
     def run(clip: Clip, x: torch.Tensor, *settings: float):
-        which = key(clip, _tensors({"x": x}), *settings)
+        which = key(clip, x, *settings)
         if which not in made:
             made[which] = align(clip, x, *settings)
         return made[which]
 
+    run.same_as = align
     return run
 
 
 def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = None) -> torch.Tensor:
     """Unit image embeddings (N, D) float32 on the CPU; those of `ImageFiles` are read from `folder`, or kept there.
 
-    A file counts as the same by path, size and time of change. folder: `embeddings` in `data.cache_folder()` unless
+    A file counts as the same by its content. folder: `embeddings` in `data.cache_folder()` unless
     named. Raises DataError for a file that is missing, empty or broken.
     """
     if not isinstance(images, ImageFiles):
@@ -94,7 +99,7 @@ def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = Non
     found, model = [], key(clip)  # the weights are hashed once, not for every file
     for start in range(0, len(images), SHARD):
         part = images.select(slice(start, start + SHARD))
-        name = f"images-{key(model, stamps(part), part.how)}"
+        name = f"images-{key(model, part)}"
         found.append(_tensor(folder, name, partial(clip.embed, part, progress=f"{progress}, from image {start:,}")))
     return torch.cat(found) if found else torch.empty(0, clip.model.visual.output_dim)
 
@@ -103,7 +108,8 @@ def head(clip: Clip, classes: Sequence[str], prompts: Sequence[str], folder: Pat
     """`clip.head`, (C, D) on the model's device, kept on disk: 1,000 classes of 80 prompts take minutes."""
     if (tuple(classes), tuple(prompts)) in clip.heads:
         return clip.head(classes, prompts)
-    name = f"head-{key(clip, tuple(classes), tuple(prompts))}"
+    texts = [*(prompts[0].replace("{}", name) for name in classes), *prompts]
+    name = f"head-{key(clip, list(classes), list(prompts), clip.tokenizer(texts))}"
     return _tensor(folder, name, lambda: clip.head(classes, prompts)).to(clip.device)
 
 
@@ -122,20 +128,6 @@ def accuracies(clip: Clip, columns: Mapping[str, ImageSet], heads: Mapping[str, 
     return found
 
 
-def stamps(images: ImageFiles) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file; raises DataError for one that is missing or empty."""
-    found = []
-    for file in images.files:
-        try:
-            status = os.stat(file)
-        except OSError as error:
-            raise DataError(f"{file} cannot be read ({error.strerror}): put it back, or run again.") from error
-        if not status.st_size:
-            raise DataError(f"{file} is empty: fetch it again, or remove it and run again.")
-        found.append((os.path.abspath(file), status.st_size, status.st_mtime_ns))
-    return found
-
-
 def _tensor(folder: Path | None, name: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
     """The tensor of that name from the folder, or computed and put there; on the CPU."""
     file = Path(folder or cache_folder() / "embeddings") / name
@@ -144,38 +136,6 @@ def _tensor(folder: Path | None, name: str, compute: Callable[[], torch.Tensor])
     z = compute().detach().float().cpu()
     write(file, {"z": z})
     return z
-
-
-def key(*parts) -> str:
-    """Hash of models, with their device, sets, recipes and plain values; and of the method's code and of versions."""
-    digest = hashlib.sha256(repr((torch.__version__, open_clip.__version__)).encode())
-    for source in sorted([*HERE.glob("*.py"), *HERE.glob("models/*.py")]):
-        digest.update(source.read_bytes())
-    for part in parts:
-        digest.update(_bytes(part))
-    return digest.hexdigest()[:24]
-
-
-def _bytes(part) -> bytes:
-    if isinstance(part, Clip):
-        said = (describe(part.device), part.model, part.model.visual.preprocess_cfg, part.record.get("layers"))
-        return repr(said).encode() + _tensors(part.model.state_dict())
-    if isinstance(part, ModelSets):
-        seen = (part.forget, part.retain, *part.calibration.values(), part.previous, part.never)
-        return b"".join(map(_bytes, seen)) + _tensors({"head": part.head})
-    if isinstance(part, Inputs):
-        return repr((part.classes, part.prompts)).encode() + _tensors({"x": part.images, "y": part.labels})
-    return repr(asdict(part) if is_dataclass(part) else part).encode()
-
-
-def _tensors(named: Mapping[str, torch.Tensor]) -> bytes:
-    """A SHA-256 of tensors by name, with their shapes and types, whatever their order and memory format."""
-    return hashlib.sha256(_packed(named)).digest()
-
-
-def _packed(named: Mapping[str, torch.Tensor]) -> bytes:
-    """The tensors by safetensors, which takes contiguous ones, and none of them under two names."""
-    return save({name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in named.items()})
 
 
 def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
@@ -198,7 +158,7 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
 def write(file: Path, tensors: Mapping[str, torch.Tensor], note: Mapping = {}) -> None:
     """Put tensors and a note into a file, in one step, and leave the last used files of its folder (`MOST`) there."""
     note = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
-    payload = _packed({**tensors, "note": note})
+    payload = packed({**tensors, "note": note})
     try:
         with in_one_step(file) as half:
             half.write_bytes(hashlib.sha256(payload).digest() + payload)

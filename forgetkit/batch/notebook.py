@@ -11,8 +11,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
+from forgetkit.batch.loaded import OPENED
+
 LONGEST = 70  # bytes of a folder in which a kernel's sockets still have names that the system takes
-BAR = re.compile(r"[^\r\n]*(\d+%\||\[\d+:\d\d(:\d\d)?(<|, ))[^\r\n]*[\r\n]?")  # a progress bar of tqdm
+BAR = re.compile(r"\d%\||\[\d+:\d\d(:\d\d)?(<|, )")  # in a line that is a progress bar of tqdm's
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -112,7 +114,8 @@ def execute(
             own = {"transport": "ipc", "connection_file": f"{folder}/k.json"} if folder else {}
             done = papermill.execute_notebook(
                 plain(path), plain(target), parameters or {}, kernel_name="python3", cwd=cwd or path.parent,
-                execution_timeout=timeout, stderr_file=log, coalesce_streams=True, config=Config(KernelManager=own),
+                execution_timeout=timeout, stderr_file=log, config=Config(KernelManager=own),
+                extra_arguments=["--ext=forgetkit.batch.loaded"] if OPENED in os.environ else [],
             )  # fmt: skip
         for i, cell in enumerate(done.cells):
             if any(o.get("ename") == "SystemExit" for o in cell.get("outputs", [])):
@@ -125,18 +128,45 @@ def execute(
 
 
 def clean(path: Path) -> None:
-    """Take progress bars and widgets out of an executed notebook; the still picture of a widget is left."""
+    """Join what an executed notebook's cells printed, and take progress bars and widgets out of it.
+
+    Of a widget its still picture is left.
+    """
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):  # the still of a widget, or a picture
                 output.data.pop(VIEW, None)
             if output.get("name") == "stderr":
-                output.text = BAR.sub("", output.text)
+                lines = re.split(r"(?<=[\r\n])", output.text)
+                output.text = "".join(line for line in lines if not BAR.search(line))
         if cell.cell_type == "code":
             seen = [output for output in cell.outputs if VIEW not in output.get("data", {})]
             cell.outputs = [output for output in seen if output.get("name") != "stderr" or output.text.strip()]
     nbformat.write(notebook, path)
+
+
+def joined(outputs: list) -> list:
+    """All that a cell wrote to one stream in one piece, as a terminal shows it; stdout before stderr.
+
+    As nbclient's coalesce_streams, which takes time quadratic in the pieces, and in the longest line.
+    """
+    found, texts = [], {}
+    for output in outputs:
+        name = output.get("name") if output.output_type == "stream" else None
+        if name is None or name not in texts:
+            found.append(output)
+        if name is not None:
+            texts.setdefault(name, []).append(output.text)
+    for i, output in enumerate(found):
+        if output.output_type == "stream":
+            lines = "".join(texts[output.name]).split("\n")
+            output.text = "\n".join(line[line.rfind("\r", 0, -1) + 1 :] for line in lines)
+            if output.name == "stdout" and i and found[i - 1].get("name") == "stderr":
+                found[i - 1], found[i] = output, found[i - 1]
+    return found

@@ -1,4 +1,4 @@
-"""A run's folder: where it is, what its result says, who holds it, and a hash of the code that it executes."""
+"""A run's folder: where it is, what its result says, who holds it, and a hash of the code that it begins with."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import os
 import re
 import signal
 import subprocess
-import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock
@@ -19,10 +18,11 @@ from filelock import AcquireReturnProxy, FileLock
 from forgetkit.batch.notebook import code_of
 
 RESULT, TABLE, LOG = "result.json", "table.csv", "log.txt"
+TOLD = ("forgetkit", "open_clip_torch", "torch")  # whose versions stand in every table
 MARK = ".sweep"  # in a sweep's folder: the locks of its runs, and a sign that the folder is a sweep's
-COLUMNS = ("run", "task", "status", "error", "seconds", "peak_mb", "commit", "source")  # columns that each run has
-PACKAGE = Path(__file__).resolve().parent.parent
-IMPORTS = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import\b|import[ \t]+([^\n#;]+))", re.M)
+COLUMNS = (  # columns that each run has
+    "run", "task", "status", "error", "seconds", "peak_mb", "commit", "source", "versions",
+)  # fmt: skip
 
 
 def is_sweep(folder: Path) -> bool:
@@ -31,14 +31,20 @@ def is_sweep(folder: Path) -> bool:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folders of runs in a sweep's folder."""
-    return sorted(run for run in folder.glob("*-*") if re.search(r"-[0-9a-f]{10}$", run.name) and run.is_dir())
+    """The folders of runs in a sweep's folder; raises ValueError for a link, which is not followed."""
+    found = sorted(run for run in folder.glob("*-*") if re.search(r"-[0-9a-f]{10}$", run.name))
+    if links := [path for path in (folder / MARK, *found) if path.is_symlink()]:
+        raise ValueError(
+            f"{links[0]} is a link, which leads out of the sweep's folder: put what it means in its place."
+        )
+    return [run for run in found if run.is_dir()]
 
 
 def folder_of(job: dict) -> Path:
     """Where the run is, or is to be: one that began under another name goes on there."""
     root = Path(job["root"])
-    return next((run for run in root.glob(f"*-{job['key']}") if run.is_dir()), root / f"{job['name']}-{job['key']}")
+    there = (run for run in root.glob(f"*-{job['key']}") if run.is_dir() and not run.is_symlink())
+    return next(there, root / f"{job['name']}-{job['key']}")
 
 
 def file_name(text: str) -> str:
@@ -96,30 +102,15 @@ def lock(root: Path, job: dict, seconds: float) -> AcquireReturnProxy:
     return FileLock(root / MARK / f"{job['key']}.lock").acquire(timeout=seconds)
 
 
-def fingerprint(code: str, folder: Path) -> str:
-    """Hash of code and of all modules that it imports from `folder`, beside it, or from forgetkit: 16 hex digits.
-
-    What is installed counts for one module only, not for what this one imports.
-    """
-    found, seen, todo = {"": code.encode(errors="replace")}, set(), [code]
-    installed = str(folder) in sysconfig.get_paths().values()
-    while todo:
-        for one, several in IMPORTS.findall(todo.pop()):
-            for name in [one] if one else re.findall(r"(?:^|,)\s*(\w+)", several):
-                home = PACKAGE.parent if name == PACKAGE.name else folder
-                inside = (home / name).rglob("*.py") if any((home / name).glob("*.py")) else ()
-                for file in (home / f"{name}.py", *inside) if name not in seen else ():
-                    with suppress(OSError):
-                        found[f"{name}/{file.relative_to(home)}"] = text = file.read_bytes()
-                        todo += [] if installed or name == PACKAGE.name else [text.decode(errors="replace")]
-                seen.add(name)
-    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+def fingerprint(code: str) -> str:
+    """Hash of the code of a notebook, or of the file that holds a function's module or package: 16 hex digits."""
+    return hashlib.sha256(code.encode(errors="replace")).hexdigest()[:16]
 
 
 def code_of_task(notebook: str | Path | None, function: str | None) -> tuple[str, Path]:
-    """The code of a notebook, or one that imports a function's package, and the folder it stands in.
+    """The code of a notebook, or of the file that a function's package begins with, and the folder it stands in.
 
-    Raises ValueError where there is none.
+    Nothing is imported. Raises ValueError where there is none.
     """
     if notebook:
         return code_of(notebook), Path(notebook).parent
@@ -128,7 +119,13 @@ def code_of_task(notebook: str | Path | None, function: str | None) -> tuple[str
     if spec is None or spec.origin is None:
         raise ValueError(f"There is no module {top} with a file of its own.")
     file = Path(spec.origin)
-    return f"import {top}", file.parent.parent if spec.submodule_search_locations else file.parent
+    code = file.read_bytes().decode(errors="replace") if file.is_file() else top
+    return code, file.parent.parent if spec.submodule_search_locations else file.parent
+
+
+def versions(result: dict) -> dict[str, str]:
+    """Those of `TOLD` that a result has, or none."""
+    return {name: found[name] for name in TOLD if name in (found := result.get("versions") or {})}
 
 
 def commit_of(folder: Path) -> str | None:

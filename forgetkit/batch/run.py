@@ -25,10 +25,10 @@ from pathlib import Path
 import psutil
 from tqdm.auto import tqdm
 
-from forgetkit.batch import record
+from forgetkit.batch import loaded, record
 from forgetkit.batch.notebook import kernel_folder
 from forgetkit.batch.spec import OUT, Check, Run, SweepError, load
-from forgetkit.batch.worker import BUSY
+from forgetkit.batch.worker import BUSY, versions
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 GB_A_RUN = 4  # free memory that each worker should find
@@ -55,6 +55,7 @@ def run(
     from forgetkit.batch.table import describe, gather, write
 
     runs, out = load(spec, check=check), Path(out).resolve()
+    loaded.file_hash.cache_clear()
     todo, status = _todo(runs, out, retry_failed, changed)
     _claim(out)
     before = [f"{n} {what} before" for what, n in sorted(status.items())]
@@ -74,7 +75,10 @@ def run(
                     tqdm.write(f"{name} ran other code than the sweep began with: {found['source']}.")
                 bar.update()
     finally:
-        write(table := gather(out), out)
+        if out.is_dir():
+            write(table := gather(out), out)
+    if not out.is_dir():
+        raise FileNotFoundError(f"{out} was moved or removed while the sweep ran: name it with --out where it is now.")
     mine = table.drop_duplicates("run")
     mine = mine[mine["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
     tqdm.write(describe(mine))
@@ -98,7 +102,8 @@ def _claim(out: Path) -> None:
 def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple[list[dict], Counter]:
     """The jobs still to do, and how many runs have which status already."""
     there = {folder.name.rpartition("-")[2]: folder for folder in record.runs_in(out)}
-    todo, status, other = [], Counter(), Counter()
+    todo, status, other, older = [], Counter(), Counter(), Counter()
+    now = record.versions({"versions": versions()})
     for run in runs:
         try:
             found = record.read(there[run.key]) if run.key in there else None
@@ -106,19 +111,27 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
             status["damaged"] += 1
             found = None
         redo = found and found["status"] == "failed" and retry_failed
-        if found and found["status"] == "done" and found["source"] != run.task.source:
-            other[run.task.name] += 1
-            redo = changed == "rerun"
+        if found and found["status"] == "done":
+            files = [run.task.name] if found["source"] != run.task.source else []
+            files += loaded.changed(there[run.key], run.task.home)
+            other.update(files)
+            redo = changed == "rerun" and bool(files)
+            then = record.versions(found)
+            older.update(
+                f"{name} {then[name]}, now {now[name]}" for name in then if then[name] != now[name] and not redo
+            )
         if found and not redo:
             status[found["status"]] += 1
         else:
             todo.append(_job(run, out, found))
     if other and changed == "stop":
-        which = ", ".join(f"{n} of {name}" for name, n in other.items())
+        which = ", ".join(f"{name} ({n} runs)" for name, n in other.most_common(5)) + (", …" if len(other) > 5 else "")
         raise SweepError([
-            f"The code has changed since runs in {os.path.relpath(out)} were finished ({which}): choose another --out, "
-            f"or --changed rerun, or --changed keep to have both in one table."
+            f"The code, or what it loaded, has changed since runs in {os.path.relpath(out)} were finished: {which}. "
+            f"Choose another --out, or --changed rerun, or --changed keep to have both in one table."
         ])  # fmt: skip
+    for what, n in older.items():
+        tqdm.write(f"{n} of the finished runs had another version: {what}.")
     return todo, status
 
 
@@ -176,6 +189,8 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
         threads = threads or max(1, cores() // workers)
         if runs:
             tqdm.write(f"{workers} at a time, each with {threads} thread{'s' if threads > 1 else ''}.")
+    elif isinstance(executor, str) and not threads and runs:
+        tqdm.write("Dask has its workers compute on one thread: with --threads each run has more of a machine's cores.")
     env = dict.fromkeys(THREADS, str(threads)) if threads else {}
     with _dask(executor) if isinstance(executor, str) else nullcontext(executor or _local(workers)) as pool:
         try:

@@ -8,15 +8,20 @@ gets `table_` in front.
 from __future__ import annotations
 
 import json
+import math
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
-from forgetkit.batch.record import COLUMNS, TABLE, is_sweep, read, runs_in, whole
+from forgetkit.batch.record import COLUMNS, TABLE, is_sweep, read, runs_in, versions, whole
 
 CSV, PARQUET = "results.csv", "results.parquet"
 IMAGES = "predictions.parquet"  # what a run may leave: a row an image
 SAID = ("image", "label", "subgroup", "before", "after", "similarity")  # its columns
+NUMBER = r"(?i)[-+]?(((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[-+]?\d+)?|nan|inf)"  # as a table's cell
+DIGITS = r"[-+]?0\d+"  # a word of digits, such as 007
+NOTHING = "(none)"  # in a summary, where a parameter is None or a cell empty
 MOST = 12  # different words in a column by which a summary groups unasked
 
 
@@ -38,8 +43,10 @@ def gather(folder: str | Path) -> pd.DataFrame:
     for name in table:
         if name in ("seconds", "peak_mb"):
             table[name] = pd.to_numeric(table[name], errors="coerce")
-        elif pd.api.types.infer_dtype(table[name], skipna=True) in ("mixed", "mixed-integer"):  # words, in either file
-            table[name] = table[name].map(str, na_action="ignore")
+        elif name in parameters:
+            table[name] = _values(table[name])
+        elif name in own and _numbers(table[name], 1.0) is not None:
+            table[name] = _numbers(table[name], 1.0)
     table.attrs["parameters"] = list(parameters)
     return table
 
@@ -65,7 +72,7 @@ def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
         return pd.DataFrame([{**about, "status": "damaged", "error": _plain(str(error))}]), []
     if result is None:
         return rows, []
-    parameters = {_plain(key): _plain(value) for key, value in result["parameters"].items() if key not in COLUMNS}
+    parameters = {_plain(key): value for key, value in result["parameters"].items() if key not in COLUMNS}
     if result["status"] == "done":
         try:
             rows = _read(run / TABLE)
@@ -80,8 +87,10 @@ def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
             free = f"table_{free}"
         rows = rows.rename(columns={column: free})
     rows = rows if len(rows) else pd.DataFrame(index=[0])
+    result["versions"] = ", ".join(f"{name} {found}" for name, found in versions(result).items()) or None
     about = {column: _plain(result[column]) for column in COLUMNS} | about
-    return rows.assign(**parameters, **about), list(parameters)
+    given = {name: pd.Series([value] * len(rows), dtype=object) for name, value in parameters.items()}
+    return rows.assign(**given, **about), list(parameters)
 
 
 def _plain(value):
@@ -90,15 +99,59 @@ def _plain(value):
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
+def _values(column: pd.Series) -> pd.Series:
+    """The values of a parameter in one type: numbers, truth values, words; or, mixed, as JSON, where 7 is not "7"."""
+    kinds = {float if type(value) is int else type(value) for value in column.dropna()}
+    if kinds == {float} and all(abs(value) < 2**53 for value in column.dropna()):
+        return pd.to_numeric(column)
+    if len(kinds) > 1 or kinds & {list, dict}:
+        return column.map(_told, na_action="ignore")
+    return column.map(_plain, na_action="ignore")
+
+
+def _told(value) -> str:
+    """A value as JSON, and a word as it stands, unless it would read as something else."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    with suppress(ValueError):
+        json.loads(value)
+        return json.dumps(value)
+    return _plain(value)
+
+
+def _numbers(column: pd.Series, share: float = 0.5) -> pd.Series | None:
+    """The numbers of a column, NaN for what is none; None where not more than (or at 1: not) that share are numbers.
+
+    Words of digits, such as 007, are no numbers, and what stands beside them is none.
+    """
+    if pd.api.types.is_numeric_dtype(column):
+        return None if pd.api.types.is_bool_dtype(column) else column
+    words = column.dropna().astype(str)
+    numbers = words[words.str.fullmatch(NUMBER)]
+    if (
+        words.str.fullmatch(DIGITS).any()
+        or not len(words)
+        or (len(numbers) / len(words) <= share < 1)
+        or (share == 1 and len(numbers) < len(words))
+    ):
+        return None
+    found = numbers.map(float)
+    whole = len(numbers) == len(column) and numbers.str.fullmatch(r"[-+]?\d{1,15}").all()
+    return found.astype("int64") if whole else found.reindex(column.index)
+
+
 def _read(path: Path) -> pd.DataFrame:
-    """A run's `table.csv`; raises ValueError where it is not a header and rows of that length, in UTF-8."""
-    table = pd.read_csv(path, encoding="utf-8-sig")
-    header = pd.read_csv(path, encoding="utf-8-sig", header=None, nrows=1, dtype=str).loc[0]
+    """A run's `table.csv`, each cell as it is written, or None where it is empty.
+
+    Raises ValueError where it is not a header and rows of that length, in UTF-8.
+    """
+    table = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
+    header = pd.read_csv(path, encoding="utf-8-sig", header=None, nrows=1, dtype=str, keep_default_na=False).loc[0]
     if header.duplicated().any():
         raise ValueError(f"two columns are called {header[header.duplicated()].iloc[0]!r}")
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("its rows are longer than its header")
-    return table
+    return table.replace("", None)
 
 
 def describe(table: pd.DataFrame) -> str:
@@ -110,6 +163,8 @@ def describe(table: pd.DataFrame) -> str:
         text += f"; {runs['seconds'].median():.0f} s and {runs['peak_mb'].median():.0f} MB each (median)"
     if len(commits := runs.loc[runs["status"] != "damaged", "commit"].fillna("no commit").astype(str).unique()) > 1:
         text += f"\nThey come from {len(commits)} states of the code: {', '.join(commits)}."
+    if len(found := runs["versions"].dropna().unique()) > 1:
+        text += f"\nThey ran with {len(found)} sets of versions: {'; '.join(found)}."
     for name, error in runs.loc[runs["status"] == "damaged", ["run", "error"]].itertuples(index=False):
         text += f"\ndamaged: {name}: {error}"
     if bare := int(((runs["status"] == "done") & runs["error"].notna()).sum()):
@@ -129,14 +184,16 @@ def columns(table: pd.DataFrame, by: list | None = None, values: list | None = N
         if name not in table:
             raise ValueError(f"There is no column {name!r}. There are: {', '.join(table.columns)}.")
     own = [name for name in table if name not in table.attrs["parameters"] and name not in COLUMNS]
-    numbers = [n for n in own if pd.api.types.is_numeric_dtype(table[n]) and not pd.api.types.is_bool_dtype(table[n])]
+    done = table[table["status"] == "done"]
+    numbers = [name for name in own if _numbers(done[name]) is not None]
     if by is None:
-        varying = [name for name in table.attrs["parameters"] if table[name].nunique() > 1 and name != "seed"]
-        tasks = ["task"] if table["task"].nunique() > 1 else []
-        words = [name for name in own if name not in numbers and 1 < table[name].nunique() <= MOST]
+        differs = lambda name: (done.groupby("task")[name].nunique(dropna=False) > 1).any()
+        varying = [name for name in table.attrs["parameters"] if name != "seed" and differs(name)]
+        tasks = ["task"] if done["task"].nunique() > 1 else []
+        words = [name for name in own if name not in numbers and 1 < done[name].nunique(dropna=False) <= MOST]
         by = [name for name in (*tasks, *varying, *words) if name not in (values or [])]
     for name in values or []:
-        if not pd.api.types.is_numeric_dtype(table[name]):
+        if _numbers(done[name], 0.5 if name in own else 1.0) is None:
             raise ValueError(f"{name} is no column of numbers.")
     values = [n for n in numbers if n not in by] if values is None else values
     if not values:
@@ -144,14 +201,51 @@ def columns(table: pd.DataFrame, by: list | None = None, values: list | None = N
     return by, values
 
 
+def by_run(table: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
+    """A row a run that is done and group: the mean over its rows of each value's numbers, NaN where there is none."""
+    done = table[table["status"] == "done"]
+    shown = lambda value: NOTHING if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+    labels = {name: done[name].map(shown) if done[name].hasnans else done[name] for name in by}
+    numbers = {name: _numbers(done[name]).where(lambda found: found.abs() < math.inf) for name in values}
+    rows = pd.DataFrame({**labels, "run": done["run"], **numbers})
+    return rows.groupby([*dict.fromkeys([*by, "run"])], sort=False)[values].mean().reset_index()
+
+
 def summarise(table: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
-    """Mean ± standard deviation of the values over the runs that are done, and their number n, by the columns `by`."""
-    table = table[table["status"] == "done"]
-    groups = table.groupby(by, dropna=False, sort=False) if by else table.groupby(lambda _: "all")
-    mean, sd, n = groups[values].mean(), groups[values].std(), groups["run"].nunique()
-    spread = lambda s: "" if pd.isna(s) else f" ± {s:.1f}"
-    text = {name: [f"{m:.1f}{spread(s)}" for m, s in zip(mean[name], sd[name])] for name in values}
-    return pd.DataFrame(text, index=mean.index).assign(n=n)
+    """Mean ± standard deviation of the values over the runs that are done, and their number n, by the columns `by`.
+
+    A run counts once in a group, with the mean of its rows there. `attrs["without"]` names the runs that have no number
+    where others have one; where they are fewer, their n stands beside the value.
+    """
+    runs = by_run(table, by, values)
+    groups = runs.groupby(by, sort=False) if by else runs.groupby(lambda _: "all")
+    mean, sd, n = groups[values].mean(), groups[values].std(), groups[values].count()
+    most = n.max(axis=1)
+    text = {
+        name: [
+            f"{_figures(*row[:2])}{f' (n {row[2]})' if 0 < row[2] < row[3] else ''}"
+            for row in zip(mean[name], sd[name], n[name], most)
+        ]
+        for name in values
+    }
+    found = pd.DataFrame(text, index=mean.index).assign(n=most)
+    holes = {name: runs["run"][runs[name].isna() & (groups[name].transform("count") > 0)].unique() for name in values}
+    found.attrs["without"] = [
+        f"{name} is no number in {', '.join(missing[:10])}{', …' if len(missing) > 10 else ''}: left out of its mean."
+        for name, missing in holes.items()
+        if len(missing)
+    ]
+    return found
+
+
+def _figures(mean: float, sd: float) -> str:
+    """Both with the digits that they need: one decimal, or as many as the spread's first digit stands at."""
+    if pd.isna(mean):
+        return "no number"
+    size = sd if sd > 0 else abs(mean) / 10
+    decimals = max(1, -math.floor(math.log10(size))) if size else 1
+    form = f".{decimals}f" if decimals < 7 and abs(mean) < 1e12 else ".3g"
+    return f"{mean:{form}}" + ("" if pd.isna(sd) else f" ± {sd:{form}}")
 
 
 def predictions(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:

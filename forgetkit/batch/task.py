@@ -73,13 +73,17 @@ def _type(annotation: Any, default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Task:
-    """What is run: a notebook (absolute path) or a function ("package.module:name"); `source`: hash of its code now."""
+    """What is run: a notebook (absolute path) or a function ("package.module:name").
+
+    source: hash of its code now; home: the folder that it stands in
+    """
 
     name: str
     notebook: str | None
     function: str | None
     parameters: dict[str, Parameter]
     source: str
+    home: Path
 
 
 def parameters_of(path: str | Path) -> dict[str, Parameter]:
@@ -121,4 +125,4 @@ def task_of(folder: Path, notebook: str | None, function: str | None) -> Task:
             raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
     if taken := sorted(set(COLUMNS) & set(parameters)):
         raise ValueError(f"{name} has a parameter called {taken[0]}, which is a column of every table: rename it.")
-    return Task(name, notebook, function, parameters, fingerprint(code, home))
+    return Task(name, notebook, function, parameters, fingerprint(code), home)

@@ -33,9 +33,10 @@ from pathlib import Path
 import psutil
 from filelock import Timeout
 
-from forgetkit.batch import record
+from forgetkit.batch import loaded, record
 from forgetkit.batch.notebook import code_cells, code_of, execute
 
+NOTES = ".opened"  # in a run's folder, while it runs: what it opens
 OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the user's code tells its guard
 VERSIONS = ("forgetkit", "papermill", "numpy", "torch", "open_clip_torch")  # what a result tells of
 BUSY = 75  # exit status: another process has this run in hand
@@ -59,6 +60,11 @@ def main() -> int:
                 return 0
         _guard(job, record.folder_of(job))
     return 0
+
+
+def versions() -> dict[str, str]:
+    """Those of the packages that a result depends on."""
+    return {name: version(name) for name in VERSIONS}
 
 
 def _prctl(option: int, value: int = 1) -> None:
@@ -101,27 +107,31 @@ def _below() -> list[tuple[psutil.Process, int]]:
 
 def _guard(job: dict, folder: Path) -> None:
     """Have the job done in its emptied folder, and leave its result there."""
-    (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
-    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.is_symlink():
+        (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.unlink()
     folder.mkdir(exist_ok=True)
-    started, found, peak = time.time(), {}, 0
+    started, clock, found, peak = time.time(), time.monotonic(), {}, 0
     try:
         code, home = record.code_of_task(job["notebook"], job["function"])
         if job["notebook"]:  # what is hashed is what is executed, whatever becomes of the file meanwhile
             job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
             code = code_of(job["copy"])
-        found = {"source": record.fingerprint(code, home), "commit": record.commit_of(home)}
+        found = {"source": record.fingerprint(code), "commit": record.commit_of(home)}
         failure, peak = _process({**job, "folder": folder, "guard": os.getpid()})
         _end_children()
+        loaded.keep(folder, folder / NOTES, home, (job["root"], job["sockets"]))
     except (OSError, ValueError, ImportError) as error:
         failure = _failure(error)
     if failure and "copy" in job:
         failure = {**_cell(job["copy"]), **failure}
-    ended = time.time()
     result = {
         "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
-        "seconds": round(ended - started, 2), "peak_mb": round(peak / 1e6), "started": started, "ended": ended,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}, **failure,
+        "seconds": round(time.monotonic() - clock, 2), "peak_mb": round(peak / 1e6), "started": started,
+        "ended": time.time(),
+        "versions": {"python": platform.python_version(), **versions()}, **failure,
     }  # fmt: skip
     with _last_word:
         record.write(folder, result)
@@ -191,10 +201,12 @@ def _do(job: dict) -> None:
     """Execute the notebook, or call the function and keep what it returns as a table."""
     folder, out = Path(job["folder"]), {"out": job["folder"]} if job["out"] else {}
     if job["notebook"]:
+        os.environ[loaded.OPENED] = str(folder / NOTES)
         where = {"cwd": Path(job["notebook"]).parent, "sockets": job["sockets"], "log": sys.stderr}
         execute(job["copy"], job["copy"], {**job["given"], **out}, timeout=job["timeout"].get("cell"), **where)
         return
     module, _, name = job["function"].partition(":")
+    loaded.watch(str(folder / NOTES))
     rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if out else {}))
     if hasattr(rows, "to_csv"):  # a data frame
         rows.to_csv(folder / record.TABLE, index=False)

@@ -22,7 +22,15 @@ from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, register_mini
 from forgetkit.recipe import Recipe
 from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
-CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "head")  # and sizes, n_...
+OWN = {
+    "siblings": (),
+    "labels": "",
+    "head": "text",
+    "previous_targets": (),
+}  # of pictures of one's own; as if not given
+CHECKED = (  # and sizes, n_...
+    "kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "oracle", "data_dir", *OWN,
+)  # fmt: skip
 _started = time.perf_counter()
 
 
@@ -35,7 +43,8 @@ def check_parameters(**values) -> None:
     """Raise ValueError, a line for each wrong parameter, naming what there is to choose from; call it first.
 
     Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, pretrained (of that model),
-    device, head, and sizes (n_...), where None is as many as usual.
+    device, oracle, data_dir and what goes with it (siblings, labels, head, previous_targets), and sizes (n_...), where
+    None is as many as usual.
     """
     if wrong := [said for name in values if (said := mistake(name, values))]:
         raise ValueError("\n".join(dict.fromkeys(wrong)))
@@ -46,6 +55,10 @@ def mistake(name: str, values: Mapping) -> str | None:
     value, kind = values[name], values.get("kind", "class")
     if name == "kind" and kind not in (*KINDS, "folder"):
         return f"kind={kind!r}: choose one of {', '.join(KINDS)}, folder."
+    if name in ("kind", "data_dir") and "data_dir" in values and (kind == "folder") != bool(values["data_dir"]):
+        return "kind='folder' and data_dir, the folder of your own pictures, go together: give both."
+    if name in OWN and values.get("data_dir", True) in ("", None) and (value or OWN[name]) not in (OWN[name], []):
+        return f"{name}={value!r} is for pictures of your own: give kind='folder' and data_dir, too, or leave it out."
     if name == "target" and kind in KINDS and value not in targets(kind):
         return f"target={value!r} is no {kind} here: choose one of {', '.join(targets(kind))}."
     if name == "changes" and not isinstance(value, Mapping):
@@ -57,11 +70,13 @@ def mistake(name: str, values: Mapping) -> str | None:
         except ValueError as error:
             return str(error)
     with_weights = lambda model: model in EMBEDDED or str(model).startswith((HUB, FOLDER))
-    if name == "model":
+    if name == "model" or (name == "oracle" and value not in ("", "auto", None)):
         register_mini()
         if not with_weights(value) and value not in open_clip.list_models():
             embedded = ", ".join(map(repr, EMBEDDED))
-            return f"model={value!r}: choose {embedded}, one of open_clip.list_models(), as 'RN50', or {FOLDER}FOLDER."
+            return f"{name}={value!r}: choose {embedded}, one of open_clip.list_models(), as 'RN50', or {FOLDER}FOLDER."
+    if name == "pretrained" and value and not weights_there(values.get("model", "mini"), str(value)):
+        return f"pretrained={value!r} is no tag of open_clip's for model={values.get('model', 'mini')!r}, and no file."
     if name == "pretrained" and not value and not with_weights(model := values.get("model", "mini")):
         return (
             f"model={model!r} without weights is a random one, which knows nothing that it could forget: give"
@@ -81,6 +96,15 @@ def mistake(name: str, values: Mapping) -> str | None:
     return None if checked(name) else f"There is no parameter {name!r}."
 
 
+def weights_there(model: str, pretrained: str) -> bool:
+    """May these be weights of that model: a tag, or a file? A path that is not here may be, from where a run works."""
+    file = Path(pretrained).expanduser()
+    if str(model).startswith((HUB, FOLDER)):
+        return False
+    known = model not in EMBEDDED and open_clip.pretrained.is_pretrained_cfg(str(model).replace("/", "-"), pretrained)
+    return known or file.is_file() or (len(file.parts) > 1 and not file.is_absolute())
+
+
 def start(
     kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
     recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto",
@@ -97,9 +121,10 @@ def start(
     parameters = locals()
     data_dir, siblings, labels, pretrained, head, previous_targets = (*own, [])[:6]
     shared = {name: value for name, value in parameters.items() if name not in ("own", "as_images")}
-    check_parameters(**shared, pretrained=pretrained, head=head)
-    if (kind == "folder") != bool(data_dir):
-        raise ValueError("kind='folder' and data_dir, the folder of your own pictures, go together: give both.")
+    check_parameters(
+        **shared, pretrained=pretrained, head=head, data_dir=str(data_dir or ""), siblings=siblings, labels=labels,
+        previous_targets=previous_targets,
+    )  # fmt: skip
     use_style()
     clip, sizes = loaded(model, pretrained or None, device), {"n_forget": n_forget, "n_retain": n_retain}
     if kind == "folder":

@@ -9,12 +9,13 @@ others with GELU. The wrong one loads without a warning and embeds texts wrongly
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import pickle
 import re
-import warnings
 import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,7 @@ OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}  # numbers th
 NO_WEIGHTS = OPENAI_KEYS | {"attn_mask", "n_averaged"}
 BY_NAME = "its name says so"  # the weakest evidence: it contradicts nothing
 CONFIG = "open_clip_config.json"
+TOKENIZING = {"clean", "strip_sep_token", "language", "lower", "additional_special_tokens", "reduction_mask"}
 REMEDY = (
     "Load it as the model whose weights it holds, one of open_clip.list_models(), or add that model's configuration "
     "with open_clip.add_model_config."
@@ -89,18 +91,72 @@ def read_checkpoint(file: Path) -> Checkpoint:
 
 
 def _torchscript(file: Path) -> tuple[str, dict[str, torch.Tensor] | None]:
-    """(code, state dict) of a TorchScript archive, without executing it; none for the zip files of `torch.save`."""
+    """(code, state dict) of a TorchScript archive, of which nothing is run; none for the zip files of `torch.save`.
+
+    Numbers that tracing made constants stand behind the code, with three decimals.
+    """
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
-        if not any(name.endswith("/constants.pkl") for name in names):
+        root = next((name.removesuffix("constants.pkl") for name in names if name.endswith("/constants.pkl")), None)
+        if root is None:
             return "", None
-        parts = [archive.read(n).decode(errors="replace") for n in names if "/code/" in n and n.endswith(".py")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # deprecated, and the only reader of such archives
-        module = torch.jit.load(file, map_location="cpu")
+        code = [archive.read(n).decode(errors="replace") for n in names if "/code/" in n and n.endswith(".py")]
+        constants = _Unpickler(archive, root, "constants").load()
+        module = _Unpickler(archive, root, "data").load()
     log.warning("%s is a TorchScript archive, as OpenAI's: its weights are used, its code is not.", file)
-    graph = str(getattr(module, "inlined_graph", ""))  # traced constants stand here only
-    return "\n".join([*parts, graph]), dict(module.state_dict())
+    code += [f"{c.item():.3f}" for c in constants if isinstance(c, torch.Tensor) and c.numel() == 1]
+    return "\n".join(code), dict(_weights(module))
+
+
+class _Module:
+    """What stands for a module of a TorchScript archive: its attributes by name, whatever its class."""
+
+    def __setstate__(self, state):
+        self.attributes = state if isinstance(state, dict) else {}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads `data.pkl` or `constants.pkl` of a TorchScript archive: tensors and modules' attributes, and no code.
+
+    Raises UnpicklingError for all else that a pickle may name.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, root: str, what: str):
+        super().__init__(io.BytesIO(archive.read(f"{root}{what}.pkl")))
+        self.archive, self.folder = archive, f"{root}{what}/"
+
+    def find_class(self, module: str, name: str):
+        if module.startswith("__torch__"):
+            return _Module
+        if module == "torch" and re.fullmatch(r"[A-Z][A-Za-z0-9]+Storage", name):
+            return getattr(torch, name).dtype
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if (module, name) == ("collections", "OrderedDict"):  # of hooks, always empty
+            return dict
+        if module == "torch.jit._pickle":  # build_intlist and the like
+            return lambda items, *_: items
+        raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is not read")
+
+    def persistent_load(self, said) -> torch.Tensor:
+        """The numbers of a storage, ("storage", type, name, device, length), in one row."""
+        _, dtype, name, *_ = said
+        content = bytearray(self.archive.read(f"{self.folder}{name}"))
+        return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
+
+
+def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_) -> torch.Tensor:
+    """A tensor within its storage; raises RuntimeError where it would reach beyond it."""
+    return storage.as_strided(size, stride, offset)
+
+
+def _weights(module: _Module, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) of a module and all within it, as in a state dict."""
+    for name, value in module.attributes.items():
+        if isinstance(value, torch.Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, _Module):
+            yield from _weights(value, f"{prefix}{name}.")
 
 
 def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:
@@ -157,6 +213,18 @@ def published() -> dict[str, tuple[str, str]]:
             if len(candidate) in (8, 64) and not set(candidate) - set("0123456789abcdef"):
                 found[candidate] = (model, tag)
     return found
+
+
+def check_tokenizer(what: str, config: Mapping) -> None:
+    """Raise ModelError where a stranger's configuration hands its tokenizer more than what open_clip's own ones take.
+
+    The others go to transformers: `trust_remote_code` there runs what Python lies beside the weights.
+    """
+    if wrong := set((config.get("text_cfg") or {}).get("tokenizer_kwargs") or {}) - TOKENIZING:
+        raise ModelError(
+            f"{what} is not loaded: its configuration gives the tokenizer {', '.join(sorted(wrong))}, which may run "
+            f"code of whoever made it. Take that out of tokenizer_kwargs in {CONFIG} if you trust what is left."
+        )
 
 
 def check_finite(what: str, state: dict[str, torch.Tensor]) -> None:

@@ -158,12 +158,17 @@ def _create(
     """What open_clip makes of a name and weights (a tag, or a file that holds `found`); `what` names it in an error."""
     with tempfile.TemporaryDirectory() as temporary, _hub(name, weights) as reachable:
         try:
+            config = open_clip.get_model_config(name)
+            if name.startswith((HUB, FOLDER)):
+                checkpoints.check_tokenizer(what, config)
             source = _rewritten(name, weights, found, Path(temporary)) if found and found.changed else (name, weights)
             needed = weights is not None or name.startswith((HUB, FOLDER))
             model = open_clip.create_model(*source, require_pretrained=needed, **settings)
             model = model.float().eval().to(device).to(memory_format=torch.channels_last)
             model.register_state_dict_post_hook(_contiguous)
-            tokenizer, config = open_clip.get_tokenizer(name), open_clip.get_model_config(name)
+            tokenizer = open_clip.get_tokenizer(name)
+        except ModelError:
+            raise
         except Exception as error:
             if wrong := checkpoints.misfit(error):
                 raise ModelError(f"{what} does not fit: {wrong} {checkpoints.REMEDY}") from error

@@ -11,8 +11,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import html
 import json
 import platform
+import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -157,8 +159,8 @@ def readme(card: dict, activation: str, norms: bool) -> ModelCard:
     )
     return ModelCard.from_template(
         data, template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=facts,
-        table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, file=CARD,
-        norms=norms,
+        table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, escaped=escaped,
+        file=CARD, norms=norms,
     )  # fmt: skip
 
 
@@ -168,4 +170,9 @@ def cell(value, unit: str = "%") -> str:
         return "never" if unit == "steps" else ""
     if isinstance(value, float):
         return f"{value:.2f}" if unit in ("", "logits", "nats") else f"{value:.1f}"
-    return str(value).replace("|", "\\|")
+    return escaped(value)
+
+
+def escaped(text) -> str:
+    """A name of whoever's, such as a folder's, as Markdown shows it and nothing more: no markup, no HTML, one line."""
+    return re.sub(r"([\\`*\[\]|$])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))

@@ -1,6 +1,7 @@
 """A notebook is executed with parameters from outside, and left clean."""
 
 import os
+import time
 from pathlib import Path
 
 import nbformat
@@ -8,7 +9,7 @@ import papermill
 import pytest
 
 from benchmarks.notebooks import execute_committed
-from forgetkit.batch.notebook import execute, known_parameters
+from forgetkit.batch.notebook import clean, execute, known_parameters
 
 
 @pytest.fixture
@@ -54,6 +55,21 @@ def test_executed_to_be_committed_it_holds_no_times_and_a_print_is_one_output(sm
     text = small.read_text(encoding="utf-8")
     assert "papermill" not in text and "iopub" not in text and '"1 x' in text
     assert len(nbformat.read(small, 4).cells[-1].outputs) == 1 and said(small, -1) == "0\n1\n2\n"
+
+
+def test_long_outputs_are_joined_in_time_that_grows_as_they_do(tmp_path):
+    start = time.perf_counter()
+    stream = lambda name, text: nbformat.v4.new_output("stream", name=name, text=text)
+    outputs = [stream("stderr", "1" * 400_000 + "\n"), *(stream("stdout", "x" * 10_000) for _ in range(1000))]
+    outputs += [stream("stderr", " 50%|##   | 1/2 [00:01<00:01]\r100%|####| 2/2 [00:02<00:00]\nlast words\n")]
+    outputs += [stream("stdout", "\nfirst\rthen\r\n")]
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=outputs)])
+    nbformat.write(nb, tmp_path / "nb.ipynb")
+    clean(tmp_path / "nb.ipynb")
+    out, err = nbformat.read(tmp_path / "nb.ipynb", 4).cells[0].outputs
+    assert (out.name, err.name) == ("stdout", "stderr")
+    assert out.text == "x" * 10_000_000 + "\nthen\r\n" and err.text == "1" * 400_000 + "\nlast words\n"
+    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.slow

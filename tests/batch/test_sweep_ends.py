@@ -90,7 +90,7 @@ def test_a_dask_cluster_may_lose_a_worker_and_even_its_scheduler(work):
         cluster[1].kill()
         assert not psutil.wait_procs(run_in_hand, timeout=10)[1], "its run ends with it"
         said, _ = process.communicate(timeout=200)
-        assert process.returncode == 0 and "6 done" in said, said
+        assert process.returncode == 0 and "6 done" in said and "with --threads each run has more" in said, said
 
         process = start(spec(grid={"a": [1, 2], "wait": 5.0}), "--out", "lost", "--dask", address)
         until(lambda: psutil.Process(cluster[2].pid).children(), 30, "a run is in hand")
@@ -102,3 +102,14 @@ def test_a_dask_cluster_may_lose_a_worker_and_even_its_scheduler(work):
         for process in cluster:
             process.kill()
             process.wait()
+
+
+def test_a_folder_that_is_moved_away_is_told_and_goes_on_where_it_is(work):
+    spec(grid={"a": [0, 1, 2], "wait": 0.7})
+    process = start("s.yaml", "--out", "out", "--workers", "1")
+    until(lambda: len(finished()) == 1, 60, "one is finished")
+    Path("out").rename("moved")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "out was moved or removed while the sweep ran" in said, said
+    assert "Traceback" not in said and not Path("out").exists() and len(finished("moved")) == 1
+    assert sweep("s.yaml", "--out", "moved")[0] == 0 and len(finished("moved")) == 3

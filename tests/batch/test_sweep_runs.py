@@ -37,7 +37,7 @@ def test_runs_leave_what_was_promised(work):
     found = record.read(folder)
     assert found["parameters"] == {"a": 2, "wait": 0.5} and found["status"] == "done" and len(found["source"]) == 16
     assert found["seconds"] >= 0 and found["peak_mb"] > 5 and {"python", "forgetkit", "torch"} <= set(found["versions"])
-    assert {f.name for f in folder.iterdir()} == {"table.csv", "log.txt", "result.json", "note.txt"}
+    assert {f.name for f in folder.iterdir()} == {"table.csv", "log.txt", "result.json", "note.txt", "loaded.json"}
     assert (folder / "note.txt").read_text() == "3", "threads reach the run"
     table = pd.read_csv("out/results.csv")
     assert len(table) == 6 and table.loc[table["a"] == 2, "score"].tolist() == [20, 40]
@@ -62,7 +62,7 @@ def test_other_code_is_not_mixed_in_silence(work):
     for file, source in (("helper.py", "FACTOR = 2"), ("work.py", edited)):
         was = Path("helper.py").read_text()
         Path(file).write_text(source)
-        with pytest.raises(SweepError, match=r"code has changed .* \(2 of work:rows\): .*--changed"):
+        with pytest.raises(SweepError, match=rf"has changed since .*\b{file} \(2 runs\).*--changed keep"):
             batch.run(more, "out")
         Path("helper.py").write_text(was)
     assert batch.run(more, "out", changed="keep")["done"] == 3 and before.items() <= finished().items()
@@ -71,21 +71,78 @@ def test_other_code_is_not_mixed_in_silence(work):
     assert sorted(results.gather("out")["score"]) == [100, 200, 200, 300, 400, 600]
 
 
-def test_the_fingerprint_follows_imports_beside_the_code_and_into_the_package(tmp_path):
-    (tmp_path / "one.py").write_text("from two.deep import x\n")
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two/deep.py").write_text("x = 1\n")
-    (tmp_path / "other.py").write_text("x = 1\n")
-    (tmp_path / "one").mkdir()  # data beside a module of that name
-    code = "%matplotlib inline\nimport os, one as o; import numpy as np"
-    was = record.fingerprint(code, tmp_path)
-    (tmp_path / "other.py").write_text("x = 2\n")
-    assert record.fingerprint(code, tmp_path) == was, "not imported"
-    (tmp_path / "two/deep.py").write_text("x = 2\n")
-    assert record.fingerprint(code, tmp_path) != was
-    assert record.fingerprint("import forgetkit.data", tmp_path) != record.fingerprint(
-        "import forgotkit.data", tmp_path
-    )
+LOADS = """
+import importlib, subprocess, sys
+sys.path.insert(0, "src")
+
+def rows(a=0):
+    exec(open("told.py").read())
+    importlib.import_module("deep.module"), open("settings.json").read(), subprocess.run("cat tool", shell=True)
+    open("written", "w").write("x")
+    return [{"v": a, "w": open("written").read()}]
+"""
+LOADED = ("told.py", "settings.json", "tool", "src/deep/module.py", "src/deep/__init__.py")
+
+
+def test_all_that_a_run_loaded_is_looked_at_again(work):
+    (work / "src/deep").mkdir(parents=True)
+    for name in (*LOADED, "not.py"):
+        Path(name).write_text("x = 1\n")
+    Path("loads.py").write_text(LOADS)
+    sweep = {"function": "loads:rows", "grid": {"a": [1]}}
+    assert batch.run(sweep, "out") == {"done": 1}
+    Path("not.py").write_text("x = 2\n")
+    Path("written").write_text("y")
+    assert batch.run(sweep, "out") == {"done": 1}
+    for name in LOADED:
+        Path(name).write_text("x = 2\n")
+        with pytest.raises(SweepError, match=rf"finished: {name} \(1 runs\)"):
+            batch.run(sweep, "out")
+        assert batch.run(sweep, "out", changed="keep") == {"done": 1}
+        Path(name).write_text("x = 1\n")
+    os.remove("tool")
+    with pytest.raises(SweepError, match="finished: tool"):
+        batch.run(sweep, "out")
+
+
+@pytest.mark.slow
+def test_what_a_notebook_runs_is_looked_at_again(work):
+    Path("told.py").write_text("x = 1\n")
+    write_notebook(work / "nb.ipynb", "%run told.py", TABLE)
+    assert batch.run({"notebook": "nb.ipynb"}, "out") == {"done": 1}
+    Path("told.py").write_text("x = 2\n")
+    with pytest.raises(SweepError, match=r"finished: told.py \(1 runs\)"):
+        batch.run({"notebook": "nb.ipynb"}, "out")
+
+
+def test_another_version_is_told(work, capsys):
+    assert batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out") == {"done": 2}
+    file = next(Path("out").glob("rows_a=1-*")) / "result.json"
+    file.write_text(json.dumps({**(found := json.loads(file.read_text())), "versions": {"torch": "1.0.0"}}))
+    assert batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out") == {"done": 2}
+    now, said = found["versions"]["torch"], "".join(capsys.readouterr())
+    assert f"1 of the finished runs had another version: torch 1.0.0, now {now}." in said
+    assert "They ran with 2 sets of versions: " in said and "torch 1.0.0" in set(results.gather("out")["versions"])
+
+
+def test_a_link_in_a_sweeps_folder_is_not_followed(work):
+    (work / "victim").mkdir()
+    (work / "victim/precious").write_text("mine")
+    sweep = {"function": "work:rows", "grid": {"a": [1]}}
+    batch.run(sweep, "out")
+    run = next(Path("out").glob("rows*"))
+    for link in (run, Path("out/.sweep")):
+        link.rename("aside")
+        link.symlink_to(work / "victim")
+        with pytest.raises(ValueError, match=f"{link.name} is a link"):
+            batch.run(sweep, "out")
+        link.unlink()
+        Path("aside").rename(link)
+    (work / "victim.csv").write_text("mine")
+    Path("out/results.csv").unlink()
+    Path("out/results.csv").symlink_to(work / "victim.csv")
+    batch.run(sweep, "out")
+    assert (work / "victim.csv").read_text() == "mine" and [f.name for f in (work / "victim").iterdir()] == ["precious"]
 
 
 def test_what_is_half_written_is_not_taken_for_whole(work):
@@ -252,4 +309,4 @@ def test_edited_in_the_middle_each_run_says_what_it_ran(work):
     table = results.gather("out").set_index("a")
     assert table["score"].to_dict() == {1: 7, 2: 140} and table["source"].nunique() == 2
     code, said = sweep("s.yaml", "--out", "out")
-    assert code == 2 and "code has changed" in said and "1 of nb" in said
+    assert code == 2 and "has changed" in said and "nb (1 runs)" in said

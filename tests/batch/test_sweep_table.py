@@ -43,7 +43,7 @@ def call(*arguments: str) -> tuple[int, str]:
 def test_the_table_is_tidy_and_both_files_hold_it(swept):
     results.write(table := results.gather(swept), swept)
     wanted = ["run", "task", "a", "seed", "pair", "table_a", "score", "status", "error", "seconds", "peak_mb", "commit"]
-    assert list(table) == [*wanted, "source"], "a column of the same name as a parameter is told apart"
+    assert list(table) == [*wanted, "source", "versions"], "a column of the same name as a parameter is told apart"
     assert set(table["a"]) == {"1", "x"} and set(table["pair"]) == {"[1, 2]"}
     failed = table[table["status"] == "failed"]
     assert len(table) == 6 and failed["error"].tolist() == ["E: e"] and failed["score"].isna().all()
@@ -65,6 +65,56 @@ def test_the_summary_is_mean_and_spread(swept):
     assert (swept / "figures/score.png").stat().st_size > 5000
     for wrong, message in ((["--by", "b"], "no column 'b'"), (["--values", "a"], "no column of numbers")):
         assert message in call("summary", str(swept), *wrong)[1]
+
+
+def summed(runs: list[tuple[dict, str]], **asked) -> pd.DataFrame:
+    for i, (parameters, table) in enumerate(runs):
+        leave(f"rows-{i:02}", table, "sum", parameters=parameters)
+    return results.summarise(table := results.gather("sum"), *results.columns(table, **asked))
+
+
+def test_what_differs_is_not_one_group(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = [None, 7, "7", "007", True, "True", "None", "NA", [1], "[1]", 10**400, ""]
+    found = summed([({"a": value, "seed": 0}, f"v\n{i}\n") for i, value in enumerate(values)])
+    assert found["v"].tolist() == [f"{i}.0" for i in range(len(values))] and set(found["n"]) == {1}
+    assert list(found.index[:6]) == ["(none)", "7", '"7"', "007", "true", "True"]
+
+
+@pytest.mark.parametrize("words", [["007", "7"], ["NA", "None", "null", "nan", "", "DE"], ["True", "False"]])
+def test_words_of_a_table_stay_words(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = "label,acc\n" + "".join(f"{word},{10 * i}\n" for i, word in enumerate(words))
+    found = summed([({"seed": seed}, table) for seed in range(2)])
+    assert list(found.index) == [word or "(none)" for word in words] and set(found["n"]) == {2}
+    assert found["acc"].tolist() == [f"{10 * i}.0 ± 0.0" for i in range(len(words))]
+
+
+def test_n_counts_what_was_averaged_and_names_the_rest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = summed(
+        [({"seed": i}, f"v,w,x\n{v},1,{x}\n") for i, (v, x) in enumerate([(1, 5), ("nan", 6), ("inf", "?")])]
+    )
+    assert found.loc["all"].tolist() == ["1.0 (n 1)", "1.0 ± 0.0", "5.5 ± 0.7 (n 2)", 3]
+    assert [said.partition(" is no number in ")[0] for said in found.attrs["without"]] == ["v", "x"]
+    assert found.attrs["without"][0].count("rows-") == 2
+
+
+def test_a_spread_is_over_runs_and_numbers_have_the_digits_they_need(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = "".join(f"class {k},{5 * k},{0.0012 + 1e-4 * k / 6}\n" for k in range(13))
+    found = summed([({"seed": seed}, f"label,acc,loss\n{labels}") for seed in range(3)])
+    assert found.loc["all"].tolist() == ["30.0 ± 0.0", "0.0013 ± 0.0000", 3]
+    assert results._figures(0.0013, 0.0001) == "0.0013 ± 0.0001" and results._figures(90.25, 0.04) == "90.25 ± 0.04"
+
+
+@pytest.mark.slow
+def test_odd_names_have_a_figure_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i in range(2):
+        leave(f"rows-{i}", f"准确率,召回率,cost $_$\n{i},{i},{i}\n", parameters={"a": ["$x^$", "$\\frac$" * 900][i]})
+    code, said = call("summary", "out")
+    assert code == 0 and len(list(Path("out/figures").glob("*.png"))) == 3, said
 
 
 BAD = {

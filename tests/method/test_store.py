@@ -3,10 +3,13 @@
 import logging
 import os
 import random
+import threading
 from dataclasses import replace
 from functools import partial, wraps
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from open_clip.transformer import QuickGELU
@@ -136,11 +139,41 @@ def test_stage_2_with_other_terms_aligns_the_same_images_once(mini, ready, tmp_p
     assert not all(torch.equal(a[name], b[name]) for name in a), "or the key is the same"
 
 
-def test_a_stage_with_a_nameless_piece_is_not_cached(mini, ready, tmp_path):
-    with pytest.raises(ValueError, match="align is a function made inside another"):
-        remind(
-            mini.copy("forget"), mini, ready, Recipe.default().remind, align=lambda *args: None, cache=Cache(tmp_path)
-        )
+def chosen(layer: str, seen: list | None = None):
+    """Another `choose`, as a notebook's cell makes it: a new function of the same name each time."""
+
+    def choose(clip, sets, recipe):
+        return [layer], pd.DataFrame({"layer": [layer], "ratio": [1.0]})
+
+    return choose
+
+
+def test_an_edited_piece_is_another_and_an_unknown_one_is_not_kept(mini, ready, tmp_path, caplog):
+    cache, layers = Counting(tmp_path), ("layer4.1.conv3.weight", "layer3.0.conv1.weight")
+    for _ in range(2):
+        for layer in layers:
+            found = forget(mini, ready, RECIPE, cache=cache, choose=chosen(layer))
+            assert found.record["layers"] == [layer]
+    assert cache.calls == 2
+    lock = threading.Lock()
+
+    def locked(clip, sets, recipe):
+        with lock:
+            return chosen(layers[0])(clip, sets, recipe)
+
+    with caplog.at_level(logging.WARNING):
+        assert forget(mini, ready, RECIPE, cache=cache, choose=locked).name == "forget"
+    assert "not kept: it depends on a lock of _thread" in caplog.text and len([*tmp_path.iterdir()]) == 2
+
+
+def test_the_record_is_of_this_call(mini, ready, tmp_path):
+    cache, source = Counting(tmp_path), {**mini.record["source"], "weights": "mine.safetensors"}
+    first = forget(mini, ready, RECIPE, cache=cache)
+    same = forget(replace(mini, record={**mini.record, "source": source}), ready, RECIPE, cache=cache)
+    assert cache.calls == 1 and same.record == {**first.record, "source": source}
+    audited = replace(mini, record={**mini.record, "audit": 7})
+    computed, kept = (forget(audited, ready, RECIPE, cache=cache) for _ in range(2))
+    assert cache.calls == 2 and kept.record == computed.record
 
 
 # --------------------------------------------------------------------------------------------------
@@ -183,9 +216,13 @@ def test_a_file_is_embedded_once_until_it_changes(mini, images, seen, tmp_path, 
     assert seen == [2], "only the entry that the changed file is in"
     assert torch.equal(again[:2], first[:2]) and not torch.equal(again[3], first[3])
     seen.clear()
+    status = os.stat(images.files[0])
     os.utime(images.files[0], (1, 1))
+    assert torch.equal(embed(), again) and not seen, "the time of change says nothing"
+    Path(images.files[0]).write_bytes(Path(images.files[1]).read_bytes())
+    os.utime(images.files[0], ns=(status.st_atime_ns, status.st_mtime_ns))
     embed()
-    assert seen == [2], "a new time of change, too"
+    assert seen == [2], "nor does it where the content is another"
 
 
 def test_the_weights_are_hashed_once_however_many_files_there_are(mini, images, tmp_path, monkeypatch):
@@ -205,6 +242,12 @@ def test_other_weights_and_other_reading_are_other_embeddings(mini, images, seen
     store.embed(other, images, folder=tmp_path)
     store.embed(mini, files_for(mini, images.files, border=1), folder=tmp_path)
     assert seen == [5, 5]
+
+
+def test_another_tokenizer_is_another_head(mini, tmp_path):
+    backwards = replace(mini, tokenizer=lambda texts, *_: mini.tokenizer([text[::-1] for text in texts]))
+    heads = [store.head(clip, ["cat", "dog"], ["a {}"], tmp_path) for clip in (mini, backwards, mini)]
+    assert torch.equal(heads[0], heads[2]) and not torch.equal(heads[0], heads[1]) and len([*tmp_path.iterdir()]) == 2
 
 
 def test_what_is_finished_before_a_broken_file_is_kept(mini, images, seen, tmp_path, monkeypatch):

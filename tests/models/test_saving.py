@@ -102,6 +102,16 @@ def test_the_card_says_what_was_forgotten(mini, tmp_path):
     assert first == second
 
 
+def test_names_are_shown_in_the_card_and_mark_nothing_up(mini, tmp_path):
+    name = "<img src=x onerror=alert(1)> |\n# [a](b)"
+    table = pd.DataFrame([{"model": name, name: 1.0}])
+    mini.copy(name).save(tmp_path, subgroup=Subgroup(name, (name + "2",)), table=table, alarms=[name])
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "<img" not in card and "\n# [" not in card and card.count("\n# ") == 1
+    assert card.count(r"&lt;img src=x onerror=alert(1)&gt; \| # \[a\](b)") == 7
+    assert load_clip(f"local-dir:{tmp_path}", device="cpu").name == name
+
+
 def test_activation_and_image_size_are_those_of_the_model(tmp_path):
     clip = load_clip("mini-vit", device="cpu", quick_gelu=True, image_size=96)
     clip.save(tmp_path)

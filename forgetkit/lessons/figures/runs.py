@@ -21,7 +21,8 @@ def mean_and_runs(table: pd.DataFrame, value: str, by: Sequence[str]) -> Figure:
     """Every run as a dot, and mean ± standard deviation: along the first column of `by`, coloured by the second, a
     panel for each combination of the others.
     """
-    words = table[list(by)].astype(str).assign(**{value: table[value]})
+    short = lambda word: word if len(word) <= 40 else f"{word[:20]}…{word[-19:]}"
+    words = table[list(by)].astype(str).map(short).assign(**{value: table[value]})
     words["panel"] = [", ".join(f"{n}={v}" for n, v in zip(by[2:], row)) for row in words[list(by[2:])].to_numpy()]
     x, hue = by[0] if by else "panel", by[1] if len(by) > 1 else None
     names = list(dict.fromkeys(words[hue])) if hue else []
@@ -29,7 +30,7 @@ def mean_and_runs(table: pd.DataFrame, value: str, by: Sequence[str]) -> Figure:
     size = (min(14, wide * len(panels) + 2), 3)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     look = {"hue": hue, "hue_order": names, "palette": sns.color_palette("colorblind", len(names))} if hue else {}
-    marks = {"markers": [*("osD^v<>PX*" * 3)[: len(names)]]} if hue else {"markers": "o"}
+    marks = {"markers": [*("osD^v<>PX*" * len(names))[: len(names)]]} if hue else {"markers": "o"}
     beside = (True, 0.8 * (len(names) - 1) / len(names)) if len(names) > 1 else (False, False)
     for axis, panel in zip(axes[0], panels):
         order = {"order": list(dict.fromkeys(words[x])), "ax": axis, "x": x, "y": value, **(look or {"color": "C0"})}
