@@ -69,9 +69,11 @@ GRIDS = {
 
 
 def parts_of(recipe: str) -> list[str]:
-    """The recipe after its first stage, and without each of the parts that it has."""
-    methods = [f"{recipe} without {part}" for part in ABLATIONS if recipe == "default" or part not in UNPUBLISHED]
-    return [f"{recipe} after forget", *(m for m in methods if recipe_of(m) != (Recipe.named(recipe), {}))]
+    """The recipe after its first stage, where it has one, and without each of the parts that it has."""
+    has_stage1 = Recipe.named(recipe).forget.steps > 0
+    parts = [p for p in ABLATIONS if (recipe == "default" or p not in UNPUBLISHED) and (has_stage1 or p != "fisher")]
+    changed = [m for m in (f"{recipe} without {p}" for p in parts) if recipe_of(m) != (Recipe.named(recipe), {})]
+    return [*([f"{recipe} after forget"] if has_stage1 else []), *changed]
 
 
 def all_methods() -> list[str]:
@@ -92,7 +94,7 @@ def core() -> list[dict]:
         *runs([BEST_OTHER], SUBGROUPS, SEEDS),
         *runs(OTHERS, SUBGROUPS),
         *runs(parts_of("default"), ABLATED_ON),
-        *runs(parts_of("paper"), ABLATED_ON[1:2]),  # the published kind
+        *runs(parts_of("paper"), ABLATED_ON),
     ]
 
 

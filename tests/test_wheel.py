@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = """{forget: {steps: 10, fisher_samples: 10}, restore: {alphas: [0.0, 1.0]},
             remind: {steps: 4, align_steps: 2, n_noise: 20, n_abstract: 20}}"""
+STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji", "score", "seconds"]
 IMPORT_ALL = """
 import importlib.util, pkgutil, forgetkit
 print(forgetkit.__file__, importlib.util.find_spec("benchmarks"))
@@ -67,8 +68,10 @@ def test_every_module_is_imported_and_the_command_has_help(reader):
 def test_a_cat_is_forgotten_in_small_without_a_clone(reader, tmp_path):
     small = ["-p", "n_forget", "40", "-p", "n_retain", "60", "-p", "n_test", "200", "-p", "changes", SMALL]
     reader("forgetkit", "run", "--target", "cat", "--out", tmp_path, *small)
-    assert list(pd.read_csv(tmp_path / "table.csv")["model"]) == ["original", "forget", "remind", "restore"]
-    assert (tmp_path / "00_quickstart.ipynb").exists() and (tmp_path / "predictions.png").exists()
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert list(table) == STAGES and list(table["model"]) == ["original", "forget", "remind", "restore"]
+    figures = {"sets", "curves", "soup", "table", "predictions"}
+    assert figures <= {f.stem for f in tmp_path.glob("*.png")} and (tmp_path / "00_quickstart.ipynb").exists()
 
 
 def test_two_commands_lead_to_lesson_00(reader, tmp_path):

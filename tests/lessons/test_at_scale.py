@@ -9,12 +9,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
-from forgetkit.batch.notebook import execute
-
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))  # the folders are made as those tests make them
 from image_folders import write_images
 from test_imagenet import MONKEYS, OTHERS
-from test_notebooks import ROOT, printed
+from test_notebooks import ROOT, run_cells
 from test_style_sets import generate
 from test_zero_shot import food101, objectnet
 
@@ -36,18 +34,15 @@ def rn50(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, monkeypatch):
+def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
     for part, n, names in (("train", 20, "{}.JPEG"), ("val", 2, "1{:02}.JPEG")):
         write_images(tmp_path / "imagenet" / part, dict.fromkeys((*MONKEYS, *OTHERS), n), names=names)
     for make in (food101, objectnet):
         make(tmp_path / "extra")
     folders = dict(data_dir=str(tmp_path / "imagenet"), extra_dir=str(tmp_path / "extra"), out=str(tmp_path))
-    out = printed(
-        execute(
-            ROOT / "notebooks/06_imagenet_rn50.ipynb", tmp_path / "out.ipynb", {**rn50, **folders, "templates": "one"}
-        )
-    )
+    run_cells(ROOT / "notebooks/06_imagenet_rn50.ipynb", **rn50, **folders, templates="one")
+    out = capsys.readouterr().out
     assert "forget 'marmoset', keep white-headed capuchin, titi monkey (family: monkey)" in out
     assert "no column cifar100: cifar-100-python was not found in" in out and "no column stl10" in out
     table = pd.read_csv(tmp_path / "table.csv")
@@ -59,11 +54,12 @@ def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(rn50, tmp_path, monkeypatch):
+def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(rn50, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
     pacs = generate(tmp_path / "PACS", "PACS")
     parameters = {**rn50, "data_dir": str(pacs), "target": "dog art_painting", "out": str(tmp_path)}
-    out = printed(execute(ROOT / "notebooks/07_styles.ipynb", tmp_path / "out.ipynb", parameters))
+    run_cells(ROOT / "notebooks/07_styles.ipynb", **parameters)
+    out = capsys.readouterr().out
     assert "forget 'dog art painting', keep dog cartoon, dog photo, dog sketch" in out
     table = pd.read_csv(tmp_path / "table.csv")
     assert np.isfinite(table[["target", "retain", "other"]]).all(axis=None)

@@ -1,13 +1,17 @@
 """The notebooks: committed clean, reproduced by nbval, and run by papermill with other parameters."""
 
 import ast
-import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
 
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import papermill
@@ -16,7 +20,7 @@ from PIL import Image
 from synthetic_data import coloured_set
 
 from benchmarks.notebooks import TOOK, tell_time
-from forgetkit.batch.notebook import execute, known_parameters
+from forgetkit.batch.notebook import check_names, execute, known_parameters
 from forgetkit.lessons import exercises
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import load_clip
@@ -27,7 +31,7 @@ LESSONS = NOTEBOOKS[1:]
 CLIP = ROOT / "notebooks/a_clip_in_five_cells.ipynb"
 SWEPT = ROOT / "notebooks/sweeps/forget.ipynb"
 SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("[0-9]*.ipynb"))
-STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji", "score", "seconds"]
+COLUMNS = ["target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji"]
 FOLDERS = ("06_imagenet_rn50", "07_styles")  # whose targets may be those of a reader's folder
 name = lambda path: f"{path.parent.name}/{path.stem}"
 
@@ -233,25 +237,42 @@ OTHER = {  # the others are run on a folder, 06 and 07 in test_at_scale, 08 by n
 }
 
 
+def run_cells(path, **parameters) -> dict:
+    """What a notebook's cells leave, run here with these parameters: a kernel and its imports take longer than they do.
+
+    Figures are drawn and saved; only what Jupyter shows of them is not.
+    """
+    check_names(path, parameters)
+    first, *rest = code(path)
+    exec(first.source, cells := {"__name__": "__main__"})
+    cells |= parameters
+    try:
+        for cell in rest:
+            exec(compile(cell.source, path.name, "exec"), cells)
+    finally:
+        plt.close("all")
+    return cells
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in LESSONS if path.stem in OTHER], ids=name)
-def test_papermill_runs_the_lesson_on_another_subgroup_in_small(path, tmp_path):
+def test_the_lesson_runs_on_another_subgroup_in_small(path, tmp_path):
     parameters = {"seed": 1, "n_forget": 40, "n_retain": 60, **OTHER[path.stem], "out": str(tmp_path)}
     if "changes" in known_parameters(path):
         parameters["changes"] = SMALL
-    out = execute(path, tmp_path / "out.ipynb", parameters)
+    cells = run_cells(path, **parameters)
+    assert cells["sets"].subgroup.target == parameters["target"]
     table = pd.read_csv(tmp_path / "table.csv")
     assert len(table) >= 3 and not table.drop(columns=["score", "Score"], errors="ignore").isna().all().any()
     numbers = table.select_dtypes("number")
-    percent = numbers[[c for c in numbers if c in (*STAGES[1:8], "accuracy")]]
+    percent = numbers[[c for c in numbers if c in (*COLUMNS, "accuracy")]]
     assert not percent.empty and ((percent >= 0) & (percent <= 100)).all(axis=None)
     assert len(list(tmp_path.glob("*.png"))) >= 4 and (tmp_path / "cover.png").exists()
-    assert repr(parameters["target"])[1:-1] in json.dumps([c.source for c in read(out).cells])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if "siblings" in known_parameters(path)], ids=name)
-def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path):
+def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path, capsys):
     """Of classes that the model has no words for: it takes their images for names."""
     part = coloured_set(30, seed=3)
     for i, (image, colour) in enumerate(zip(part.images, part.names)):
@@ -262,25 +283,11 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path):
         parameters["siblings"] = ["green wuk", "blue wuk"]  # the others are a column of their own
     if "changes" in known_parameters(path):
         parameters["changes"] = SMALL if path.stem == "02_forgetting" else {**SMALL, "forget": {}}  # no stage 1
-    out = execute(path, tmp_path / "out.ipynb", {**parameters, "out": str(tmp_path / "out")})
+    cells = run_cells(path, **parameters, out=str(tmp_path / "out"))
+    said = capsys.readouterr().out
     assert (tmp_path / "out/table.csv").exists()
     if path.stem == "00_quickstart":  # as `forgetkit run --data-dir` leaves it
         assert "/" in (tmp_path / "out/report.txt").read_text() and (tmp_path / "out/predictions.png").exists()
         assert load_clip(f"local-dir:{tmp_path / 'out/model'}").record["subgroup"]["target"] == "red wuk"
-    assert "copies" not in printed(tmp_path / "out.ipynb") and "recognised" in printed(tmp_path / "out.ipynb")
-    assert "red wuk" in json.dumps([c.source for c in read(out).cells])
-
-
-@pytest.mark.slow
-@pytest.mark.lesson
-def test_papermill_runs_the_quickstart_on_another_subgroup(tmp_path):
-    parameters = dict(target="truck", seed=3, n_forget=200, n_retain=200, n_test=500, out=str(tmp_path))
-    execute(NOTEBOOKS[0], tmp_path / "out.ipynb", parameters)
-    table = pd.read_csv(tmp_path / "table.csv")
-    assert list(table.columns) == STAGES
-    assert list(table["model"]) == ["original", "forget", "remind", "restore"]
-    restored = table.iloc[-1]
-    assert table["target"][0] > 80, "the original knows trucks"
-    assert restored["target"] <= 5 and restored["score"] >= 90
-    figures = {"sets", "fisher", "alignment", "curves", "soup", "table", "predictions"}
-    assert figures <= {f.stem for f in tmp_path.glob("*.png")}
+    assert "copies" not in said and "recognised" in said
+    assert cells["sets"].subgroup.target == "red wuk"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from forgetkit import Recipe, accuracies, evaluate, forget, pipeline, remind, training, unlearn
+from forgetkit import Recipe, accuracies, evaluate, forget, pipeline, remind, training, tutorial_sets, unlearn
+from forgetkit.data.images import some
 from forgetkit.evaluation import recognised
 from forgetkit.lora import adaptable
 from forgetkit.models.clip import ModelError, batch_norms
@@ -41,6 +42,15 @@ def test_the_default_recipe_has_no_stage_one(mini, ready):
     stage1, before = forget(mini, ready, Recipe.default().forget), mini.model.state_dict()
     assert all(torch.equal(v, before[name]) for name, v in stage1.model.state_dict().items())
     assert (stage1.name, stage1.record["layers"], stage1.record["fisher"]) == ("forget", [], [])
+
+
+@pytest.mark.slow
+def test_another_class_is_forgotten_with_half_the_images(mini):
+    """On real images, with the recipe as it is: what the quickstart shows of cats."""
+    sets = tutorial_sets("truck", seed=3, n_forget=200, n_retain=200)
+    table = evaluate(unlearn(mini, sets, Recipe.default(seed=3)), some(sets.test, 500))
+    assert table["target"][0] > 80, "the original knows trucks"
+    assert table["target"].iloc[-1] <= 5 and table["score"].iloc[-1] >= 90
 
 
 def test_stopping_rule_ends_stage_one(models):
