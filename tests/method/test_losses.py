@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from forgetkit.losses import class_distillation, feature_distillation, hinge, mmd, places
+from forgetkit.losses import class_distillation, feature_distillation, hinge, mmd
 from forgetkit.synthetic import abstract_images, noise_images
 
 SCALE = torch.tensor(10.0)
@@ -117,12 +117,3 @@ def test_with_every_class_removed_there_is_nothing_to_distil():
     loss = class_distillation(student, HEAD[[1, 0]], HEAD, SCALE, without=list(range(len(HEAD))))
     loss.backward()
     assert loss.item() == 0 and student.grad.abs().sum() == 0
-
-
-def test_a_name_of_no_image_has_as_many_places_as_the_target_is_taken_for_it():
-    """Text 0 is the target's, 1 the siblings', 2 a name nobody shows: D_f without its own name is 1 and 2 in halves."""
-    head, labels, forget = torch.eye(3), torch.ones(8, dtype=torch.long), unit([1.0, 0.3, 0.3])
-    retain = head[labels]
-    among = places(retain, labels, forget, [0], head, SCALE)
-    assert (among @ head.T).argmax(1).tolist() == [2] * 4 + [1] * 4 and torch.equal(retain, head[labels])
-    assert torch.equal(places(retain, labels, unit([1.0, 0.9, -0.9]), [0], head, SCALE), retain), "not taken for it"
