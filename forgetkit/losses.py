@@ -74,29 +74,6 @@ def mmd(student: torch.Tensor, siblings: torch.Tensor) -> torch.Tensor:
     return among(student) + among(siblings) - 2 * kernel(student, siblings).mean()
 
 
-def places(
-    retain: torch.Tensor, labels: torch.Tensor, forget: torch.Tensor, target: Sequence[int], head: torch.Tensor,
-    scale: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
-    """Unit embeddings (N, D) among which D_f is to be lost: the siblings', some of them moved to names of no image.
-
-        z + t_u - t_y     z: a sibling's embedding, y: its label, u: a name that neither D_f nor D_r shows
-
-    As many are moved to t_u as the original takes of D_f for u, once it is not asked for the target: lost among those
-    that are shown alone, D_f would take with it what looks like it and nobody shows. retain (N, D), labels (N,), forget
-    (M, D): of the original, the siblings in random order; target: labels of D_f; head (C, D).
-    """
-    logits = scale * forget @ head.T
-    logits[:, [*target]] = float("-inf")
-    shares, shown = logits.softmax(1).mean(0).tolist(), {*target, *labels.tolist()}
-    moved, first = retain.clone(), 0
-    for u in sorted({*range(len(head))} - shown):
-        end = first + round(shares[u] * len(retain))
-        moved[first:end] += head[u] - head[labels[first:end]]
-        first = end
-    return F.normalize(moved, dim=-1)
-
-
 def without_rows(head: torch.Tensor, rows: Sequence[int], dim: int = 0) -> torch.Tensor:
     """head (C, D) without those rows, or (N, C) without those columns (dim=1).
 

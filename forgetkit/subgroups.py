@@ -200,14 +200,13 @@ def columns(
 
 def tutorial_sets(
     target: str = "cat", seed: int = 0, kind: str = "class", clip: Clip | None = None,
-    previous_targets: Sequence[str] = (), every_style: bool = False, **sizes: int | None,
+    previous_targets: Sequence[str] = (), **sizes: int | None,
 ) -> Splits:  # fmt: skip
     """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
 
     kind:  "class", "coarse", "style" or "cluster" (`data.tutorial`)
     clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it, for every request the same
     previous_targets: targets of earlier requests, of the same kind, which are to stay forgotten
-    every_style: of a class: its sketches and icons are to go with its photos, and those of its siblings to stay
     sizes: `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`
 
     Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.
@@ -216,4 +215,4 @@ def tutorial_sets(
         raise DataError(
             f"What was forgotten before is a tuple of names, as ({previous_targets!r},), got {previous_targets!r}."
         )
-    return split(tutorial.group(target, kind, clip, previous_targets, every_style), seed=seed, **sizes)
+    return split(tutorial.group(target, kind, clip, previous_targets), seed=seed, **sizes)

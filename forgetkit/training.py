@@ -120,7 +120,6 @@ class Trainer:
         pools: each step draws `batch` images of each, and z (B, D) is what the student makes of them, by pool
         rule: asked at each check, every `eval_every` steps, before the first and after the last; decay: of the average
         last_rate: the share of the rate to which it falls linearly; after: called after each step
-        Raises ModelError where a term of the first loss is not finite; later on, such a step is taken back.
         """
         device = self.student.device
         batches = {name: index_batches(len(pool.images), batch, generator, device) for name, pool in pools.items()}
@@ -138,11 +137,6 @@ class Trainer:
             drawn = {name: pool.draw(next(batches[name])) for name, pool in pools.items()}
             self.optimizer.param_groups[0]["lr"] = self.rate * (1 - (1 - last_rate) * step / steps)
             losses = self.backward(drawn, terms)
-            if step == 0 and (wrong := [name for name, term in losses.items() if not term.isfinite()]):
-                raise ModelError(
-                    f"{self.name}: from the first step on, the loss is no number ({', '.join(wrong)}). Look for NaN in"
-                    " the images and in the model's weights."
-                )
             self.optimizer.step()
             after()
             for average, weight in zip(self.average, self.weights):

@@ -41,13 +41,16 @@ def sample(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, I
 def last_inputs(towers: Sequence[torch.nn.Module]) -> Iterator[list[list[torch.Tensor]]]:
     """Collects, batch by batch, what enters each tower's last block, meaned over positions; [] where it is not known.
 
-    That block is a ResNet's attention pool, or what follows a ViT's last layer norm.
+    That block is a ResNet's attention pool, or what follows a ViT's last layer norm, which may read one token alone.
     """
     found: list[list[torch.Tensor]] = [[] for _ in towers]
     named = [getattr(tower, "attnpool", None) or getattr(tower, "ln_post", None) for tower in towers]
+    tokens = [slice(0, 1) if getattr(tower, "pool_type", None) == "tok" else slice(None) for tower in towers]
     hooks = [
-        module.register_forward_pre_hook(lambda _, given, rows=rows: rows.append(over_positions(given[0]).cpu()))
-        for module, rows in zip(named, found)
+        module.register_forward_pre_hook(
+            lambda _, given, rows=rows, read=read: rows.append(over_positions(given[0][:, read]).cpu())
+        )
+        for module, rows, read in zip(named, found, tokens)
         if module is not None
     ]
     try:

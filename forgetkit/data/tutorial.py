@@ -22,7 +22,6 @@ from torchvision.transforms.v2.functional import resize
 from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup
 from forgetkit.data.sets import SETS, load_parts
 
-CLASSES = SETS["cifar10"].classes
 KINDS = ("class", "coarse", "style", "cluster")
 N_CLUSTERS = 3  # of a class
 # Columns that are only ever evaluated, by prompt: no stage sees one of their images.
@@ -50,26 +49,21 @@ def targets(kind: str) -> tuple[str, ...]:
     raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
 
 
-def group(
-    target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = (), every_style: bool = False
-) -> Grouped:
+def group(target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = ()) -> Grouped:
     """One of the tutorial's subgroups, in CIFAR-10 or the three styles, with sets of other styles as further columns.
 
     clip:      the model in whose embedding clusters are found; only `kind="cluster"` needs it
     previous_targets: targets of earlier requests, of the same kind
-    every_style: of `kind="class"` only: sketches and icons belong to their class, and go or stay with it
 
     There are only 20 sketches of a class to forget, and 15 to test on.
-    Raises DataError: unknown kind or target, no clip for clusters, styles of another kind, data not to be had.
+    Raises DataError: unknown kind or target, no clip for clusters, data not to be had.
     """
     if target not in targets(kind):
         raise DataError(f"No {kind} is called {target!r}. Choose one of: {', '.join(targets(kind))}.")
     if kind == "cluster" and clip is None:
         raise DataError("Clusters are found in a model's embedding: give the clip.")
-    if every_style and kind != "class":
-        raise DataError(f"Every style of a class goes with kind='class' only, got {kind!r}.")
     if kind in ("class", "coarse"):
-        parts, subgroup = styles(CLASSES)[0] if every_style else _parts("cifar10"), Subgroup.within(target)
+        parts, subgroup = _parts("cifar10"), Subgroup.within(target)
         groups = {part: parts[part].names for part in PARTS}
         parts = parts if kind == "class" else {part: coarse(images, subgroup) for part, images in parts.items()}
         gone = (target, *previous_targets)
@@ -125,14 +119,12 @@ def coarse(part: ImageSet, subgroup: Subgroup) -> ImageSet:
 
 
 @lru_cache(maxsize=1)
-def styles(
-    classes: tuple[str, ...] = tuple(ICONS), per_class: int = 1000, size: int = 64
-) -> tuple[dict[str, ImageSet], dict[str, np.ndarray]]:
-    """One set of the classes in three styles, and by part the subgroup of every image ("cat sketches").
+def styles(per_class: int = 1000, size: int = 64) -> tuple[dict[str, ImageSet], dict[str, np.ndarray]]:
+    """One set of the classes of `ICONS` in three styles, and by part the subgroup of every image ("cat sketches").
 
-    At most `per_class` photos a class stand in a part; all images are brought to `size` pixels. Classes that are not in
-    `ICONS` have photos only.
+    At most `per_class` photos a class stand in a part; all images are brought to `size` pixels.
     """
+    classes = tuple(ICONS)
     sources = dict(zip(STYLES, (_parts("cifar10"), _parts("quickdraw"), _parts("emoji"))))
     prompts = tuple(source["train"].prompts[-1] for source in sources.values())
     parts, groups = {}, {}
@@ -140,7 +132,7 @@ def styles(
         images, labels, names = [], [], []
         for style, source in sources.items():
             for label, name in enumerate(classes):
-                wanted = ICONS.get(name, ()) if style == "icons" else (name,)
+                wanted = ICONS[name] if style == "icons" else (name,)
                 index = np.flatnonzero(np.isin(source[part].names, wanted))[:per_class]
                 images.append(_resized(source[part].images[index], size))
                 labels += [label] * len(index)
@@ -148,6 +140,24 @@ def styles(
         parts[part] = ImageSet("styles", np.concatenate(images), np.asarray(labels, np.int64), classes, prompts)
         groups[part] = np.asarray(names)
     return parts, groups
+
+
+def every_style(target: str = "cat", previous_targets: Sequence[str] = ()) -> Grouped:
+    """A class in every style, for `split`: where "cat" is to go, sketches and icons of cats go with its photos.
+
+    CIFAR-10 joined by the sketches and icons of `ICONS`' classes, all of 64 px: those of siblings are in D_r with their
+    photos, those of the target in D_f. 20 sketches of a class can be forgotten, and its test part has 15.
+    """
+    photos, (drawn, of), parts = _parts("cifar10"), styles(), {}
+    for part in PARTS:
+        drawings = drawn[part].take([not name.endswith("photos") for name in of[part]])
+        labels = [photos[part].class_index(name) for name in drawings.names]
+        images = np.concatenate([_resized(photos[part].images, drawings.images.shape[1]), drawings.images])
+        joined = np.concatenate([photos[part].labels, np.asarray(labels, np.int64)])
+        parts[part] = replace(photos[part], images=images, labels=joined, prompts=drawings.prompts)
+    return Grouped(
+        parts, Subgroup.within(target), None, group(target, "class", None, previous_targets).zero_shot, previous_targets
+    )
 
 
 def _resized(images: np.ndarray, size: int) -> np.ndarray:
