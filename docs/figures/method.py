@@ -18,12 +18,12 @@ from forgetkit.lessons.figures import COLOURS, save, use_style
 # Per stage: what is trained, what is frozen, what is minimised or chosen, and what comes out.
 STAGES = {
     "forget": (
-        "1  Forget", "adapters on $k$ late layers,\nby relative Fisher information", "all other weights",
-        "$L_f$ on $D_f$, until it is\nno longer recognised",
+        "1  Forget", "adapters on $k$ layers,\nby relative Fisher information", "all other weights",
+        "$L_f$ on $D_f$, until it is no longer\nrecognised (default: no stage 1)",
     ),
     "remind": (
-        "2  Remind", "adapters on the late layers,\naveraged over steps (EMA)", "early layers; the original\nteaches",
-        "contrastive + distillation on $D_r$,\naligned to BatchNorm; guard on $D_f$",
+        "2  Remind", "adapters, averaged\nover steps (EMA)", "all other weights; the original\nteaches",
+        "contrastive + distillation on $D_r$\n(paper: aligned to BatchNorm;\ndefault: + guard, MMD on $D_f$)",
     ),
     "restore": (
         "3  Restore", "nothing", "both models",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from forgetkit.lessons.figures.style import use_style
 from forgetkit.lessons.own import HEADS, loaded, prepare
 from forgetkit.models.clip import Clip, describe, pick_device
 from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, register_mini
-from forgetkit.recipe import Recipe
+from forgetkit.recipe import Forget, Recipe
 from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
 CHECKED = ("kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "head")  # and sizes, n_...
@@ -111,6 +111,16 @@ def start(
     sets = replace(sets, test=few(sets.test, n_test, seed)) if n_test else sets
     print(f"forget {sets.subgroup.target!r}, keep {', '.join(sets.subgroup.siblings)}")
     return clip, sets if as_images else sets.on(clip), Recipe.named(recipe, seed, **changes)
+
+
+def stage1_of(recipe: Recipe) -> Forget:
+    """The recipe's stage 1; the paper's, where the recipe has none."""
+    return recipe.forget if recipe.forget.steps else Recipe.paper(recipe.forget.seed).forget
+
+
+def stages(models: Sequence[Clip]) -> dict[str, Clip]:
+    """The original and a model a stage, by name; stage 1's is left out where the recipe has none."""
+    return {clip.name: clip for clip in models if clip.name != "forget" or clip.record["layers"]}
 
 
 def source(*objects) -> Markdown:

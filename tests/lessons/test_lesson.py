@@ -2,6 +2,7 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -15,6 +16,7 @@ from forgetkit.alignment import align
 from forgetkit.batch.notebook import VIEW, clean
 from forgetkit.lessons import browse, exercises, lesson
 from forgetkit.lessons.widgets import png
+from forgetkit.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,15 @@ def test_a_lesson_starts_on_the_sets_as_the_model_takes_them_or_as_images(capsys
     _, images, _ = lesson.start(**asked, as_images=True, n_test=5)
     assert images.forget.images.dtype == np.uint8 and not hasattr(images, "head")
     assert max(map(len, images.test.values())) == 5 < max(map(len, images.validation.values()))
+
+
+def test_a_recipe_without_a_stage_1_shows_none_and_takes_the_papers_where_a_lesson_needs_one():
+    ours, published = Recipe.default(seed=3), Recipe.paper(seed=3)
+    assert lesson.stage1_of(ours) == lesson.stage1_of(published) == published.forget
+    models = [SimpleNamespace(name=name, record={"layers": []}) for name in ("original", "forget", "remind", "restore")]
+    assert [*lesson.stages(models)] == ["original", "remind", "restore"]
+    models[1].record["layers"] = ["a"]
+    assert [*lesson.stages(models).values()] == models
 
 
 def test_few_images_of_each_column_are_the_same_in_every_call(colours):

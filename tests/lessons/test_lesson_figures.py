@@ -48,6 +48,7 @@ DRAWN = {
     "alignment": lambda: figures.alignment_bars(RECORD["align"]),
     "soup": lambda: figures.soup_path(RECORD),
     "curves": lambda: figures.loss_curves(RECORD),
+    "curves without stage 1": lambda: figures.loss_curves({**RECORD, "layers": [], "forget": []}),
 }
 
 

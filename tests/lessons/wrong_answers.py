@@ -69,7 +69,7 @@ WRONG = """
     (torch.ones(2, 1), torch.tensor([[2.0], [-2.0]]), torch.ones(2, 1), torch.ones(2, 1)) ## must not vanish
     (torch.ones(2, 1), torch.ones(2, 1)) ## four tensors
 02.7
-    "fashion" ## another column less
+    "truck sketches" ## those of another less
 03.1 a, w, d
     (1 - d) * a + d * w ## belongs to the *average*
     a.mul_(d).add_((1 - d) * w) ## in place

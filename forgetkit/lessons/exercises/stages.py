@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from forgetkit.lessons.committed import committed
+from forgetkit.lessons.committed import committed, percent_of_original
 from forgetkit.lessons.exercises.checking import exercise, expect, expect_choice, expect_pair
 
 
@@ -36,12 +36,11 @@ def layers_that_change_places(gradients):
 
 
 @exercise("02.7")
-def column_that_falls_most(column):
-    rows = committed("quickstart").set_index(["kind", "forget"])  # accuracies, by the model that has them
-    before, after = (rows.loc[rows["model"] == model, "retain":"emoji"] for model in ("original", "forget"))
-    left = (100 * after / before).mean()
-    hint = "on average {} keeps {:.0f} % of itself, and another column less. Which images are least like those read?"
-    expect_choice(column, left, left.idxmin(), hint)
+def siblings_that_lose_most(subgroup):
+    rows = percent_of_original(committed("benchmark"))
+    kept = rows[rows["method"] == "paper after forget"].groupby("subgroup")["retain"].mean()
+    hint = "the siblings of {} keep {:.0f} % of themselves, those of another less: whose are most like the target?"
+    expect_choice(subgroup, kept, kept.idxmin(), hint)
 
 
 @exercise("03.2")

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from forgetkit.lessons.figures.style import COLOURS
@@ -55,9 +54,11 @@ def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mappin
 
 
 def loss_curves(record: dict) -> Figure:
-    """What stage 1 leaves recognised of D_f (and of D_r, where it looks); stage 2's loss terms; by step."""
-    known = pd.DataFrame(record["forget"]).set_index("step").drop(columns="loss", errors="ignore").dropna(how="all")
+    """What stage 1, if any, leaves recognised of D_f (and of D_r, where it looks); stage 2's loss terms; by step."""
     terms = pd.DataFrame(record["remind"]).set_index("step").rolling(5, min_periods=1).mean()
+    if not record["layers"]:
+        return lines(terms, "stage 2: loss", yscale="log")
+    known = pd.DataFrame(record["forget"]).set_index("step").drop(columns="loss", errors="ignore").dropna(how="all")
     labels, scale = {"1. forget": "recognised (%)", "2. remind": "loss"}, {"2. remind": "log"}
     figure = lines({"1. forget": known, "2. remind": terms}, labels, yscale=scale, ylim={"1. forget": (-2, None)})
     figure.axes[0].legend(frameon=False, fontsize=8)
@@ -119,19 +120,6 @@ def alignment_bars(losses) -> Figure:
     """Distance to the BatchNorm statistics before and after alignment; rows of layer, before, after."""
     table = pd.DataFrame(losses).set_index("layer")
     return bars(table, "distance to the\nrunning statistics", xlabel="BatchNorm layer, input to output")
-
-
-def channel_means(means: Mapping[str, torch.Tensor], running: torch.Tensor, layer: str) -> Figure:
-    """Mean of each channel at a BatchNorm layer's input against its running mean, (channels,) each; a panel a set."""
-    figure, axes = plt.subplots(1, len(means), figsize=(3.3 * len(means), 3.1), sharex=True, sharey=True)
-    for axis, (name, mean), colour, marker in zip(axes, means.items(), ("original", "restore"), "oD"):
-        axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
-        look = {"color": COLOURS[colour], "marker": marker, "edgecolor": "black", "lw": 0.3}
-        axis.scatter(running.cpu(), mean.float().cpu(), s=16, **look)
-        axis.set(xlabel="running mean of a channel", title=f"{name}: distance {(mean - running).norm():.1f}")
-    axes[0].set_ylabel(f"mean over the images\n(input of {layer})")
-    figure.tight_layout()
-    return figure
 
 
 def soup_point(table: pd.DataFrame, alpha: float) -> Figure:
