@@ -22,7 +22,7 @@ STAGES = {
         "$L_f$ on $D_f$, until it is no longer\nrecognised (default: no stage 1)",
     ),
     "remind": (
-        "2  Remind", "adapters on the last layers (paper:\nof stage 1), averaged (EMA)",
+        "2  Remind", "adapters on the last layers\n(paper: of stage 1; averaged, EMA)",
         "all other weights; the original\nteaches",
         "contrastive + distillation on $D_r$\n(paper: aligned to BatchNorm;\ndefault: + guard, MMD on $D_f$)",
     ),

@@ -54,7 +54,7 @@ def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, mon
     assert list(table["model"]) == ["original", "forget", "remind", "restore"]
     numbers = table[["target", "retain", "other", "food101", "objectnet"]]
     assert np.isfinite(numbers).all(axis=None) and (table["seconds"][1:] > 0).all()
-    figures = {"sets", "before", "fisher", "curves", "soup", "table", "members", "cover"}
+    figures = {"sets", "before", "fisher", "alignment", "curves", "soup", "table", "members", "cover"}
     assert figures <= {f.stem for f in tmp_path.glob("*.png")}
 
 
