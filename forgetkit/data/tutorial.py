@@ -142,6 +142,24 @@ def styles(per_class: int = 1000, size: int = 64) -> tuple[dict[str, ImageSet], 
     return parts, groups
 
 
+def every_style(target: str = "cat", previous_targets: Sequence[str] = ()) -> Grouped:
+    """A class in every style, for `split`: where "cat" is to go, sketches and icons of cats go with its photos.
+
+    CIFAR-10 joined by the sketches and icons of `ICONS`' classes, all of 64 px: those of siblings are in D_r with their
+    photos, those of the target in D_f. Of a class there are 20 sketches to forget, and `target` has 15 in its test part.
+    """
+    photos, (drawn, of), parts = _parts("cifar10"), styles(), {}
+    for part in PARTS:
+        drawings = drawn[part].take([not name.endswith("photos") for name in of[part]])
+        labels = [photos[part].class_index(name) for name in drawings.names]
+        images = np.concatenate([_resized(photos[part].images, drawings.images.shape[1]), drawings.images])
+        joined = np.concatenate([photos[part].labels, np.asarray(labels, np.int64)])
+        parts[part] = replace(photos[part], images=images, labels=joined, prompts=drawings.prompts)
+    return Grouped(
+        parts, Subgroup.within(target), None, group(target, "class", None, previous_targets).zero_shot, previous_targets
+    )
+
+
 def _resized(images: np.ndarray, size: int) -> np.ndarray:
     """(N, H, W, 3) uint8 to (N, size, size, 3) uint8, bilinear as mini-CLIP's preprocessing."""
     if not len(images):

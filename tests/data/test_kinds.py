@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from forgetkit import Grouped, split, tutorial_sets
 from forgetkit.data import PARTS, DataError, ImageSet, Subgroup, tutorial
-from forgetkit.data.tutorial import ICONS, KINDS, clusters, group, kmeans, targets
+from forgetkit.data.sources import CIFAR10
+from forgetkit.data.tutorial import ICONS, KINDS, clusters, every_style, group, kmeans, targets
 
 
 def test_kmeans_finds_what_is_there_largest_first():
@@ -47,6 +48,25 @@ def test_target_and_siblings_may_have_one_label():
     assert {name: len(part) for name, part in s.calibration.items()} == {"target": 8, "retain": 5 + 3}
     with pytest.raises(DataError, match="40 images of photos, icons for the retain set, 41"):
         split(grouped, n_forget=20, n_retain=41)
+
+
+def test_every_style_of_a_class_goes_with_it(monkeypatch):
+    """Sketches and icons bear the label of the photos, in every part, and siblings have theirs."""
+
+    def part(names):
+        images = np.full((len(names), 8, 8, 3), 100, np.uint8)
+        return dict.fromkeys(PARTS, ImageSet("some", images, np.arange(len(names)), tuple(names), ("a {}.",)))
+
+    icons = [icon for drawn in ICONS.values() for icon in drawn]
+    sets = {"cifar10": part(CIFAR10), "quickdraw": part([*ICONS, "banana"]), "emoji": part(icons)}
+    monkeypatch.setattr(tutorial, "_parts", {**sets, "fashion": part(["coat"])}.__getitem__)
+    tutorial.styles.cache_clear()
+    found = every_style("cat")
+    tutorial.styles.cache_clear()
+    for name, n in {"cat": 1 + 1 + len(ICONS["cat"]), "dog": 1 + 1 + len(ICONS["dog"]), "deer": 1}.items():
+        assert (found.parts["test"].names == name).sum() == n
+    assert found.subgroup == Subgroup.within("cat")
+    assert "cat" not in found.zero_shot["quickdraw"]["test"].names
 
 
 def test_wrong_names_are_refused_with_the_choices():
