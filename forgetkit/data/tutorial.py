@@ -146,7 +146,7 @@ def every_style(target: str = "cat", previous_targets: Sequence[str] = ()) -> Gr
     """A class in every style, for `split`: where "cat" is to go, sketches and icons of cats go with its photos.
 
     CIFAR-10 joined by the sketches and icons of `ICONS`' classes, all of 64 px: those of siblings are in D_r with their
-    photos, those of the target in D_f. 20 sketches of a class can be forgotten, and its test part has 15.
+    photos, those of the target in D_f. 20 sketches of a class are to forget, 15 in its test part.
     """
     photos, (drawn, of), parts = _parts("cifar10"), styles(), {}
     for part in PARTS:
