@@ -283,7 +283,8 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path, capsys):
         parameters["siblings"] = ["green wuk", "blue wuk"]  # the others are a column of their own
     if "changes" in known_parameters(path):
         parameters["changes"] = SMALL if path.stem == "02_forgetting" else {**SMALL, "forget": {}}  # no stage 1
-    out = execute(path, tmp_path / "out.ipynb", {**parameters, "out": str(tmp_path / "out")})
+    cells = run_cells(path, **parameters, out=str(tmp_path / "out"))
+    said = capsys.readouterr().out
     assert (tmp_path / "out/table.csv").exists()
     if path.stem == "00_quickstart":  # as `forgetkit run --data-dir` leaves it
         assert "/" in (tmp_path / "out/report.txt").read_text() and (tmp_path / "out/predictions.png").exists()
