@@ -90,13 +90,13 @@ def classifier(
     parts = (sets.forget, sets.retain)
     x, side = torch.cat([look(part.images) for part in parts]), [1] * len(sets.forget) + [0] * len(sets.retain)
     known = torch.cat([predict(clip, part.images, sets.head) == part.labels.cpu() for part in parts])
-    side, best = torch.tensor(side), (-1.0,)
+    side, best = torch.tensor(side) == 1, (-1.0, PENALTIES[0], 0.0)
     for penalty in PENALTIES:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000))
         scores = torch.from_numpy(cross_val_predict(model, x, side, cv=4, method="decision_function"))
         for edge in scores[known].unique().tolist():
-            sorts = [((scores >= edge) == (side == s))[known & (side == s)].double().mean().item() for s in (0, 1)]
-            best = max(best, (sum(sorts), penalty, edge))
+            told = scores >= edge  # they would lose the label
+            best = max(best, (percent(told[known & side]) + percent(~told[known & ~side]), penalty, edge))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=best[1], max_iter=1000)).fit(x, side)
 
     def kept(part: ImageSet | Inputs) -> float:
