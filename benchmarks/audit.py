@@ -24,8 +24,7 @@ from forgetkit.models.loading import load_clip, oracle_of
 
 METHODS = ("default", "paper", "projection", "ga", "salun")
 SUBGROUPS = (
-    *(("class", name) for name in ("cat", "truck", "ship", "frog")),
-    ("style", "cat sketches"), ("coarse", "ship"),
+    *(("class", name) for name in ("cat", "truck", "ship")), ("coarse", "ship"),
 )  # fmt: skip
 SEEDS = (0,)
 KEY = ["method", "kind", "subgroup", "seed"]

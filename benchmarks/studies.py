@@ -30,7 +30,7 @@ QUICKSTART = [of for of in benchmark.SUBGROUPS + benchmark.FURTHER if of[0] != "
 # One value at a time, the default's own among them; "n_" are sizes of the sets, the others the recipe's.
 STEP = Recipe.default().remind.embedding_step
 KNOBS = {
-    "remind.embedding_step": (round(STEP / 3, 4), STEP, round(3 * STEP, 4)), "n_forget": (10, 50), "n_retain": (10, 50),
+    "remind.embedding_step": (round(STEP / 3, 4), STEP, round(3 * STEP, 4)), "n_forget": (50,), "n_retain": (50,),
 }  # fmt: skip
 REQUESTS = ("cat", "truck", "frog", "ship", "dog")  # one after another
 
