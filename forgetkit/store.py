@@ -64,7 +64,8 @@ class Cache:
             write(file, result.model.visual.state_dict(), {"name": result.name, "record": added, "carried": carried})
             return result
         weights, note = found
-        record = {name: before[name] for name in note["carried"]} | note["record"]  # what this call is of
+        carried = {name: before[name] for name in note["carried"] if name in before}  # what this call is of
+        record = carried | note["record"]
         result = replace(args[0].copy(note["name"]), record=record)
         result.model.visual.load_state_dict(weights)
         return result

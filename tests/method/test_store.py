@@ -49,6 +49,13 @@ def test_the_second_time_it_is_read_and_equal_to_the_bit(mini, ready, tmp_path):
     assert second.name == "forget" and second.record == first.record
 
 
+def test_a_model_of_which_nothing_was_noted_takes_what_was_kept(mini, ready, tmp_path):
+    noted = replace(mini, record={**mini.record, "source": {"model": "some"}})
+    forget(noted, ready, RECIPE, cache=Cache(tmp_path))
+    cache = Counting(tmp_path)
+    assert "source" not in forget(replace(mini, record={}), ready, RECIPE, cache=cache).record and not cache.calls
+
+
 def test_any_damage_is_told_and_the_stage_computed_anew(mini, ready, tmp_path, caplog):
     cache = Counting(tmp_path)
     wanted = forget(mini, ready, RECIPE, cache=cache).model.state_dict()
