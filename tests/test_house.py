@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "forgetkit"
 FLOORS = ("data", "models", "method", "store", "auditing", "lessons", "__main__")
 METHOD = (
     "subgroups", "recipe", "lora", "fisher", "losses", "evaluation", "training", "forgetting", "alignment", "synthetic",
-    "reminding", "restoring", "pipeline",
+    "reminding", "editing", "restoring", "pipeline",
 )  # fmt: skip
 
 
