@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.lessons.figures.style import COLOURS, RECIPES
+from forgetkit.lessons.figures.style import RECIPES
 
 RECALLS = {
     "offset recall": "Found by an offset", "20-NN recall": "Found by neighbours", "probe recall": "Found by a probe",
@@ -36,31 +35,6 @@ def score_and_depth(rows: pd.DataFrame) -> Figure:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="center right", fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0, 0.87, 1))
     return figure
-
-
-def sensitivity(rows: pd.DataFrame, default: Mapping[str, float]) -> Figure:
-    """Score and target accuracy where one value of the recipe is changed: a panel a knob, its default marked.
-
-    rows: `knob`, `value`, `subgroup`, `model`, `score`, `target`
-    """
-    first, last = (rows[rows["model"] == model] for model in ("forget", "restore"))
-    shown = {"Score": (last, "score"), "target accuracy": (last, "target"), "Score after stage 1": (first, "score")}
-    long = pd.concat([found.assign(percent=found[name], shown=what) for what, (found, name) in shown.items()])
-    colours = dict(zip(dict.fromkeys(rows["subgroup"]), (COLOURS[s] for s in ("restore", "forget", "remind"))))
-    grid = sns.relplot(
-        long, x="value", y="percent", col="knob", col_wrap=-(-rows["knob"].nunique() // 2), hue="subgroup",
-        style="shown", style_order=[*shown], palette=colours, kind="line", markers=["o", "s", "."],
-        dashes=["", (1, 1), (3, 1, 1, 1)], height=2.3, facet_kws=dict(sharex=False),
-    )  # fmt: skip
-    for knob, axis in grid.axes_dict.items():
-        values = sorted(rows.loc[rows["knob"] == knob, "value"].unique())
-        if knob in default:  # rows of an earlier recipe may name a value that there is no more
-            axis.axvline(default[knob], color="black", lw=0.8, ls="--", zorder=1)
-        axis.set(xscale="log", xlabel=knob, ylim=(-4, 104), title="")
-        axis.set_xticks(values, [f"{v:g}" for v in values], fontsize=7)
-        axis.minorticks_off()
-    grid.figure.tight_layout(rect=(0, 0, 0.88, 1))
-    return grid.figure
 
 
 def pretraining(records: Mapping[str, dict]) -> Figure:

@@ -31,4 +31,4 @@ def made(name: str, results: Path) -> str:
         return str(value)
 
     lines = [list(shown.columns), ["---"] * len(shown.columns), *shown.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(cell(v) for v in line) + " |" for line in lines)
+    return "\n".join("|" + "|".join(cell(v) for v in line) + "|" for line in lines)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -17,24 +16,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import figures
-from benchmarks.tables import audits, made, methods, studies  # noqa: F401  (they register tables)
+from benchmarks.tables import audits, goals, made, methods, studies  # noqa: F401  (they register tables)
 from benchmarks.tables.values import filled
 from forgetkit.lessons.committed import RESULTS
 from forgetkit.lessons.figures import runs, style
 from forgetkit.models.loading import EMBEDDED
-from forgetkit.recipe import Recipe
 
 PAGES = ("README.md", "docs/*.md", "docs/results/README.md", "forgetkit/models/mini/README.md", "notebooks/*.ipynb")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
-
-
-def usual_values(rows: pd.DataFrame) -> dict[str, float]:
-    """The default of every knob of a sensitivity study; of the soup's coefficient, what was chosen most often."""
-    recipe = asdict(Recipe.default())
-    found = {f"{stage}.{n}": v for stage in ("forget", "remind") for n, v in recipe[stage].items()}
-    chosen = rows[(rows["model"] == "restore") & (rows["knob"] != "restore.alphas")]["alpha"].mode().max()
-    sizes = {"n_forget": 400, "n_retain": 400, "restore.alphas": chosen}
-    return {**recipe["forget"], **found, **sizes}  # a name without a stage: both have the same
 
 
 def pictures(results: Path) -> dict[str, Figure]:
@@ -43,7 +32,6 @@ def pictures(results: Path) -> dict[str, Figure]:
     drawn = {  # by name: the file of rows, and what is drawn of them
         "benchmark": ("benchmark", lambda rows: runs.score_strips(methods.whole_methods(rows))),
         "depth": ("benchmark", lambda rows: figures.score_and_depth(methods.whole_methods(rows))),
-        "sensitivity": ("sensitivity", lambda rows: figures.sensitivity(rows, usual_values(rows))),
     }
     records = {file.stem: json.loads(file.with_suffix(".training.json").read_text()) for file in EMBEDDED.values()}
     there = {name: (results / f"{file}.csv", draw) for name, (file, draw) in drawn.items()}

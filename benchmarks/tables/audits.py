@@ -1,4 +1,4 @@
-"""Tables of audits: every line of two classes, alarms by subgroup, what each block tells, and siblings by kind."""
+"""Tables of audits: every line of two classes, alarms by subgroup, and what each block tells."""
 
 from __future__ import annotations
 
@@ -66,23 +66,13 @@ def attackers_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 @table("alarms", "audit")
 def alarms_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a subgroup, a column a method: alarms, of so many lines with a limit; and which `default` raises.
-
-    Where there are several seeds, the mean of the alarms, and how many seeds.
-    """
+    """One line a subgroup, a column a method: alarms, of so many lines with a limit; and which `default` raises."""
     rows = rows[rows["limit"].notna() & (rows["method"] != "original") & ~rows["method"].str.contains("-without-")]
     rows = rows.assign(alarm=rows["alarm"].astype(bool))
-    lines = []
-    for (kind, subgroup), found in rows.groupby(["kind", "subgroup"], sort=False):
-        line = {"kind": kind, "subgroup": subgroup}
-        for method, of in found.groupby("method", sort=False):
-            runs = of.groupby("seed")["alarm"].agg(["sum", "size"])
-            seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
-            line[method] = f"{runs['sum'].mean():.3g} of {runs['size'].max()}{seeds}"
-        own = found[(found["method"] == "default") & found["alarm"]]
-        lines.append(line | {"those of `default`": "; ".join(dict.fromkeys(own["measure"]))})
-    shown = pd.DataFrame(lines).fillna("")
-    return shown[[*shown.columns.drop("those of `default`"), "those of `default`"]]
+    count = rows.groupby(["kind", "subgroup", "method"], sort=False)["alarm"].agg(["sum", "size"])
+    told = (count["sum"].astype(str) + " of " + count["size"].astype(str)).unstack(sort=False).fillna("")
+    own = rows[(rows["method"] == "default") & rows["alarm"]].groupby(["kind", "subgroup"])["measure"]
+    return told.assign(**{"those of `default`": own.agg("; ".join)}).fillna("").reset_index()
 
 
 @table("blocks", "audit")
@@ -101,16 +91,3 @@ def blocks_table(rows: pd.DataFrame) -> pd.DataFrame:
         for method, of in ((name, wide[name]) for name in dict.fromkeys(rows["method"]))
     }
     return pd.DataFrame(found, index=wide.index).reset_index()
-
-
-@table("siblings", "benchmark")
-def siblings_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a method, a column a kind: AUROC of the text of the target's label, target against siblings.
-
-    In the mean over runs; .5 says nothing, and 0 sorts them as well as 1, from the wrong end.
-    """
-    rows = rows[~rows["method"].str.contains(" ") & rows["AUROC against siblings"].notna()]
-    wide = rows.pivot_table(index="method", columns="kind", values="AUROC against siblings", sort=False)
-    runs = rows.groupby("method", sort=False)["seed"].nunique()
-    text = wide.apply(lambda column: column.map("{:.2f}".format)).replace("nan", "")
-    return text.assign(seeds=runs).reset_index()

@@ -1,4 +1,4 @@
-"""Tables of requests one after another, of a real CLIP, of mini-CLIP, and of what all this costs."""
+"""Tables of requests one after another, of changed values, of a real CLIP, of mini-CLIP, and of minutes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,29 @@ from forgetkit.lessons.committed import percent_of_original
 
 @table("requests")
 def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a request: accuracies then, the worst of all targets so far, the least that another column keeps.
+    """One line a request: the worst of all targets so far, and what else has lost most of the original's accuracy.
 
-    And how much of what a probe found of the first target it still finds, where the rows have that.
+    And how much of what a probe found of the first target it still finds.
     """
     columns = [name for name in rows.loc[:, "subgroup":"seconds"].columns[1:-1] if not name.endswith(" recall")]
     original, lines = rows[rows["method"] == "original"].iloc[0], []
-    for _, found in rows.groupby("method", sort=False):
-        for i, (_, row) in enumerate(found.iterrows()):
-            gone = [] if row["request"] == 0 else [*found["subgroup"].iloc[: i + 1]]
-            kept = [100 * row[name] / original[name] for name in columns if name not in gone and original[name]]
-            line = {"method": row["method"], "forgotten last": gone[-1] if gone else "", **row[columns].astype(float)}
-            worst = max((row[name] for name in gone), default=float("nan"))
-            line |= {"worst target so far": worst, "least kept (% of the original's)": min(kept)}
-            if "probe recall" in rows:
-                line["first target by a probe (%)"] = 100 * row["probe recall"] / original["probe recall"]
-            lines.append(line)
+    for method, found in rows[rows["request"] > 0].groupby("method", sort=False):
+        for _, row in found.iterrows():
+            gone = [*found.loc[found["request"] <= row["request"], "subgroup"]]
+            kept = (100 * row[columns] / original[columns]).drop(gone).astype(float)
+            lines.append({
+                "method": method, "forgotten last": gone[-1], "worst target so far": row[gone].max(),
+                "least kept (% of the original's)": f"{kept.min():.1f} ({kept.idxmin()})",
+                "first target by a probe (%)": 100 * row["probe recall"] / original["probe recall"],
+            })  # fmt: skip
     return pd.DataFrame(lines)
+
+
+@table("sensitivity")
+def sensitivity_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a value that was changed: what the whole recipe makes of it."""
+    rows = rows[rows["model"] == "restore"].assign(value=rows["value"].map("{:g}".format))
+    return rows[["knob", "value", "target", "retain", "score"]]
 
 
 @table("real")
@@ -51,14 +57,6 @@ def mini_clip_table(rows: pd.DataFrame) -> pd.DataFrame:
     wide = rows.pivot(index="set", columns="model", values="top1")[[*rows["model"].unique()]]
     first = rows.drop_duplicates("set").set_index("set")
     return first.reset_index()[[*names]].rename(columns=names).join(wide.add_suffix(" (%)"), on="set")
-
-
-@table("cost")
-def cost_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Seconds and peak memory of each method, once, alone on the machine."""
-    rows = rows[rows["unit"].isin(["s", "MB"])].pivot(index=["device", "what"], columns="unit", values="value")
-    rows = rows.sort_values("s").reset_index().rename(columns={"what": "method", "s": "seconds", "MB": "peak MB"})
-    return rows[["method", "seconds", "peak MB", "device"]].astype({"peak MB": int})
 
 
 @table("minutes")
