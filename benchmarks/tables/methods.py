@@ -50,15 +50,21 @@ def first_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-@table("quickstart")
-def quickstart_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a subgroup: accuracies before → after forgetting it, of the sets that D_f and D_r are drawn from."""
+@table("quickstart", "quickstart", "benchmark")
+def quickstart_table(rows: pd.DataFrame, benchmark: pd.DataFrame) -> pd.DataFrame:
+    """One line a subgroup: accuracies before → after forgetting it, of the sets that D_f and D_r are drawn from.
+
+    Where siblings bear the label: beside it, what a plane keeps of them that leaves as much of the target.
+    """
     lines = []
+    own = benchmark[(benchmark["method"] == "default") & (benchmark["seed"] == 0)]
+    planes = own.set_index(["kind", "subgroup"]).get("retain by a plane", pd.Series(dtype=float))
     for (kind, subgroup), found in rows.groupby(["kind", "forget"], sort=False):
         before, after = (found[found["model"] == model] for model in ("original", "restore"))
         change = before_and_after(before, after)
-        shown = {name: change[name] for name in (TARGET, "retain", "other")}
-        lines.append({"kind": kind, "forget": subgroup, **shown, "Score": after["score"].mean()})
+        line = {"kind": kind, "forget": subgroup, "target": change[TARGET], "retain": change["retain"]}
+        line |= {"retain by a plane": planes.get((kind, subgroup), math.nan), "other": change["other"]}
+        lines.append({**line, "Score": after["score"].mean()})
     return pd.DataFrame(lines)
 
 
