@@ -124,7 +124,7 @@ def test_every_figure_that_rows_make_is_there_and_shown(request):
 def test_every_file_of_rows_says_what_made_it_and_one_command_makes_all_that_can_be_made_here(request):
     folder, root = request.config.rootpath / RESULTS, request.config.rootpath
     page, makefile = ((root / name).read_text(encoding="utf-8") for name in ("docs/results/README.md", "Makefile"))
-    listed = {file: told for first, told in re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", page, re.M)
+    listed = {file: told for first, told in re.findall(r"^\|(`[^|]+)\|([^|]+)\|", page, re.M)
               for file in re.findall(r"`([\w-]+)\.csv`", first)}  # fmt: skip
     assert {*listed} == {path.stem for path in folder.glob("*.csv")}
     finished = {file for file, told in listed.items() if told.startswith("kept as")}
