@@ -46,16 +46,22 @@ def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
     return text.replace({"nan": "", "inf": "never"}).reset_index()
 
 
+def of_all_methods(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of those classes on which all methods were audited."""
+    methods = rows.groupby("subgroup")["method"].transform("nunique")
+    return rows[methods == methods.max()]
+
+
 @table("attackers", "audit")
 def attackers_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line an attacker: percent of the target's test images that he gets back of each model.
 
-    Means over the classes that have an oracle; last, `default` on the other classes.
+    Means over the classes on which all methods were audited; last, `default` on the other classes.
     """
     rows = with_oracle(rows[rows["kind"] == "class"])
-    beside = set(rows.loc[rows["method"] == "oracle", "subgroup"])
-    wide = rows[rows["subgroup"].isin(beside)].pivot_table(index="measure", columns="method", values="value")
-    others = rows[~rows["subgroup"].isin(beside) & (rows["method"] == "default")]
+    own = of_all_methods(rows)
+    wide = own.pivot_table(index="measure", columns="method", values="value")
+    others = rows.drop(own.index).query("method == 'default'")
     wide[f"default on {', '.join(others['subgroup'].unique())}"] = others.groupby("measure")["value"].mean()
     shown = ["original", "oracle", *dict.fromkeys(rows["method"]), wide.columns[-1]]
     wide = wide.reindex([measure for *_, measure in ATTACKERS])[[*dict.fromkeys(n for n in shown if n in wide)]]
@@ -79,9 +85,9 @@ def alarms_table(rows: pd.DataFrame) -> pd.DataFrame:
 def blocks_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a block of the tower, a column a method: a probe finds so much, on ten images a class so much (%).
 
-    Means over the classes that have an oracle.
+    Means over the classes on which all methods were audited.
     """
-    rows = with_oracle(rows[rows["measure"].str.contains("probe at ")])
+    rows = of_all_methods(with_oracle(rows[rows["measure"].str.contains("probe at ")]))
     measure = rows["measure"].str.partition(" at ")
     wide = rows.assign(attack=measure[0], block=measure[2]).pivot_table(
         index="block", columns=["method", "attack"], values="value", sort=False
