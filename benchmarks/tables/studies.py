@@ -16,10 +16,11 @@ def requests_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     columns = [name for name in rows.loc[:, "subgroup":"seconds"].columns[1:-1] if not name.endswith(" recall")]
     original, lines = rows[rows["method"] == "original"].iloc[0], []
+    columns = [name for name in columns if original[name]]
     for method, found in rows[rows["request"] > 0].groupby("method", sort=False):
         for _, row in found.iterrows():
             gone = [*found.loc[found["request"] <= row["request"], "subgroup"]]
-            kept = (100 * row[columns] / original[columns]).drop(gone).astype(float)
+            kept = (100 * row[columns] / original[columns]).drop(gone, errors="ignore").astype(float)
             lines.append({
                 "method": method, "forgotten last": gone[-1], "worst target so far": row[gone].max(),
                 "least kept (% of the original's)": f"{kept.min():.1f} ({kept.idxmin()})",
