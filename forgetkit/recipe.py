@@ -1,6 +1,6 @@
 """Every hyper-parameter once, with its reason: a dataclass a stage, and `Recipe`, which holds the three.
 
-`Recipe.paper()` follows the published description as far as it is known; each value that the paper does not
+`Recipe.paper()` follows what third-party summaries of the paper report; each value that they do not
 give is our guess, marked (guess). `Recipe.default()` is ours, chosen on validation images; docs/method.md says how.
 """
 
@@ -107,7 +107,7 @@ class Recipe(Checked):
 
     @classmethod
     def paper(cls, seed: int = 0, **changes: Mapping) -> Recipe:
-        """Published: relative Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup."""
+        """As reported: relative Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup."""
         forget = Forget(
             trainable_fraction=1.0,
             k=8,  # (guess)
