@@ -128,8 +128,7 @@ def requests(clip: Clip, method: str, seed: int, request: int) -> list[dict]:
     models = [clip]
     for i, target in enumerate(REQUESTS[:request]):
         told = method != "not told"
-        source = {name: value for name, value in models[-1].record.items() if name == "source"}
-        before = models[-1] if told else replace(models[-1], record=source)  # with all of it, the stages would refuse
+        before = models[-1] if told else replace(models[-1], record={})  # with it, the stages would refuse
         sets = drawn(before, "class", target, seed, previous_targets=REQUESTS[:i] if told else ())
         models = unlearn(before, sets, Recipe.default(seed), Cache())
     first = drawn(clip, "class", REQUESTS[0], seed)
