@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from benchmarks.tables import table
@@ -33,6 +35,11 @@ def with_oracle(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(method=rows["method"].where(~rows["method"].str.startswith(ORACLE.format("")), "oracle"))
 
 
+def in_order(models: Iterable[str]) -> list[str]:
+    """The original first, then the oracle, then the methods as they come."""
+    return sorted(dict.fromkeys(models), key=lambda name: {"original": 0, "oracle": 1}.get(name, 2))
+
+
 @table("audit")
 def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a class (cat, truck) and attack, a column a method, oracles in one: mean over seeds."""
@@ -42,7 +49,7 @@ def audit_table(rows: pd.DataFrame) -> pd.DataFrame:
     wide = wide.sort_index(level="measure", sort_remaining=False).sort_index(level="subgroup", kind="stable")
     unit = found.drop_duplicates("measure").set_index("measure")["unit"].replace("steps", "%")
     percent = wide.index.get_level_values("measure").map(unit) == "%"
-    text = wide.apply(lambda c: [f"{v:.1f}" if p else f"{v:.2f}" for v, p in zip(c, percent)])
+    text = wide[in_order(rows["method"])].apply(lambda c: [f"{v:.1f}" if p else f"{v:.2f}" for v, p in zip(c, percent)])
     return text.replace({"nan": "", "inf": "never"}).reset_index()
 
 
@@ -63,8 +70,7 @@ def attackers_table(rows: pd.DataFrame) -> pd.DataFrame:
     wide = own.pivot_table(index="measure", columns="method", values="value")
     others = rows.drop(own.index).query("method == 'default'")
     wide[f"default on {', '.join(others['subgroup'].unique())}"] = others.groupby("measure")["value"].mean()
-    shown = ["original", "oracle", *dict.fromkeys(rows["method"]), wide.columns[-1]]
-    wide = wide.reindex([measure for *_, measure in ATTACKERS])[[*dict.fromkeys(n for n in shown if n in wide)]]
+    wide = wide.reindex([measure for *_, measure in ATTACKERS])[[*in_order(rows["method"]), wide.columns[-1]]]
     wide.insert(0, "the attacker has", [has for has, *_ in ATTACKERS])
     wide.insert(1, "and", [does for _, does, _ in ATTACKERS])
     return wide
@@ -94,6 +100,6 @@ def blocks_table(rows: pd.DataFrame) -> pd.DataFrame:
     )
     found = {
         method: [f"{probe:.0f} / {few:.0f}" for probe, few in zip(of["probe"], of["ten-image probe"])]
-        for method, of in ((name, wide[name]) for name in dict.fromkeys(rows["method"]))
+        for method, of in ((name, wide[name]) for name in in_order(rows["method"]))
     }
     return pd.DataFrame(found, index=wide.index).reset_index()
