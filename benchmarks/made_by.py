@@ -14,6 +14,8 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+from forgetkit.keys import without_docstrings
+
 ROOT = Path(__file__).resolve().parents[1]
 # Where results are kept, shown and told, which changes none of them.
 APART = (
@@ -82,12 +84,3 @@ def definitions(module: str) -> dict[str, list[ast.stmt]]:
         for name in names:
             found.setdefault(name, []).append(node)
     return found
-
-
-def without_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = body[1:] or [ast.Pass()]
-    return tree

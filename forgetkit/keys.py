@@ -67,12 +67,16 @@ def code_of(*pieces: ModuleType | Callable) -> str:
 @functools.lru_cache(maxsize=None)
 def _as_it_runs(source: str) -> str:
     """Source without comments, docstrings and layout."""
-    tree = ast.parse(textwrap.dedent(source))
+    return ast.unparse(without_docstrings(ast.parse(textwrap.dedent(source))))
+
+
+def without_docstrings(tree: ast.Module) -> ast.Module:
+    """The syntax tree, from which the docstrings of modules, classes and functions are taken out in place."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    return tree
 
 
 def file_hash(file: str | Path) -> str:
