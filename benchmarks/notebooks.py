@@ -1,6 +1,6 @@
 """The notebooks, executed in place as they are committed, and the pictures they open with.
 
-`python -m benchmarks.notebooks 02 05`, or a_ for CLIP in five cells; without numbers all, with solutions and sweeps.
+`python -m benchmarks.notebooks 03 07`, or a_ for CLIP in five cells; without numbers all, with solutions and sweeps.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A sweep: one YAML file that says which parameter sets a notebook, or a function, is to be run with.
 
-    notebook: 03_reminding.ipynb                                # or several; or function: package.module:name
+    notebook: 05_reminding.ipynb                                # or several; or function: package.module:name
     grid: {seed: [0, 1, 2], n_forget: [100, 400]}               # every combination
     list: [{target: cat}, {kind: style, target: cat sketches}]  # each of them with every combination of the grid
     exclude: [{target: cat sketches, n_forget: 400}]            # all that have these values are not run

@@ -158,13 +158,13 @@ def test_a_lesson_is_asked_for_its_choices(request):
         {"kind": "styl", "target": "cat"},
         {"kind": "class", "target": "unicorn"},
     ]
-    spec = {"notebook": "04_restoring.ipynb", "list": entries, "grid": {"seed": [-1, "x"], "recipe": "defualt"}}
+    spec = {"notebook": "06_restoring.ipynb", "list": entries, "grid": {"seed": [-1, "x"], "recipe": "defualt"}}
     found = mistakes(spec, request.config.rootpath / NOTEBOOKS, check_lesson)
     wanted = ("no style here", "kind='styl'", "'unicorn' is no class", "seed=-1", "seed='x'", "no recipe 'defualt'")
     assert len(found) == len(wanted) and all(any(w in f for f in found) for w in wanted)
 
 
-@pytest.mark.parametrize("name, target", [("06_imagenet_rn50", "marmoset"), ("07_styles", "dog sketch")])
+@pytest.mark.parametrize("name, target", [("08_imagenet_rn50", "marmoset"), ("09_styles", "dog sketch")])
 def test_a_lesson_on_a_folder_of_ones_own_takes_its_targets(request, name, target):
     """Notebooks that read a folder check the target against it themselves; all else is asked as ever."""
     spec = {"notebook": f"{name}.ipynb", "grid": {"data_dir": "/mine", "target": [target, ""], "seed": 0}}

@@ -1,4 +1,4 @@
-"""Notebooks 06 and 07 as at paper scale: an RN50 of full width at 224 pixels, all stages; weights and images random."""
+"""Notebooks 08 and 09 as at paper scale: an RN50 of full width at 224 pixels, all stages; weights and images random."""
 
 import sys
 from pathlib import Path
@@ -34,14 +34,14 @@ def rn50(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, monkeypatch, capsys):
+def test_notebook_08_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
     for part, n, names in (("train", 20, "{}.JPEG"), ("val", 2, "1{:02}.JPEG")):
         write_images(tmp_path / "imagenet" / part, dict.fromkeys((*MONKEYS, *OTHERS), n), names=names)
     for make in (food101, objectnet):
         make(tmp_path / "extra")
     folders = dict(data_dir=str(tmp_path / "imagenet"), extra_dir=str(tmp_path / "extra"), out=str(tmp_path))
-    run_cells(ROOT / "notebooks/06_imagenet_rn50.ipynb", **rn50, **folders, templates="one")
+    run_cells(ROOT / "notebooks/08_imagenet_rn50.ipynb", **rn50, **folders, templates="one")
     out = capsys.readouterr().out
     assert "forget 'marmoset', keep white-headed capuchin, titi monkey (family: monkey)" in out
     assert "no column cifar100: cifar-100-python was not found in" in out and "no column stl10" in out
@@ -54,11 +54,11 @@ def test_notebook_06_runs_an_rn50_on_a_miniature_of_imagenet(rn50, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_notebook_07_runs_an_rn50_on_a_miniature_of_pacs(rn50, tmp_path, monkeypatch, capsys):
+def test_notebook_09_runs_an_rn50_on_a_miniature_of_pacs(rn50, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FORGETKIT_CACHE", str(tmp_path / "cache"))
     pacs = generate(tmp_path / "PACS", "PACS")
     parameters = {**rn50, "data_dir": str(pacs), "target": "dog art_painting", "out": str(tmp_path)}
-    run_cells(ROOT / "notebooks/07_styles.ipynb", **parameters)
+    run_cells(ROOT / "notebooks/09_styles.ipynb", **parameters)
     out = capsys.readouterr().out
     assert "forget 'dog art painting', keep dog cartoon, dog photo, dog sketch" in out
     table = pd.read_csv(tmp_path / "table.csv")

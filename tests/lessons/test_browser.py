@@ -1,4 +1,4 @@
-"""A reader's browser: JupyterLab opens 04_restoring, runs it, and the alpha slider changes the figure."""
+"""A reader's browser: JupyterLab opens 06_restoring, runs it, and the alpha slider changes the figure."""
 
 import json
 import os
@@ -30,10 +30,10 @@ def lab(tmp_path):
     """JupyterLab on a copy of the notebook, and a tab that shows it."""
     work = tmp_path / "notebooks"
     work.mkdir()
-    notebook = nbformat.read(ROOT / "notebooks/04_restoring.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks/06_restoring.ipynb", as_version=4)
     parameters = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters.source += f"\n{SMALL}"
-    nbformat.write(notebook, work / "04_restoring.ipynb")
+    nbformat.write(notebook, work / "06_restoring.ipynb")
     settings = tmp_path / "settings/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # cells off the screen, too
@@ -55,7 +55,7 @@ def lab(tmp_path):
                 break
             except OSError:
                 time.sleep(0.5)
-        with opened(f"http://127.0.0.1:{port}/lab/tree/04_restoring.ipynb", tmp_path / "profile") as page:
+        with opened(f"http://127.0.0.1:{port}/lab/tree/06_restoring.ipynb", tmp_path / "profile") as page:
             yield page
     finally:
         server.terminate()

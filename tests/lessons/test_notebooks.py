@@ -32,7 +32,7 @@ CLIP = ROOT / "notebooks/a_clip_in_five_cells.ipynb"
 SWEPT = ROOT / "notebooks/sweeps/forget.ipynb"
 SOLUTIONS = sorted((ROOT / "notebooks/solutions").glob("[0-9]*.ipynb"))
 COLUMNS = ["target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji"]
-FOLDERS = ("06_imagenet_rn50", "07_styles")  # whose targets may be those of a reader's folder
+FOLDERS = ("08_imagenet_rn50", "09_styles")  # whose targets may be those of a reader's folder
 name = lambda path: f"{path.parent.name}/{path.stem}"
 
 
@@ -70,15 +70,15 @@ def test_lesson_has_what_every_lesson_has(path):
     cover = re.search(r"!\[.+\]\((\.\./docs/figures/\S+\.png)\)", first)
     assert cover and (path.parent / cover[1]).exists(), "one picture at the top"
     wanted = {"target", "seed", "n_forget", "n_retain", "model", "device", "out"}
-    wanted |= {"labels"} if path.stem == "06_imagenet_rn50" else {"kind"}
+    wanted |= {"labels"} if path.stem == "08_imagenet_rn50" else {"kind"}
     assert wanted <= set(known_parameters(path))
     text = "\n".join(c.source for c in cells)
     assert "lesson.source(" in text and "$$" in text and "browse(" in text and "# NBVAL_CHECK_OUTPUT" in text
     asked = re.findall(r"\*\*(\d\d\.\d) \((★+)(?:, \d+ min)?\)\*\*", text)
     assert 3 <= len(asked) <= 7 and len({marks for _, marks in asked}) > 1
-    if path.stem != "09_attack":  # the audit's lesson
+    if path.stem != "11_attack":  # the audit's lesson
         assert len(re.findall(r"\*\*\d\d\.\d \(★+, \d+ min\)\*\*", text)) == len(asked) == text.count("<summary>Hint")
-        assert len(re.findall(r"\*\*(?:Break it|Predict)\.\*\*", text)) >= 2 or path.stem == "05_evaluation"
+        assert len(re.findall(r"\*\*(?:Break it|Predict)\.\*\*", text)) >= 2 or path.stem == "07_evaluation"
     assert {n for n, _ in asked} == {n for n in exercises.CHECKS if n.startswith(path.name[:2])}
     sections = [int(number) for number in re.findall(r"^## (\d+)\.", text, re.M)]
     assert sections == [*range(1, len(sections) + 1)], "a numbered section is missing"
@@ -230,10 +230,10 @@ SMALL = {
     "remind": {"steps": 6, "align_steps": 2, "n_noise": 20, "n_abstract": 20},
     "restore": {"alphas": [0.0, 0.5, 1.0]},
 }
-OTHER = {  # the others are run on a folder, 06 and 07 in test_at_scale, 08 by nbval
-    "02_forgetting": dict(kind="coarse", target="ship"),
-    "03_reminding": dict(kind="style", target="bird sketches", n_forget=20),
-    "04_restoring": dict(kind="cluster", target="dog 1"),
+OTHER = {  # the others are run on a folder, 08 and 09 in test_at_scale, 10 by nbval
+    "03_forgetting": dict(kind="coarse", target="ship"),
+    "05_reminding": dict(kind="style", target="bird sketches", n_forget=20),
+    "06_restoring": dict(kind="cluster", target="dog 1"),
 }
 
 
@@ -279,10 +279,10 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path, capsys):
         (tmp_path / "own" / f"{colour} wuk").mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "own" / f"{colour} wuk" / f"{i:03}.png")
     parameters = dict(kind="folder", data_dir=str(tmp_path / "own"), target="red wuk", head="images")
-    if path.stem == "02_forgetting":
+    if path.stem == "03_forgetting":
         parameters["siblings"] = ["green wuk", "blue wuk"]  # the others are a column of their own
     if "changes" in known_parameters(path):
-        parameters["changes"] = SMALL if path.stem == "02_forgetting" else {**SMALL, "forget": {}}  # no stage 1
+        parameters["changes"] = SMALL if path.stem == "03_forgetting" else {**SMALL, "forget": {}}  # no stage 1
     cells = run_cells(path, **parameters, out=str(tmp_path / "out"))
     said = capsys.readouterr().out
     assert (tmp_path / "out/table.csv").exists()

@@ -33,214 +33,214 @@ WRONG = """
     50 ## still guesses
     60 ## other half
     10 ## what it is worth
-02.1 g
+03.1 g
     g.mean(0).square().sum() ## cancelled
     g.square().sum() ## sum over samples
     g.square().mean() ## *sum* over the layer's weights
     g.norm(dim=1).mean() ## not squared
     g.square().mean() * 3 ## wrong for 3 of 1
-02.2 w, a, b, s
+03.2 w, a, b, s
     w.add_(s * (b @ a).view_as(w)) ## in place
     w + (b @ a).view_as(w) ## scale
     w + s * (b @ a).view(6, 3, 3, 4).permute(0, 3, 1, 2) ## without permuting
     (w.flatten(1) + s * b @ a) ## comes out
-02.3 x, y, m
+03.3 x, y, m
     (own(x, y) - others(x, y) + m).mean() ## zero, not negative
     (own(x, y) - x.max(1).values + m).relu().mean() ## among the others
     (own(x, y) - x.scatter(1, y[:, None], 0.0).max(1).values + m).relu().mean() ## a logit of zero
     (own(x, y) - others(x, y)).relu().mean() ## where is the margin
     (own(x, y) - others(x, y) + m).relu().sum() ## mean over images
     (x[:, 0] - x[:, 1:].max(1).values + m).relu().mean() ## are both read
-02.4 recognised, limit
+03.4 recognised, limit
     next((i for i, r in enumerate(recognised) if r < limit), -1) ## *at most* the limit
     next((i + 1 for i, r in enumerate(recognised) if r <= limit), -1) ## counted from 0
     int(np.argmin(recognised)) if len(recognised) else -1 ## not the lowest
     max((i for i, r in enumerate(recognised) if r <= limit), default=-1) ## last check within
     next((i for i, r in enumerate(recognised) if r <= limit), len(recognised)) ## it is -1
     next((i for i, r in enumerate(recognised) if i and r <= limit), -1) ## at once
-02.5
+03.5
     {"similarity", "hinge"} ## the hinge is flat
     {"ascent"} ## never stops pulling
     {"similarity"} ## ascent pulls
     "similarity" ## set of names
-02.6
+03.6
     (torch.ones(2, 1), torch.ones(2, 1), torch.ones(2, 1), torch.ones(2, 1)) ## per image, layer a
     (2 * torch.ones(2, 1), torch.ones(2, 1), torch.ones(2, 1), torch.ones(2, 1)) ## of whole batches, layer b
     (torch.ones(2, 1), torch.tensor([[2.0], [-2.0]]), torch.ones(2, 1), torch.ones(2, 1)) ## must not vanish
     (torch.ones(2, 1), torch.ones(2, 1)) ## four tensors
-02.7
+03.7
     "truck sketches" ## those of another less
-03.1 a, w, d
+05.1 a, w, d
     (1 - d) * a + d * w ## belongs to the *average*
     a.mul_(d).add_((1 - d) * w) ## in place
-03.2 x
+05.2 x
     (x.mean((0, 2, 3)), x.var((0, 2, 3))) ## variance
     (x.mean((0, 2, 3)), x.square().mean((0, 2, 3)).sqrt()) ## take the channel's mean off
     (x.mean((0, 2, 3)), x.std((2, 3)).mean(0)) ## misses how images differ
     (x.std((0, 2, 3)), x.mean((0, 2, 3))) ## first the mean
     (x.mean((2, 3)), x.std((2, 3))) ## all positions
     x.mean((0, 2, 3)) ## return the pair
-03.3 x, bn
+05.3 x, bn
     off(x, bn).square().sum() + spread(x, bn).square().sum() ## squared norms
     off(x, bn).norm() + (x.var((0, 2, 3)) - bn.running_var).norm() ## compares stds
     off(x, bn).norm() + (x.std((0, 2, 3)) - bn.running_var).norm() ## is a variance
     x.mean((0, 2, 3)).norm() + x.std((0, 2, 3)).norm() ## nothing of `bn`
     (off(x, bn).norm() + spread(x, bn).norm()).detach() ## no gradient
-03.4 s, t, r
+05.4 s, t, r
     kl(t, s) ## still there
     kl(without(s, r), without(t, r)) ## teacher weighs the sum
     (t.softmax(1) * (t.log_softmax(1) - s.log_softmax(1)))[:, [0, 1, 3, 4]].sum(1).mean() ## remove its *logit*
     kl(zeroed(t, r), zeroed(s, r)) ## like any other
     kl(without(t, r), without(s, r)) / 4 ## a sum over classes
     kl(without(t, 2), without(s, 2)) ## is `removed` read
-03.5 x, y
+05.5 x, y
     F.cross_entropy(x, y) ## *teaches* the own class
     -F.cross_entropy(x, y) ## no floor
     -(1 - p(x, y)).log().sum() ## not the sum
     -(1 - p(x, y)).log().mean() ## logsumexp
     -(1 - p(x, y)).clamp(min=1e-9).log().mean() ## must not die
-03.6
+05.6
     "teacher" ## one name out of
     "ema" ## without another part more
-03.7
+05.7
     torch.randn(8, 1, 4, 4) ## of one value only
     torch.zeros(2, 1, 4, 4) ## std 0.00
-04.1 a, b, alpha
+06.1 a, b, alpha
     {k: alpha * a[k] + (1 - alpha) * b[k] for k in a} ## integer buffer
     {k: (alpha * b[k] + (1 - alpha) * a[k]) if a[k].is_floating_point() else a[k] for k in a} ## wrong way round
     {k: a[k].mul_(alpha).add_((1 - alpha) * b[k]) if a[k].is_floating_point() else a[k] for k in a} ## in place
     {"w": alpha * a["w"] + (1 - alpha) * b["w"]} ## every name
-04.2 n
+06.2 n
     1 - 0.05 ** (1 / n) ## that is a share
     300 / n ## n-th root
-04.3 rows, limit
+06.3 rows, limit
     min(a for a, t in rows if t <= limit) ## by luck
     min((a for a, t in rows if all(u < limit for b, u in rows if b >= a)), default=1.0) ## at most
     next((rows[i][0] for i in range(len(rows)) if all(u <= limit for _, u in rows[i:])), 1.0) ## any order
     min((a for a, t in rows if all(u <= limit for b, u in rows if b >= a)), default=0.0) ## the lowest target wins
-04.4 a, b, alphas
+06.4 a, b, alphas
     mixed(a, b, lambda k: next((c for s, c in alphas.items() if k.startswith(s)), 1)) ## named in no coefficient
     mixed(a, b, lambda k: next((c for s, c in alphas.items() if s in k), 0)) ## does not *begin*
     mixed(a, b, lambda k: next((c for s, c in alphas.items() if k.startswith(s[:-1])), 0)) ## its dot included
     dict(b) ## its own coefficient
-04.5
+06.5
     ((1, 1), (-1, 1)) ## make them the same
     ((0, 1), (0, 1)) ## must compute something
     ((2, 3), (3, 2)) ## multiplies by 6.25
     ((1e-4, 1e-4), (1e-4, 1e-4)) ## it should compute nothing
-04.6
+06.6
     150 ## none recognised
     50 ## add three
     4 ## divide it
     201 ## is allowed
-05.1 found, original
+07.1 found, original
     mean([found[c] / original[c] for c in original if c != "target"]) ## that is a share
     mean([100 * found[c] / original[c] for c in original]) ## leave it out
     mean([100 * min(1, found[c] / original[c]) for c in original if c != "target"]) ## gains count
     100 * mean([found[c] for c in "ab"]) / mean([original[c] for c in "ab"]) ## share first
-05.2 found, original
+07.2 found, original
     mean(parts(found, original)) ## that is a share
     mean([100 * (1 - found["target"] / 50)] + [100 * found[c] / original[c] for c in "ab"]) ## must not pay
     mean([100 * min(1, found[c] / original[c]) for c in original]) ## what is *gone*
     100 * mean([max(0, part) for part in parts(found, original)]) ## below zero
-05.3 guess, labels
+07.3 guess, labels
     (percent(guess == labels), percent(guess == labels)) ## mean over *classes*
     (percent(guess == labels) / 100, 2 / 3) ## that is a share
     (percent(guess == labels), mean([percent(guess[labels == c] == c) for c in range(4)])) ## NaN
     (percent(guess == labels), mean([by_class(guess, labels, c) for c in range(4)])) ## leave it out
-05.4 h, n, c
+07.4 h, n, c
     h / n < 1 / c ## show little
     tail(h, n, c) < 0.05 ## the limit is 1 %
     math.comb(n, h) * (1 / c) ** h * (1 - 1 / c) ** (n - h) < 0.01 ## *all* counts
     True ## just chance
-05.5 before, after, k
+07.5 before, after, k
     kept(before @ before.T, after @ after.T, k) ## its own nearest
     k * kept(bare(before), bare(after), k) ## divide by k
-05.6
+07.6
     {"target": 80, "a": 60, "b": 90, "c": 50, "d": 70} ## must be gone
     {"target": 0, "a": 60, "b": 90, "c": 50, "d": 70} ## this model is fine
     {"target": 0, "a": 15, "b": 90, "c": 15, "d": 70} ## the Score is 71.0
-05.7
+07.7
     "acbadbcbca" ## 1. not a
     "bcbadbcbcb" ## 10. not b
     "bcbadbcbc" ## ten letters
-06.1 folders, wnid
+08.1 folders, wnid
     folders.index(wnid) ## sort the wnids
     sorted(folders).index(wnid) + 1 ## start at 0
     (folders.sort(), folders.index(wnid))[1] ## in place
     1 ## wrong for another
-06.2 t
+08.2 t
     t.mean(1) ## shorter than one
     F.normalize(t.mean(0), dim=-1) ## over the prompts
     t.mean((0, 1)) ## one row a class
-06.3 lines, devkit, wnids
+08.3 lines, devkit, wnids
     [int(i) - 1 for i in lines] ## numbers classes its own way
     [wnids.index(devkit[int(i)]) for i in lines] ## alphabetical one does
     [2, 1, 3, 3, 0] ## line break
-06.4
+08.4
     0.8 ## with *itself*
     0.8025 ## take its root
     0.1118 ## share nothing
     0.8944 ## endlessly many
-06.5
+08.5
     ["n01440764", "n01443537"] ## and by number, too
     ["10", "9"] ## an "n" and digits
     "n10" ## two names or more
-07.1 target, pairs
+09.1 target, pairs
     {p for p in pairs if p != target} ## a sketch of a dog
     {p for p in pairs if p[0] == "cat"} ## its own sibling
     [p for p in pairs if p[0] == "cat" and p != target] ## each sibling once
-07.2 z, styles
+09.2 z, styles
     nearest(z, styles, F.normalize(means(z, styles), dim=1)) / 100 ## that is a share
     nearest(z, styles, sums(z, styles)) ## longer sum
     nearest(z, styles, means(z, styles)) ## longer mean
-07.3 x, y
+09.3 x, y
     x.softmax(1) ## has probability zero
     x.softmax(1).scatter(1, y[:, None], 0.0) ## sum to one
     torch.ones(2, 3).scatter(1, y[:, None], 0.0) / 2 ## keep their proportions
-07.4
+09.4
     ((3, 18, 0), (7, 14, 0)) ## is one cell
     ((1, 6, 14), (7, 14, 0)) ## two other styles
     ((1, 2, 18), (1, 2, 18)) ## a cell of every class
     ((1, 2, 18), (7, 0, 14)) ## each cell of another style
-07.5
+09.5
     (90, 100) ## lost as a whole
     (0, 100) ## `retain` falls by 89.7
-08.1 grid, exclude
+10.1 grid, exclude
     [dict(zip(grid, v)) for v in zip(*grid.values())] ## first with the first
     [{"a": a, "b": b} for b in grid["b"] for a in grid["a"]] ## varying fastest
     [s for s in sets(grid) if not any(set(e.items()) & set(s.items()) for e in exclude)] ## in *all* its values
     [s for s in sets(grid) if s not in exclude] ## *one* of the entries
-08.2 rows
+10.2 rows
     {"few": (5.0, 13.0), "many": (5.0, None)} ## variance
     {"few": (5.0, (26 / 3) ** 0.5), "many": (5.0, None)} ## n - 1
     {"few": (5.0, 13**0.5), "many": (5.0, 0.0)} ## one value has no spread
     {"few": (5.0, 13**0.5)} ## every setting
-08.3 given, defaults
+10.3 given, defaults
     str(hash(frozenset({**defaults, **given}.items()))) ## next session
     sha(str({**given, **{k: v for k, v in defaults.items() if k not in given}})) ## must not count
     sha(str(sorted(given.items()))) ## no other run
     sha("".join(f"{k}{v}" for k, v in sorted({**defaults, **given}.items()))) ## is not the number 1
     json.dumps({**defaults, **given}, sort_keys=True)[:64] ## differ at the end
     "x" ## another seed
-08.4
+10.4
     ([80, 95, 95], [70, 85, 85]) ## the means are
     ([80, 95, 95], [85, 90, 95]) ## deviations are
     ([80, 90, 100], [90, 80, 100]) ## 0.0 points apart
     ([90, 90], [90, 90]) ## three Scores
-08.5
+10.5
     {"order", "seed", "code"} ## known by its values
     {"text"} ## only code is compared
     {"code"} ## another draw
     {"seed"} ## other code
-09.1 gap, share
+11.1 gap, share
     torch.quantile(gap, 1 - share) ## turned round
     -torch.quantile(gap, share) ## where 10% should
-09.2 positive, negative
+11.2 positive, negative
     (positive[:, None] < negative).double().mean() + 1 / 40 ## turned round
     (positive[:, None] > negative).double().mean() ## a tie counts half.
     (positive[:, None] >= negative).double().mean() ## not whole
-09.3 original, oracle, unlearned
+11.3 original, oracle, unlearned
     (unlearned - oracle) / (original - oracle) ## that is a share
     100 * unlearned / original ## with the original alone
     100 * (unlearned - oracle) / (original - oracle) ## not less

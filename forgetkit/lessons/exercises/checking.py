@@ -60,7 +60,7 @@ def _answering(function: Callable) -> Callable:
 
 
 def check(name: str, answer) -> None:
-    """Print whether the answer to exercise `name` (such as "02.1") holds; if it does not, what to look at.
+    """Print whether the answer to exercise `name` (such as "03.1") holds; if it does not, what to look at.
 
     Raises ValueError where there is no such exercise.
     """

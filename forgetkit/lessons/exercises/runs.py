@@ -1,4 +1,4 @@
-"""Exercises of notebooks 05, 08 and 09: evaluation, batches, attacks, and the closing quiz; those that are no cases."""
+"""Exercises of notebooks 07, 10 and 09: evaluation, batches, attacks, and the closing quiz; those that are no cases."""
 
 import builtins
 from statistics import mean, stdev
@@ -24,7 +24,7 @@ def quiz() -> Markdown:
     return Markdown("\n".join(asked))
 
 
-@exercise("05.5")
+@exercise("07.5")
 def share_of_neighbours_kept(neighbours_kept):
     generator = torch.Generator().manual_seed(0)
     before, after = (F.normalize(torch.randn(40, 6, generator=generator), dim=1) for _ in range(2))
@@ -46,7 +46,7 @@ def share_of_neighbours_kept(neighbours_kept):
     expect(neighbours_kept(before, before @ turn, 4), 1, rotated)
 
 
-@exercise("05.6")
+@exercise("07.6")
 def score_that_looks_well(found):
     original = {"target": 80.0, "a": 60.0, "b": 90.0, "c": 50.0, "d": 70.0}
     named = isinstance(found, dict) and set(found) == set(original) and all(0 <= a <= 100 for a in found.values())
@@ -57,7 +57,7 @@ def score_that_looks_well(found):
     assert value >= 85, f"the Score is {value:.1f}: it does not look well. How many columns need to suffer?"
 
 
-@exercise("05.7")
+@exercise("07.7")
 def three_stages_from_memory(letters):
     ten = isinstance(letters, str) and len(letters) == len(QUIZ) and set(letters) <= set("abcd")
     assert ten, f'give ten letters from a to d in one word, such as "{"abcd" * 2}ab".'
@@ -66,7 +66,7 @@ def three_stages_from_memory(letters):
     assert not wrong, f"{len(QUIZ) - len(wrong)} of {len(QUIZ)} are right.{told}"
 
 
-@exercise("08.2")
+@exercise("10.2")
 def mean_and_spread(spread):
     found = spread([("few", 0, 2.0), ("many", 0, 5.0), ("few", 1, 4.0), ("few", 2, 9.0)])
     assert isinstance(found, dict) and set(found) == {"few", "many"}, "return a dict with every setting."
@@ -79,7 +79,7 @@ def mean_and_spread(spread):
     assert found["many"] == (5.0, None), "one value has no spread: None, not 0, which would say that it is certain."
 
 
-@exercise("08.3")
+@exercise("10.3")
 def key_of_a_run(key):
     defaults = {"seed": 0, "target": "cat"}
     one = key({"target": "dog", "seed": 1}, defaults)
@@ -95,7 +95,7 @@ def key_of_a_run(key):
     assert long[0] != long[1], "long values that differ at the end are two runs: hash, don't cut."
 
 
-@exercise("08.4")
+@exercise("10.4")
 def runs_that_look_alike(runs):
     a, b = map(sorted, expect_pair(runs, 3, "give two lists of three Scores each."))
     assert 0 <= min(a[0], b[0]) and max(a[2], b[2]) <= 100, "Scores are percent, 0 to 100."
@@ -106,7 +106,7 @@ def runs_that_look_alike(runs):
     assert worst >= 3, f"their worst runs are {worst:.1f} points apart; make it 3: turn one list round its mean."
 
 
-@exercise("09.1")
+@exercise("11.1")
 def an_offset_from_gaps(offset):
     gap = torch.tensor([-9.0, -7.0, -5.0, -4.0, -3.0, -2.5, -2.0, -1.0, 0.5, 2.0])
     for share, named in ((0.1, 1), (0.3, 3), (0.8, 8)):

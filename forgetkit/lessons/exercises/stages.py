@@ -1,4 +1,4 @@
-"""Exercises of notebooks 02, 03 and 04: forgetting, reminding, restoring; those that are no cases."""
+"""Exercises of notebooks 03, 05 and 04: forgetting, reminding, restoring; those that are no cases."""
 
 import math
 
@@ -8,7 +8,7 @@ from forgetkit.lessons.committed import committed, percent_of_original
 from forgetkit.lessons.exercises.checking import exercise, expect, expect_choice, expect_pair
 
 
-@exercise("02.2")
+@exercise("03.2")
 def adapted_kernel(adapted):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(6, 4, 3, 3, generator=generator)
@@ -22,7 +22,7 @@ def adapted_kernel(adapted):
     expect(adapted(weight, a, b, 2.0), weight + 2 * change, hint, wrong)
 
 
-@exercise("02.6")
+@exercise("03.6")
 def layers_that_change_places(gradients):
     four = isinstance(gradients, (tuple, list)) and len(gradients) == 4
     assert four, "give four tensors: (forget_a, retain_a, forget_b, retain_b)."
@@ -35,7 +35,7 @@ def layers_that_change_places(gradients):
     assert whole_b > whole_a, f"{told}: of whole batches, layer b must come first. Where do gradients cancel?"
 
 
-@exercise("02.7")
+@exercise("03.7")
 def siblings_that_lose_most(subgroup):
     rows = percent_of_original(committed("benchmark"))
     kept = rows[rows["method"] == "paper after forget"].groupby("subgroup")["retain"].mean()
@@ -43,7 +43,7 @@ def siblings_that_lose_most(subgroup):
     expect_choice(subgroup, kept, kept.idxmin(), hint)
 
 
-@exercise("03.2")
+@exercise("05.2")
 def batch_norm_statistics(statistics):
     generator = torch.Generator().manual_seed(0)
     scale, shift = torch.tensor([[1.0, 2.0, 5.0], [0.0, 10.0, -4.0]])[:, :, None, None]
@@ -66,7 +66,7 @@ def batch_norm_statistics(statistics):
     expect(relative, [1, 1, 1], off, wrong, within=5e-3)
 
 
-@exercise("03.3")
+@exercise("05.3")
 def alignment_term(term):
     bn = torch.nn.BatchNorm2d(3, eps=1e-5)
     bn.running_mean.copy_(torch.tensor([1.0, 0.0, -1.0]))
@@ -87,7 +87,7 @@ def alignment_term(term):
     expect(loss, wanted, f"wanted is {wanted:.2f} here, you get {loss:.2f}.", wrong, within=0.02)
 
 
-@exercise("03.4")
+@exercise("05.4")
 def distillation_without_a_class(distil):
     generator = torch.Generator().manual_seed(0)
     student, teacher = (2 * torch.randn(6, 5, generator=generator) for _ in range(2))
@@ -111,7 +111,7 @@ def distillation_without_a_class(distil):
     expect(distil(student, teacher, 0), other, "right for class 2, wrong for class 0: is `removed` read?")
 
 
-@exercise("03.5")
+@exercise("05.5")
 def guard_without_an_edge(soft_guard):
     logits, labels = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 3.0]]), torch.tensor([0, 1])
     p = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
@@ -132,7 +132,7 @@ def guard_without_an_edge(soft_guard):
     assert abs(loss.item() - 198.687) < 0.01 and slope > 0.9, hint
 
 
-@exercise("03.6")
+@exercise("05.6")
 def part_that_holds_the_target_down(part):
     rows = committed("benchmark")
     rows = rows[rows["method"].str.startswith("default without ")]
@@ -143,7 +143,7 @@ def part_that_holds_the_target_down(part):
     expect_choice(part, left, left.idxmax(), hint)
 
 
-@exercise("03.7")
+@exercise("05.7")
 def images_of_nothing_that_fit_the_memory(x):
     batch = isinstance(x, torch.Tensor) and x.ndim == 4 and x.shape[1] == 1 and x.shape[0] > 1 and x.shape[2] > 1
     assert batch, "give a tensor (N, 1, H, W): two images or more, of more than one pixel."
@@ -154,7 +154,7 @@ def images_of_nothing_that_fit_the_memory(x):
     assert fits, f"mean {mean:.2f} and std {std:.2f} of the batch; the layer remembers 0 and 1."
 
 
-@exercise("04.1")
+@exercise("06.1")
 def blend_of_two_models(blend):
     a = {"w": torch.tensor([4.0, 8.0]), "steps": torch.tensor(7)}
     b = {"w": torch.tensor([0.0, 4.0]), "steps": torch.tensor(3)}
@@ -166,7 +166,7 @@ def blend_of_two_models(blend):
     expect(mixed["w"], [1.0, 5.0], f"a quarter of the way from b to a; you get {mixed['w']}.", wrong)
 
 
-@exercise("04.4")
+@exercise("06.4")
 def blend_layer_by_layer(layerwise):
     names = ("layer1.w", "layer2.w", "conv1.w", "neck.layer1.w", "layer10.w")
     a, b = ({name: torch.tensor([value]) for name in names} for value in (4.0, 2.0))
@@ -179,7 +179,7 @@ def blend_layer_by_layer(layerwise):
     assert mixed["layer1.w"] == 3 and mixed["layer2.w"] == 4, hint
 
 
-@exercise("04.5")
+@exercise("06.5")
 def equal_models_with_an_empty_soup(models):
     (u, v), (s, t) = expect_pair(models, 2, "give two pairs of numbers, ((u, v), (u, v)).")
     assert u * v != 0 and s * t != 0, "each model must compute something: its product must not be zero."

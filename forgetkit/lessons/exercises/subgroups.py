@@ -1,4 +1,4 @@
-"""Exercises of notebooks 01, 06 and 07: subgroups, ImageNet, styles; those that are no cases."""
+"""Exercises of notebooks 01, 08 and 07: subgroups, ImageNet, styles; those that are no cases."""
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ def images_without_a_centre(z):
     assert length < 1e-4, f"their mean has length {length:.2f}, so it has a direction, and the cluster a centre."
 
 
-@exercise("06.2")
+@exercise("08.2")
 def head_of_many_prompts(head):
     generator = torch.Generator().manual_seed(0)
     t = F.normalize(torch.randn(5, 8, 6, generator=generator) + torch.randn(5, 1, 6, generator=generator), dim=-1)
@@ -64,7 +64,7 @@ def head_of_many_prompts(head):
     expect(found, F.normalize(t.mean(1), dim=-1), "the mean over the prompts, at length one.", wrong, within=1e-5)
 
 
-@exercise("06.3")
+@exercise("08.3")
 def labels_of_the_devkit(labels_of):
     wnids = ["n02490219", "n01440764", "n15075141", "n01669191"]
     devkit = {1: "n15075141", 2: "n02490219", 3: "n01440764", 4: "n01669191"}
@@ -77,7 +77,7 @@ def labels_of_the_devkit(labels_of):
     assert list(labels_of(["3\n"], devkit, wnids)) == [0], "a line of a file ends with a line break: int() ignores it."
 
 
-@exercise("06.5")
+@exercise("08.5")
 def folders_in_the_wrong_order(folders):
     names = isinstance(folders, (list, tuple)) and len(folders) > 1 and all(isinstance(f, str) for f in folders)
     assert names, "give a list of two names or more."
@@ -87,7 +87,7 @@ def folders_in_the_wrong_order(folders):
     assert text != sorted(folders, key=lambda f: int(f[1:])), f"as text they stand {text}, and by number, too."
 
 
-@exercise("07.1")
+@exercise("09.1")
 def siblings_of_a_style(siblings):
     pairs = [("cat", "photos"), ("cat", "sketches"), ("dog", "sketches"), ("cat", "icons"), ("cat", "photos")]
     found = siblings(("cat", "sketches"), pairs)
@@ -97,7 +97,7 @@ def siblings_of_a_style(siblings):
     assert sorted(found) == [("cat", "icons"), ("cat", "photos")], hint
 
 
-@exercise("07.2")
+@exercise("09.2")
 def accuracy_of_styles(style_accuracy):
     generator = torch.Generator().manual_seed(0)
     styles = torch.tensor([0] * 20 + [1] * 20 + [2] * 4)
@@ -116,7 +116,7 @@ def accuracy_of_styles(style_accuracy):
     expect(style_accuracy(z, styles), wanted, f"wanted is {wanted:.1f}: the nearest *unit* mean wins.", wrong)
 
 
-@exercise("07.4")
+@exercise("09.4")
 def cells_by_column(counts):
     hint = "give two triples (target, siblings, other): for one style of a class, then for a whole style."
     one, whole = expect_pair(counts, 3, hint)
@@ -127,7 +127,7 @@ def cells_by_column(counts):
     assert whole == (7, 14, 0), hint
 
 
-@exercise("07.5")
+@exercise("09.5")
 def style_lost_in_a_mean(after):
     pair = isinstance(after, (tuple, list)) and len(after) == 2 and all(0 <= a <= 100 for a in after)
     assert pair, "give two accuracies in percent, of the photos and of the icons."
