@@ -39,6 +39,13 @@ from forgetkit.recipe import Recipe
         (dict(n_retain=True), "at least 1"),
         (dict(head="tail"), "choose 'text'"),
         (dict(colour="red"), "no parameter 'colour'"),
+        (dict(siblings=["dog"], data_dir=""), r"siblings=\['dog'\] is for pictures of your own"),
+        (dict(labels="pet", data_dir=""), "labels='pet' is for pictures of your own"),
+        (dict(head="images", data_dir=""), "head='images' is for pictures of your own"),
+        (dict(kind="folder", data_dir=""), "go together"),
+        (dict(pretrained="nonsense"), "no tag of open_clip's for model='mini', and no file"),
+        (dict(model="RN50", pretrained="nonsense"), "no tag of open_clip's for model='RN50'"),
+        (dict(oracle="nonsense"), "oracle='nonsense': choose 'mini'"),
         (dict(recipe="paper", changes=3), "^changes=3: values of the recipe by stage"),
         (
             dict(kind="class", target="unicorn", seed=-1, n_test=0),
@@ -63,6 +70,11 @@ def test_right_parameters_pass():
         changes={"remind": {"steps": 3}}, model="RN50", pretrained="openai", device="cpu",
     )  # fmt: skip
     lesson.check_parameters(model="mini", pretrained="")
+    lesson.check_parameters(siblings=[], labels="", head="text", data_dir="", oracle="auto")
+    lesson.check_parameters(
+        kind="folder", siblings=["dog"], labels="pet", head="images", data_dir="pictures", oracle=""
+    )
+    lesson.check_parameters(model="RN50", pretrained="weights/mine.pt")  # from the folder that a run works in
 
 
 def test_a_lesson_refuses_random_weights_before_it_makes_them(monkeypatch):
