@@ -7,6 +7,7 @@ gets `table_` in front.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from contextlib import suppress
@@ -30,14 +31,14 @@ def gather(folder: str | Path) -> pd.DataFrame:
 
     `table.attrs["parameters"]` names the columns that are parameters. Raises ValueError where the folder is no sweep's.
     """
-    folder, frames, parameters = Path(folder), [], {}
+    folder, rows, parameters = Path(folder), [], {}
     if not is_sweep(folder):
         raise ValueError(f"{folder} is no sweep's folder: there is no run in it.")
     for run in runs_in(folder):
-        frame, names = _rows(run)
-        frames += [frame] if len(frame) else []
+        found, names = _rows(run)
+        rows += found
         parameters |= dict.fromkeys(names)
-    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    table = pd.DataFrame(rows, dtype=object)
     own = [name for name in table if name not in COLUMNS and name not in parameters]
     table = table.reindex(columns=[*COLUMNS[:2], *parameters, *own, *COLUMNS[2:]])
     for name in table:
@@ -63,34 +64,33 @@ def write(table: pd.DataFrame, folder: Path) -> None:
             table.astype(words).to_parquet(half, index=False)
 
 
-def _rows(run: Path) -> tuple[pd.DataFrame, list[str]]:
+def _rows(run: Path) -> tuple[list[dict], list[str]]:
     """The rows of a run, none while it has no result, and the names of its parameters."""
-    about, rows = {"run": _plain(run.name)}, pd.DataFrame()
+    about, rows = {"run": _plain(run.name)}, []
     try:
         result = read(run)
     except ValueError as error:
-        return pd.DataFrame([{**about, "status": "damaged", "error": _plain(str(error))}]), []
+        return [{**about, "status": "damaged", "error": _plain(str(error))}], []
     if result is None:
-        return rows, []
+        return [], []
     parameters = {_plain(key): value for key, value in result["parameters"].items() if key not in COLUMNS}
     if result["status"] == "done":
         try:
             rows = _read(run / TABLE)
-            result |= {} if len(rows) else {"error": f"{TABLE} has no rows"}
+            result |= {} if rows else {"error": f"{TABLE} has no rows"}
         except FileNotFoundError:
             result["error"] = f"no {TABLE}"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, csv.Error) as error:
             result |= {"status": "damaged", "error": f"{TABLE}: {' '.join(str(error).split())}"}
-    for column in [column for column in rows if column in (*parameters, *COLUMNS)]:
-        free = f"table_{column}"
-        while free in (*rows, *parameters):
-            free = f"table_{free}"
-        rows = rows.rename(columns={column: free})
-    rows = rows if len(rows) else pd.DataFrame(index=[0])
+    names = {}
+    for column in rows[0] if rows else ():
+        names[column] = column
+        while names[column] in parameters or names[column] in COLUMNS or names[column] in {*rows[0]} - {column}:
+            names[column] = f"table_{names[column]}"
     result["versions"] = ", ".join(f"{name} {found}" for name, found in versions(result).items()) or None
     about = {column: _plain(result[column]) for column in COLUMNS} | about
-    given = {name: pd.Series([value] * len(rows), dtype=object) for name, value in parameters.items()}
-    return rows.assign(**given, **about), list(parameters)
+    rows = [{names[column]: cell for column, cell in row.items()} for row in rows or [{}]]
+    return [{**row, **parameters, **about} for row in rows], list(parameters)
 
 
 def _plain(value):
@@ -140,18 +140,18 @@ def _numbers(column: pd.Series, share: float = 0.5) -> pd.Series | None:
     return found.astype("int64") if whole else found.reindex(column.index)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """A run's `table.csv`, each cell as it is written, or None where it is empty.
+def _read(path: Path) -> list[dict[str, str | None]]:
+    """The rows of a run's `table.csv`, each cell as it is written, or None where it is empty.
 
-    Raises ValueError where it is not a header and rows of that length, in UTF-8.
+    Raises ValueError, or csv.Error, where it is not a header and rows of at most that length, in UTF-8.
     """
-    table = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False)
-    header = pd.read_csv(path, encoding="utf-8-sig", header=None, nrows=1, dtype=str, keep_default_na=False).loc[0]
-    if header.duplicated().any():
-        raise ValueError(f"two columns are called {header[header.duplicated()].iloc[0]!r}")
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError("its rows are longer than its header")
-    return table.replace("", None)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header, *lines = [line for line in csv.reader(file) if line] or [[]]
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise ValueError(f"two columns are called {twice[0]!r}")
+    if longer := [i for i, line in enumerate(lines, 1) if len(line) > len(header)]:
+        raise ValueError(f"row {longer[0]} is longer than its header")
+    return [dict.fromkeys(header) | {name: cell or None for name, cell in zip(header, line)} for line in lines]
 
 
 def describe(table: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,14 +23,9 @@ from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, register_mini
 from forgetkit.recipe import Forget, Recipe
 from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
-OWN = {
-    "siblings": (),
-    "labels": "",
-    "head": "text",
-    "previous_targets": (),
-}  # of pictures of one's own; as if not given
+OWN = {"siblings": (), "labels": "", "head": "text", "previous_targets": ()}  # of own pictures; as if not given
 CHECKED = (  # and sizes, n_...
-    "kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "oracle", "data_dir", *OWN,
+    "kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "oracle", "data_dir", "out", *OWN,
 )  # fmt: skip
 _started = time.perf_counter()
 
@@ -43,8 +39,8 @@ def check_parameters(**values) -> None:
     """Raise ValueError, a line for each wrong parameter, naming what there is to choose from; call it first.
 
     Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, pretrained (of that model),
-    device, oracle, data_dir and what goes with it (siblings, labels, head, previous_targets), and sizes (n_...), where
-    None is as many as usual.
+    device, oracle, out, data_dir and what goes with it (siblings, labels, head, previous_targets), and sizes (n_...),
+    where None is as many as usual.
     """
     if wrong := [said for name in values if (said := mistake(name, values))]:
         raise ValueError("\n".join(dict.fromkeys(wrong)))
@@ -89,6 +85,12 @@ def mistake(name: str, values: Mapping) -> str | None:
             torch.empty(1, device=pick_device(value))
         except (RuntimeError, AssertionError):
             return f"device={value!r} cannot be used here: choose 'auto' or 'cpu'."
+    if name == "out":
+        try:
+            folder = Path(value).absolute()
+            tempfile.TemporaryFile(dir=next(path for path in (folder, *folder.parents) if path.exists())).close()
+        except (OSError, TypeError) as error:
+            return f"out={value!r}: nothing can be written there ({error}): name another folder."
     if name == "seed" or (name.startswith("n_") and value is not None):
         least = 0 if name == "seed" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:

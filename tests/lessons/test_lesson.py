@@ -46,6 +46,8 @@ from forgetkit.recipe import Recipe
         (dict(pretrained="nonsense"), "no tag of open_clip's for model='mini', and no file"),
         (dict(model="RN50", pretrained="nonsense"), "no tag of open_clip's for model='RN50'"),
         (dict(oracle="nonsense"), "oracle='nonsense': choose 'mini'"),
+        (dict(out="/proc/nowhere/x"), "nothing can be written there"),
+        (dict(out=7), "out=7: nothing can be written there"),
         (dict(recipe="paper", changes=3), "^changes=3: values of the recipe by stage"),
         (
             dict(kind="class", target="unicorn", seed=-1, n_test=0),
