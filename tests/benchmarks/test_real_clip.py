@@ -98,7 +98,9 @@ def test_subgroups_of_one_label_are_siblings(measured, vit, data):
     rows = measured("--kind", "coarse", "--target", "Tabby", *classifiers)
     assert set(rows["kind"]) == {"coarse"} and len(rows) == 4 and rows[["target", "retain"]].notna().all(axis=None)
     assert rows["retain by a plane"].notna().tolist() == [False, True, False, False] and "probe recall" in rows
-    sets, heads, *_ = real_clip.sets_of(vit, "coarse", "tabby", 0, data)
+    sets, heads, *_ = real_clip.sets_of(
+        real_clip.Keeping(vit.model, vit.tokenizer, vit.name), "coarse", "tabby", 0, data
+    )
     assert sets.subgroup.siblings == ("persian cat",) and set(sets.classes) == {"bird", "car", "cat"}
     assert set(sets.forget.labels.tolist()) == set(sets.retain.labels.tolist())
     assert {name: len(part) for name, part in sets.test.items() if name in ("target", "retain", "other")} == {
