@@ -156,6 +156,11 @@ def source(*objects) -> Markdown:
     return Markdown("\n\n".join(blocks))
 
 
+def say(text: str) -> Markdown:
+    """A sentence with what was measured in it, shown as text: so it says what happened in this run."""
+    return Markdown(text)
+
+
 def keep(table: pd.DataFrame, out: str | Path) -> pd.DataFrame:
     """Write the lesson's table, rounded to 0.01, to `out/table.csv`, and hand it on."""
     Path(out).mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from wrong_answers import WRONG
 
 from forgetkit.lessons.exercises import CHECKS, EMPTY, check, quiz
 from forgetkit.lessons.exercises.runs import QUIZ
+from forgetkit.lessons.exercises.stages import left_without
 from forgetkit.subgroups import Subgroup
 
 SOLUTIONS = sorted((Path(__file__).resolve().parents[2] / "notebooks/solutions").glob("[0-9]*.ipynb"))
@@ -79,7 +80,13 @@ HELPERS = {
     "means": lambda z, styles: torch.stack([z[styles == s].mean(0) for s in styles.unique()]),
     "nearest": lambda z, styles, centres: 100 * ((z @ centres.T).argmax(1) == styles).double().mean().item(),
 }
-NAMES = {**HELPERS, **{m.__name__: m for m in (torch, math, json, product, Subgroup)}, "F": F, "np": np}
+NAMES = {
+    **HELPERS,
+    "left_without": left_without,
+    **{m.__name__: m for m in (torch, math, json, product, Subgroup)},
+    "F": F,
+    "np": np,
+}
 
 
 def wrong_answers() -> list[tuple[str, str, str, str]]:

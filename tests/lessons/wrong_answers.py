@@ -69,7 +69,10 @@ WRONG = """
     (torch.ones(2, 1), torch.tensor([[2.0], [-2.0]]), torch.ones(2, 1), torch.ones(2, 1)) ## must not vanish
     (torch.ones(2, 1), torch.ones(2, 1)) ## four tensors
 03.7
-    "truck sketches" ## those of another less
+    "largest" ## give the pair
+    ("largest", {}) ## run it first
+    ("most", {"largest": 80, "smallest": 90}) ## predict one out of
+    ("largest", {"largest": 80, "smallest": 90}) ## came out largest 80.0, smallest 90.0
 05.1 a, w, d
     (1 - d) * a + d * w ## belongs to the *average*
     a.mul_(d).add_((1 - d) * w) ## in place
@@ -101,7 +104,7 @@ WRONG = """
     -(1 - p(x, y)).clamp(min=1e-9).log().mean() ## must not die
 05.6
     "teacher" ## one name out of
-    "ema" ## without another part more
+    left_without().idxmin() ## without another part more
 05.7
     torch.randn(8, 1, 4, 4) ## of one value only
     torch.zeros(2, 1, 4, 4) ## std 0.00

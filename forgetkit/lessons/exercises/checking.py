@@ -100,6 +100,20 @@ def expect_choice(choice, found: pd.Series, right: str, hint: str) -> None:
     assert choice == right, hint.format(choice, found[choice])
 
 
+def expect_outcome(answer, names: Sequence[str], hint: str) -> None:
+    """Assert that an answer is (prediction, what a run measured by name), and that the run had most of the predicted.
+
+    hint: with {} for the prediction, and for what was measured
+    """
+    pair = isinstance(answer, (tuple, list)) and len(answer) == 2 and isinstance(answer[1], Mapping)
+    assert pair, f"give the pair (prediction, found), found with a number for each of {', '.join(names)}."
+    prediction, found = answer
+    assert isinstance(prediction, str) and prediction in names, f"predict one out of {', '.join(names)}."
+    assert set(found) == set(names), f"run it first: found has a number for each of {', '.join(names)}."
+    measured = ", ".join(f"{name} {float(found[name]):.1f}" for name in names)
+    assert found[prediction] == max(found.values()), hint.format(prediction, measured)
+
+
 def expect_names(answer, names: Mapping[str, str], right: Sequence[str]) -> None:
     """Assert that an answer is the set `right` of `names`, which have the reason why each is in or out."""
     is_set = isinstance(answer, (set, frozenset, list, tuple)) and set(answer) <= set(names)

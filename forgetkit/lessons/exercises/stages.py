@@ -1,11 +1,12 @@
-"""Exercises of notebooks 03, 05 and 04: forgetting, reminding, restoring; those that are no cases."""
+"""Exercises of notebooks 03 to 06: forgetting, alignment, reminding, restoring; those that are no cases."""
 
 import math
 
+import pandas as pd
 import torch
 
-from forgetkit.lessons.committed import committed, percent_of_original
-from forgetkit.lessons.exercises.checking import exercise, expect, expect_choice, expect_pair
+from forgetkit.lessons.committed import committed
+from forgetkit.lessons.exercises.checking import exercise, expect, expect_choice, expect_outcome, expect_pair
 
 
 @exercise("03.2")
@@ -36,11 +37,12 @@ def layers_that_change_places(gradients):
 
 
 @exercise("03.7")
-def siblings_that_lose_most(subgroup):
-    rows = percent_of_original(committed("benchmark"))
-    kept = rows[rows["method"] == "paper after forget"].groupby("subgroup")["retain"].mean()
-    hint = "the siblings of {} keep {:.0f} % of themselves, those of another less: whose are most like the target?"
-    expect_choice(subgroup, kept, kept.idxmin(), hint)
+def layers_that_matter_least(answer):
+    hint = (
+        "you said {}, and the Scores came out {}. All ratios are near one: no layer belongs to the target alone, so"
+        " the order decides little, and what a layer serves besides may decide more."
+    )
+    expect_outcome(answer, ("largest", "smallest"), hint)
 
 
 @exercise("05.2")
@@ -132,13 +134,19 @@ def guard_without_an_edge(soft_guard):
     assert abs(loss.item() - 198.687) < 0.01 and slope > 0.9, hint
 
 
+PARTS = ["alignment", "distillation", "guard", "last layers", "mmd", "raw images"]  # of stage 2, as rows name them
+
+
+def left_without() -> pd.Series:
+    """Percent of the target that `default` leaves without a part of stage 2, by part, in the benchmark's rows."""
+    rows = committed("benchmark")
+    part = rows["method"].str.removeprefix("default without ")
+    return rows["target"].groupby(part).mean().reindex(PARTS).dropna()
+
+
 @exercise("05.6")
 def part_that_holds_the_target_down(part):
-    rows = committed("benchmark")
-    rows = rows[rows["method"].str.startswith("default without ")]
-    left = (
-        rows.groupby(rows["method"].str.removeprefix("default without "))["target"].mean().drop("soup", errors="ignore")
-    )
+    left = left_without()
     hint = "without {}, {:.1f} % of the target are left, and without another part more. Which pulls at its images?"
     expect_choice(part, left, left.idxmax(), hint)
 
