@@ -10,6 +10,7 @@ import torch
 from PIL import Image, features
 
 from forgetkit.data import PARTS, DataError, ImageSet, folders, imagenet, styles, zero_shot
+from forgetkit.data.layouts import from_csv, from_folder
 from forgetkit.data.reading import SHARES, SUFFIXES, ImageFiles, divide, files_for, read_image, to_rgb
 
 # --------------------------------------------------------------------------------------------------
@@ -246,6 +247,15 @@ def test_a_border_is_cut_off(tmp_path):
     Image.fromarray(framed).save(tmp_path / "a.png")
     assert ImageFiles([tmp_path / "a.png"], 36, border=2)[0].max() == 10
     assert ImageFiles([tmp_path / "a.png"], 36)[0].max() > 100
+
+
+def test_a_class_name_that_a_page_would_take_for_markup_is_refused(tmp_path):
+    (tmp_path / "<img src=x onerror=alert(1)>").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "<img src=x onerror=alert(1)>/a.png")
+    (tmp_path / "mine.csv").write_text("image,label\na.png,<b>cat</b>\n")
+    for read, path in ((from_folder, tmp_path), (from_csv, tmp_path / "mine.csv")):
+        with pytest.raises(DataError, match="has < or > in it"):
+            read(path)
 
 
 # --------------------------------------------------------------------------------------------------
