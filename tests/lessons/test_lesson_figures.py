@@ -125,6 +125,17 @@ def test_the_line_of_decision_counts_who_is_above_it():
     assert first.get_xlabel() and "'cat'" in first.get_ylabel() and first.get_xlim() == first.get_ylim()
 
 
+def test_runs_are_dots_about_their_mean_and_of_many_settings_some_are_named():
+    table = pd.DataFrame({"a": [1, 1, 2, 2], "v": [0.0, 2.0, 5.0, 7.0]})
+    axis = figures.mean_and_runs(table, "v", ["a"]).axes[0]
+    dots, means = axis.lines[0], axis.containers[0].lines[0]
+    assert dots.get_ydata().tolist() == [0, 2, 5, 7] and means.get_ydata().tolist() == [1, 6]
+    assert means.get_xdata().tolist() == [0, 1] and np.abs(dots.get_xdata() - [0, 0, 1, 1]).max() < 0.05
+    many = pd.DataFrame({"a": range(90), "b": range(90), "v": range(90)})
+    axis = figures.mean_and_runs(many, "v", ["a", "b"]).axes[0]
+    assert len(axis.containers) == 90 and len(axis.get_xticks()) == len(axis.get_legend().get_texts()) == 15
+
+
 def test_save_writes_a_png(tmp_path):
     figures.save(figures.soup_path(RECORD), tmp_path / "new", "soup")
     assert (tmp_path / "new/soup.png").read_bytes().startswith(b"\x89PNG")

@@ -14,34 +14,38 @@ from forgetkit.lessons.figures.charts import BESIDE
 from forgetkit.lessons.figures.style import COLOURS, RECIPES
 
 MODELS = {"original": ("#666666", "s"), "unlearned": (COLOURS["restore"], "o"), "oracle": (COLOURS["forget"], "D")}
+MOST = 15  # words at an axis, and colours in a legend, about
 PANELS = {"%": "percent", "": "AUROC (.5 = says nothing)", "steps": "steps (arrow: not reached)"}
 
 
 def mean_and_runs(table: pd.DataFrame, value: str, by: Sequence[str]) -> Figure:
     """Every run as a dot, and mean ± standard deviation: along the first column of `by`, coloured by the second, a
-    panel for each combination of the others.
+    panel for each combination of the others. Of very many words and colours, some are named.
     """
     short = lambda word: word if len(word) <= 40 else f"{word[:20]}…{word[-19:]}"
     words = table[list(by)].astype(str).map(short).assign(**{value: table[value]})
     words["panel"] = [", ".join(f"{n}={v}" for n, v in zip(by[2:], row)) for row in words[list(by[2:])].to_numpy()]
     x, hue = by[0] if by else "panel", by[1] if len(by) > 1 else None
-    names = list(dict.fromkeys(words[hue])) if hue else []
-    wide, panels = 0.8 + 0.55 * words[x].nunique() * max(1, len(names) / 2), list(dict.fromkeys(words["panel"]))
+    names, panels = list(dict.fromkeys(words[hue])) if hue else [""], list(dict.fromkeys(words["panel"]))
+    places = {word: i for i, word in enumerate(dict.fromkeys(words[x]))}
+    words["place"] = words[x].map(places) + np.random.default_rng(0).uniform(-0.04, 0.04, len(words))
+    wide = 0.8 + 0.55 * len(places) * max(1, len(names) / 2)
     size = (min(14, wide * len(panels) + 2), 3)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
-    look = {"hue": hue, "hue_order": names, "palette": sns.color_palette("colorblind", len(names))} if hue else {}
-    marks = {"markers": [*("osD^v<>PX*" * len(names))[: len(names)]]} if hue else {"markers": "o"}
-    beside = (True, 0.8 * (len(names) - 1) / len(names)) if len(names) > 1 else (False, False)
     for axis, panel in zip(axes[0], panels):
-        order = {"order": list(dict.fromkeys(words[x])), "ax": axis, "x": x, "y": value, **(look or {"color": "C0"})}
-        part = words[words["panel"] == panel]
-        sns.stripplot(part, **order, dodge=beside[0], legend=False, jitter=0.05, size=4, alpha=0.6)
-        bars = {"errorbar": "sd", "linestyle": "none", "capsize": 0.1, "err_kws": {"linewidth": 1.2}, "markersize": 6}
-        sns.pointplot(part, **order, **marks, **bars, dodge=beside[1], legend=bool(hue) and axis is axes[0, -1])
-        axis.set(title=panel, xlabel=x if by else "", ylabel=f"{value}, mean ± sd")
-        axis.tick_params(axis="x", rotation=30 if words[x].str.len().max() > 6 else 0)
+        for i, (name, colour) in enumerate(zip(names, sns.color_palette("colorblind", len(names)))):
+            part = words[(words["panel"] == panel) & (words[hue] == name if hue else True)]
+            beside = 0.8 * ((i + 0.5) / len(names) - 0.5)
+            axis.plot(part["place"] + beside, part[value], ".", color=colour, alpha=0.6)
+            found = part.groupby(part["place"].round())[value].agg(["mean", "std"])
+            look = {"fmt": "osD^v<>PX*"[i % 10], "color": colour, "capsize": 3, "elinewidth": 1.2}
+            axis.errorbar(found.index + beside, found["mean"], found["std"], **look, label=name)
+        axis.set(title=panel, xlabel=x if by else "", ylabel=f"{value}, mean ± sd", xlim=(-0.5, len(places) - 0.5))
+        some = [*places][:: max(1, len(places) // MOST)]
+        axis.set_xticks([places[word] for word in some], some, rotation=30 if max(map(len, some)) > 6 else 0)
     if hue:
-        axes[0, -1].legend(title=hue, **BESIDE)
+        handles = axes[0, -1].get_legend_handles_labels()[0]
+        axes[0, -1].legend(handles=handles[:: max(1, len(names) // MOST)], title=hue, **BESIDE)
     figure.tight_layout()
     return figure
 
