@@ -14,7 +14,9 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
+from forgetkit.data.images import CIFAR10_FAMILIES
 from forgetkit.data.images import some as few
+from forgetkit.data.sets import SETS
 from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lessons.figures.style import use_style
 from forgetkit.lessons.own import HEADS, loaded, prepare
@@ -92,10 +94,19 @@ def mistake(name: str, values: Mapping) -> str | None:
         except (OSError, TypeError) as error:
             return f"out={value!r}: nothing can be written there ({error}): name another folder."
     if name == "seed" or (name.startswith("n_") and value is not None):
-        least = 0 if name == "seed" else 1
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            return f"{name}={value!r}: a whole number, at least {least}."
+        least, most = room(values).get(name, (0 if name == "seed" else 1, None))
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= (most or value):
+            return f"{name}={value!r}: a whole number, at least {least}{f', at most {most:,}' if most else ''}."
     return None if checked(name) else f"There is no parameter {name!r}."
+
+
+def room(values: Mapping) -> dict[str, tuple[int, int]]:
+    """(least, most) images of D_f and of D_r that a subgroup of the tutorial's has, of clusters and styles at most."""
+    kind, target, images = values.get("kind"), values.get("target"), SETS["cifar10"].per_class.train
+    if kind not in KINDS or target not in targets(kind):
+        return {}
+    siblings = next((len(f) - 1 for f in CIFAR10_FAMILIES.values() if target in f), 2)  # two of a style, or cluster
+    return {"n_forget": (1, 20 if kind == "style" else images), "n_retain": (siblings, siblings * images)}
 
 
 def weights_there(model: str, pretrained: str) -> bool:

@@ -37,6 +37,9 @@ from forgetkit.recipe import Recipe
         (dict(seed=None), "a whole number"),
         (dict(n_forget=0), "at least 1"),
         (dict(n_retain=True), "at least 1"),
+        (dict(kind="class", target="cat", n_forget=100_000), "at least 1, at most 500"),
+        (dict(kind="class", target="cat", n_retain=4), "at least 5, at most 2,500"),
+        (dict(kind="style", target="cat sketches", n_forget=21), "at most 20"),
         (dict(head="tail"), "choose 'text'"),
         (dict(colour="red"), "no parameter 'colour'"),
         (dict(siblings=["dog"], data_dir=""), r"siblings=\['dog'\] is for pictures of your own"),
@@ -72,6 +75,7 @@ def test_right_parameters_pass():
         changes={"remind": {"steps": 3}}, model="RN50", pretrained="openai", device="cpu",
     )  # fmt: skip
     lesson.check_parameters(model="mini", pretrained="")
+    lesson.check_parameters(kind="coarse", target="truck", n_forget=500, n_retain=3, n_test=10**6)
     lesson.check_parameters(siblings=[], labels="", head="text", data_dir="", oracle="auto")
     lesson.check_parameters(
         kind="folder", siblings=["dog"], labels="pet", head="images", data_dir="pictures", oracle=""
