@@ -77,7 +77,7 @@ def main(numbers: tuple[str, ...]) -> None:
         if path.parent != notebooks:
             continue
         tell_time(path)
-        cover = notebooks / known_parameters(path)["out"].strip("'") / "cover.png"  # the picture a lesson opens with
+        cover = notebooks / known_parameters(path)["out"][1].value / "cover.png"  # the picture a lesson opens with
         if cover.exists():
             thumbnail(cover, pictures / f"{path.stem}.png")
 

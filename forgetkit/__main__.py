@@ -263,8 +263,7 @@ def audit(
 @click.option("--by", callback=names, metavar="NAMES", help="Columns to group by, such as target,stage.")
 @click.option("--values", callback=names, metavar="NAMES", help="Columns to average, such as retain,other.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Draw a figure a value.")
-@click.option("--images", is_flag=True, help="Sum up predictions.parquet of the runs, image by image.")
-def summary(folder: Path, by: list[str] | None, values: list[str] | None, figures: bool, images: bool) -> None:
+def summary(folder: Path, by: list[str] | None, values: list[str] | None, figures: bool) -> None:
     """Tell what came out of a batch.
 
     Prints mean ± standard deviation of the values in the runs' tables, and draws a figure a value. FOLDER is the one
@@ -281,22 +280,16 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
     except OSError as error:
         click.echo(f"{folder} cannot be written ({error.strerror}): no table and no figures are left there.", err=True)
         figures, status = False, 1
-    if images:
-        found, faults = results.predictions(folder)
-        by = [name for name in table.attrs["parameters"] if table[name].nunique(dropna=False) > 1] if by is None else by
-        click.echo(results.changes(found, by).round(1).to_string() if len(found) else "No run left predictions.")
-        click.echo("".join(f"{fault}\n" for fault in faults), nl=False)
-    else:
-        by, values = results.columns(table, by, values)
-        summed, runs, files = results.summarise(table, by, values), results.by_run(table, by, values), set()
-        click.echo("\n".join([summed.to_string(), *summed.attrs["without"]]))
-        for name in values if figures else ():
-            drawing, file = without_screen(), file_name(name)
-            file = file if file not in files else f"{file}-{len(files)}"  # names in another script become one
-            files.add(file)
-            with drawing.plt.rc_context({"text.parse_math": False}):  # a $ in a name is a $
-                drawing.plt.close(drawing.save(drawing.mean_and_runs(runs, name, by), folder / "figures", file))
-            click.echo(os.path.relpath(folder / f"figures/{file}.png"))
+    by, values = results.columns(table, by, values)
+    summed, runs, files = results.summarise(table, by, values), results.by_run(table, by, values), set()
+    click.echo("\n".join([summed.to_string(), *summed.attrs["without"]]))
+    for name in values if figures else ():
+        drawing, file = without_screen(), file_name(name)
+        file = file if file not in files else f"{file}-{len(files)}"  # names in another script become one
+        files.add(file)
+        with drawing.plt.rc_context({"text.parse_math": False}):  # a $ in a name is a $
+            drawing.plt.close(drawing.save(drawing.mean_and_runs(runs, name, by), folder / "figures", file))
+        click.echo(os.path.relpath(folder / f"figures/{file}.png"))
     sys.exit(status)
 
 

@@ -12,9 +12,7 @@ import dis
 import functools
 import hashlib
 import importlib
-import inspect
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from copyreg import dispatch_table
@@ -55,19 +53,10 @@ def key(*parts) -> str:
     return _digest([about, *(_bytes(part, seen) for part in parts)]).hex()[:24]
 
 
-def code_of(*pieces: ModuleType | Callable) -> str:
-    """A hash of the code of modules, functions and classes, 16 hex digits; comments, docstrings, layout do not count.
-
-    Only what is named counts, not what it imports or calls. Raises OSError where there is no source.
-    """
-    code = [_as_it_runs(inspect.getsource(piece)) for piece in pieces]
-    return hashlib.sha256(repr(code).encode()).hexdigest()[:16]
-
-
 @functools.lru_cache(maxsize=None)
 def _as_it_runs(source: str) -> str:
     """Source without comments, docstrings and layout."""
-    return ast.unparse(without_docstrings(ast.parse(textwrap.dedent(source))))
+    return ast.unparse(without_docstrings(ast.parse(source)))
 
 
 def without_docstrings(tree: ast.Module) -> ast.Module:
@@ -92,13 +81,8 @@ def file_hash(file: str | Path) -> str:
     return found.hexdigest()
 
 
-def tensors(named: Mapping[str, torch.Tensor]) -> bytes:
-    """A SHA-256 of tensors by name, with their shapes and types, whatever their order and memory format."""
-    return hashlib.sha256(packed(named)).digest()
-
-
 def packed(named: Mapping[str, torch.Tensor]) -> bytes:
-    """The tensors by safetensors, which takes contiguous ones, and none of them under two names."""
+    """The tensors, with shapes and types, by safetensors, which takes contiguous ones, and none under two names."""
     return save({name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in named.items()})
 
 
@@ -130,7 +114,7 @@ def _parts(part, of: Callable[..., bytes]) -> bytes:
     if kind in (set, frozenset):
         return _digest([b"set", *sorted(of(one) for one in part)])
     if isinstance(part, torch.Tensor):
-        return of(str(part.device), tensors({"x": part}))
+        return of(str(part.device), hashlib.sha256(packed({"x": part})).digest())
     if isinstance(part, np.ndarray) and part.dtype != object:
         return of(part.shape, str(part.dtype), hashlib.sha256(np.ascontiguousarray(part)).digest())
     if isinstance(part, Clip):
@@ -138,7 +122,8 @@ def _parts(part, of: Callable[..., bytes]) -> bytes:
         return of(describe(part.device), part.model, part.tokenizer(PROBES), record, dict(part.heads))
     if isinstance(part, torch.nn.Module):
         state = {name: value for name, value in part.state_dict().items() if isinstance(value, torch.Tensor)}
-        return of(tensors(state), [(name, *_settings(module)) for name, module in part.named_modules()])
+        modules = [(name, *_settings(module)) for name, module in part.named_modules()]
+        return of(hashlib.sha256(packed(state)).digest(), modules)
     if isinstance(part, ModelSets):
         read = (part.subgroup, part.forget, part.retain, part.calibration, part.previous, part.never, part.head)
         return of(*read, tuple(part.previous_targets))
@@ -149,8 +134,10 @@ def _parts(part, of: Callable[..., bytes]) -> bytes:
     if isinstance(part, ModuleType | type | FunctionType):
         return (_class if isinstance(part, type) else _function if kind is FunctionType else _module)(part, of)
     if isinstance(part, CodeType):
-        imported = [line.argval for line in dis.get_instructions(part) if line.opname == "IMPORT_NAME"]
-        modules = [found for name in imported if (found := _imported(name))]
+        modules = []
+        for line in dis.get_instructions(part):
+            with suppress(Exception):  # whatever the module raises, it does when the code runs, too
+                modules += [importlib.import_module(line.argval)] if line.opname == "IMPORT_NAME" else []
         return of(part.co_code, part.co_consts, part.co_names, part.co_varnames, part.co_freevars, modules)
     if isinstance(part, property | staticmethod | classmethod):
         return of(kind, *(getattr(part, name, None) for name in ("__func__", "fget", "fset", "fdel")))
@@ -211,12 +198,6 @@ def _function(part: FunctionType, of: Callable[..., bytes]) -> bytes:
     named = {name for code in codes for name in code.co_names}
     used = {name: part.__globals__[name] for name in sorted(named) if name in part.__globals__}
     return of(part.__code__, part.__defaults__, part.__kwdefaults__, closed, vars(part), used)
-
-
-def _imported(name: str) -> ModuleType | None:
-    """The module that code imports by this name; None where there is none."""
-    with suppress(Exception):  # whatever the module raises, it does when the code runs, too
-        return importlib.import_module(name)
 
 
 def _settings(module: torch.nn.Module) -> tuple:

@@ -24,10 +24,10 @@ from forgetkit.data.images import ImageSet
 from forgetkit.data.reading import ImageFiles
 from forgetkit.data.sets import cache_folder, in_one_step
 from forgetkit.evaluation import percent
-from forgetkit.keys import NoKey, code_of, key, packed
+from forgetkit.keys import NoKey, key, packed
 from forgetkit.models.clip import Clip, Inputs
 
-__all__ = ["Cache", "accuracies", "code_of", "embed", "head", "heads", "key", "once"]
+__all__ = ["Cache", "accuracies", "embed", "head", "heads", "key", "once"]
 SHARD = 4096  # images in a file of embeddings, so that a run that ends early loses no more
 MOST = {"stages": 60, "embeddings": 256}  # files; the ones not used for longest go first
 log = logging.getLogger(__name__)
@@ -65,8 +65,7 @@ class Cache:
             return result
         weights, note = found
         carried = {name: before[name] for name in note["carried"] if name in before}  # what this call is of
-        record = carried | note["record"]
-        result = replace(args[0].copy(note["name"]), record=record)
+        result = replace(args[0].copy(note["name"]), record=carried | note["record"])
         result.model.visual.load_state_dict(weights)
         return result
 
@@ -92,8 +91,8 @@ def once(align: Callable) -> Callable:
 def embed(clip: Clip, images, progress: str = "embed", folder: Path | None = None) -> torch.Tensor:
     """Unit image embeddings (N, D) float32 on the CPU; those of `ImageFiles` are read from `folder`, or kept there.
 
-    A file counts as the same by its content. folder: `embeddings` in `data.cache_folder()` unless
-    named. Raises DataError for a file that is missing, empty or broken.
+    A file counts as the same by its content. folder: `embeddings` in `data.cache_folder()` unless named. Raises
+    DataError for a file that is missing, empty or broken.
     """
     if not isinstance(images, ImageFiles):
         return clip.embed(images, progress=progress).cpu()

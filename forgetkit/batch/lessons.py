@@ -14,36 +14,28 @@ from pathlib import Path
 import forgetkit
 from forgetkit.batch.record import whole
 
-LESSONS = (  # what a reader's copy has
-    "notebooks/*.ipynb", "notebooks/solutions/*.ipynb", "notebooks/sweeps/*.*", "docs/*.md", "docs/figures/*.png",
-    "docs/results/*.*",
-)  # fmt: skip
+# What a reader's copy has: lessons, solutions, sweeps, and the pages that they lead to.
+LESSONS = ("notebooks/*.ipynb", "notebooks/s*/*.*", "docs/*.md", "docs/figures/*.png", "docs/results/*.*")
 RECORD = ".copied.json"  # in a copy: the SHA-256 of each file as it was copied
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def copy_files(home: Path, folder: Path, files: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Copy `files`, paths below `home`, to the same paths below `folder`; what is the same already is left alone.
+    """Copy `files`, paths below `home`, below `folder`: which were copied, and which kept, as the reader changed them.
 
-    Returns the files that were copied, and those that were kept because the reader has changed them. A file that is
-    still as it was copied gives way to a newer one; any other that differs is the reader's. Nothing is deleted.
-    Raises ValueError where a folder cannot be written.
+    A file that is still as it was copied gives way to a newer one; any other that differs is the reader's. Nothing is
+    deleted. Raises ValueError where a folder cannot be written.
     """
     record, copied, kept = folder / RECORD, [], []
     try:
-        known = json.loads(record.read_text(encoding="utf-8"))
-        known = known if isinstance(known, dict) else {}
-    except (OSError, ValueError):
+        known = dict(json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         known = {}  # then every file that differs counts as the reader's
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(files):
             mine, theirs = home / name, folder / name
-            new, old = sha256(mine), sha256(theirs) if theirs.exists() else None
-            if old not in (None, new, known.get(name)):
+            new, old = (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() for path in (mine, theirs))
+            if old not in (False, new, known.get(name)):
                 kept.append(name)
                 continue
             if old != new:
@@ -63,10 +55,9 @@ def copy_lessons(folder: Path) -> str:
     if folder == forgetkit.HOME:
         return f"{folder} holds the lessons themselves."
     files = [path for pattern in LESSONS for path in forgetkit.HOME.glob(pattern) if path.is_file()]
-    names = [path.relative_to(forgetkit.HOME).as_posix() for path in files]
-    copied, kept = copy_files(forgetkit.HOME, folder, names)
-    lines = [f"Kept as you changed it: {name}" for name in kept]
-    return "\n".join([f"{len(copied)} of {len(names)} files copied to {folder}.", *lines])
+    copied, kept = copy_files(forgetkit.HOME, folder, [path.relative_to(forgetkit.HOME).as_posix() for path in files])
+    said = [f"{len(copied)} of {len(files)} files copied to {folder}."]
+    return "\n".join(said + [f"Kept as you changed it: {name}" for name in kept])
 
 
 def open_lab(folder: Path, options: Sequence[str] = ()) -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 LOADED = "loaded.json"  # in a run's folder: {file: hash of its content}
 OPENED = "FORGETKIT_OPENED"  # environment variable: the file that a kernel notes things in
 PACKAGE = Path(__file__).resolve().parent.parent
-SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/lib", "/usr/share", "/usr/bin", "/lib", "/lib64", "/bin")
+SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/lib", "/usr/share", "/usr/bin", "/usr/sbin", "/lib", "/bin", "/sbin")
 KEPT = (".cache", ".config", ".ipython", ".jupyter", ".local", ".matplotlib", ".nv")  # below the home folder
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
 
@@ -83,9 +83,9 @@ def _environment() -> tuple[str, ...]:
     return tuple(f"{place}{os.sep}" for place in (*installed, *SYSTEM, *kept, PACKAGE / "batch") if place)
 
 
-def keep(run: Path, notes: Path, home: Path, but: Iterable[str]) -> None:
+def keep(run: Path, notes: Path, home: Path, sweep: str) -> None:
     """Leave in the run's folder, as `LOADED`, the hash of each file of those notes that was read, but for what the run
-    itself has written, the environment, and the folders `but`.
+    itself has written, the environment, and the folder of the sweep.
     """
     written, read = set(), {}
     with suppress(OSError):
@@ -93,36 +93,30 @@ def keep(run: Path, notes: Path, home: Path, but: Iterable[str]) -> None:
             with suppress(ValueError):  # half a line, of a process that was killed
                 writes, path, when = json.loads(line)
                 written.add(path) if writes else read.setdefault(path, when)
-    places = (*_environment(), *(f"{folder}{os.sep}" for folder in but if folder))
+    places = (*_environment(), f"{sweep}{os.sep}")
     found = {}
     for path in sorted(read.keys() - written):
         if not path.startswith(places) and (digest := file_hash(path)):  # None: changed while the run went on
-            found[named(path, home)] = digest if os.stat(path).st_mtime_ns == read[path] else None
+            below = Path(path).is_relative_to(home.parent)  # then both may move
+            found[os.path.relpath(path, home) if below else path] = (
+                digest if os.stat(path).st_mtime_ns == read[path] else None
+            )
     (run / LOADED).write_text(json.dumps(found, indent=1), encoding="utf-8")
     notes.unlink(missing_ok=True)
 
 
-def named(path: str, home: Path) -> str:
-    """A path as it is kept: relative where it is beside or below the folder of the code, so that both may move."""
-    return os.path.relpath(path, home) if Path(path).is_relative_to(home.parent) else path
-
-
 def changed(run: Path, home: Path) -> list[str]:
     """The files that a run loaded and that are others now, or gone; none for a run of an older version."""
-    try:
+    with suppress(OSError, ValueError):
         found = json.loads((run / LOADED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [name for name, digest in found.items() if file_hash(os.path.join(home, name)) != digest]
+        return [name for name, digest in found.items() if file_hash(os.path.join(home, name)) != digest]
+    return []
 
 
 @functools.lru_cache(maxsize=None)
 def file_hash(path: str) -> str | None:
     """The SHA-256 of a file's content, 16 hex digits, looked at once in a process; None where there is none."""
-    try:
-        if not os.path.isfile(path):
-            return None
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError:
-        return None
+    with suppress(OSError):
+        if os.path.isfile(path):  # a pipe would wait for its other end
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()[:16]

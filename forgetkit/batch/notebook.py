@@ -6,8 +6,7 @@ import ast
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -35,8 +34,8 @@ def code_of(path: str | Path) -> str:
     return "\n".join(cell["source"] for cell in code_cells(path))
 
 
-def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:
-    """(name, annotation, default) of each parameter in a notebook's `parameters` cell, as syntax trees.
+def known_parameters(path: str | Path) -> dict[str, tuple[ast.expr | None, ast.expr | None]]:
+    """{name: (annotation, default)} of what a notebook's `parameters` cell assigns, as syntax trees.
 
     Magics in the cell are passed over. Raises ValueError where there is no such cell, or more than one, or no Python.
     """
@@ -51,19 +50,13 @@ def assignments(path: str | Path) -> Iterator[tuple[str, ast.expr | None, ast.ex
             lines = ast.parse(re.sub(r"^([ \t]*)[%!](?!%).*", r"\1pass", found[0], flags=re.M)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"The `parameters` cell of {path} is no Python: {error}.") from None
-    for line in lines:
-        if isinstance(line, (ast.Assign, ast.AnnAssign)):
-            for target in line.targets if isinstance(line, ast.Assign) else [line.target]:
-                if isinstance(target, ast.Name):
-                    yield target.id, getattr(line, "annotation", None), line.value
-
-
-def known_parameters(path: str | Path) -> dict[str, str]:
-    """{name: default as written} of a notebook's `parameters` cell; "" where a parameter has no default.
-
-    Raises ValueError where the notebook has none.
-    """
-    return {name: ast.unparse(default) if default else "" for name, _, default in assignments(path)}
+    found = [line for line in lines if isinstance(line, (ast.Assign, ast.AnnAssign))]
+    return {
+        target.id: (getattr(line, "annotation", None), line.value)
+        for line in found
+        for target in (line.targets if isinstance(line, ast.Assign) else [line.target])
+        if isinstance(target, ast.Name)
+    }
 
 
 def check_names(path: str | Path, parameters: Iterable[str]) -> None:
@@ -73,33 +66,17 @@ def check_names(path: str | Path, parameters: Iterable[str]) -> None:
         raise ValueError(f"{Path(path).name} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}.")
 
 
-@contextmanager
-def kernel_folder() -> Iterator[str]:
-    """A folder for the sockets of one kernel, gone afterwards; "" where a kernel must listen on ports.
-
-    A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
-    (papermill's issue 511). Sockets need a short path, so a long TMPDIR is passed over.
-    """
-    bases = (tempfile.gettempdir(), "/tmp") if os.name == "posix" else ()
-    fitting = [base for base in bases if len(os.fsencode(base)) <= LONGEST and os.access(base, os.W_OK)]
-    if not fitting:
-        yield ""
-        return
-    with tempfile.TemporaryDirectory(prefix="kernel-", dir=fitting[0], ignore_cleanup_errors=True) as folder:
-        yield folder
-
-
 def execute(
     path: str | Path, to: str | Path, parameters: dict | None = None, cwd: str | Path | None = None,
-    sockets: str | None = None, timeout: float | None = None, log: IO | None = None,
+    timeout: float | None = None, log: IO | None = None,
 ) -> Path:  # fmt: skip
     """Execute a notebook with papermill, parameters given from outside, and write it `to` a file, which is cleaned.
 
-    cwd:     where it runs, unless beside the notebook
-    sockets: a folder for the kernel's sockets, if there is one already
-    timeout: seconds a cell may take; log: gets what the notebook writes to stderr
+    cwd: where it runs, unless beside the notebook; timeout: seconds a cell may take; log: gets what it writes to stderr
 
     papermill only warns of a parameter that the notebook does not have, and takes `sys.exit` for success: both raise.
+    A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
+    (papermill's issue 511): it has sockets, in a folder with a short path, where the system has them.
     Raises ValueError for an unknown parameter; papermill.PapermillExecutionError where a cell fails or exits.
     """
     import papermill
@@ -110,8 +87,11 @@ def execute(
         check_names(path, parameters)
     plain = lambda name: str(name).replace("{", "{{").replace("}", "}}")  # papermill fills in what stands in braces
     try:
-        with nullcontext(sockets) if sockets is not None else kernel_folder() as folder:
-            own = {"transport": "ipc", "connection_file": f"{folder}/k.json"} if folder else {}
+        fits = lambda folder: len(os.fsencode(folder)) <= LONGEST
+        base = None if fits(tempfile.gettempdir()) or not os.access("/tmp", os.W_OK) else "/tmp"
+        with tempfile.TemporaryDirectory(prefix="kernel-", dir=base, ignore_cleanup_errors=True) as folder:
+            sockets = os.name == "posix" and fits(Path(folder).parent)
+            own = {"transport": "ipc", "connection_file": f"{folder}/k.json"} if sockets else {}
             done = papermill.execute_notebook(
                 plain(path), plain(target), parameters or {}, kernel_name="python3", cwd=cwd or path.parent,
                 execution_timeout=timeout, stderr_file=log, config=Config(KernelManager=own),
@@ -137,17 +117,17 @@ def clean(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = joined(cell.outputs)
-        for output in cell.get("outputs", []):
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = joined(cell.outputs)
+        for output in cell.outputs:
             if "image/png" in output.get("data", {}):  # the still of a widget, or a picture
                 output.data.pop(VIEW, None)
             if output.get("name") == "stderr":
                 lines = re.split(r"(?<=[\r\n])", output.text)
                 output.text = "".join(line for line in lines if not BAR.search(line))
-        if cell.cell_type == "code":
-            seen = [output for output in cell.outputs if VIEW not in output.get("data", {})]
-            cell.outputs = [output for output in seen if output.get("name") != "stderr" or output.text.strip()]
+        seen = [output for output in cell.outputs if VIEW not in output.get("data", {})]
+        cell.outputs = [output for output in seen if output.get("name") != "stderr" or output.text.strip()]
     nbformat.write(notebook, path)
 
 

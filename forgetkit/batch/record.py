@@ -6,11 +6,13 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock
@@ -18,11 +20,10 @@ from filelock import AcquireReturnProxy, FileLock
 from forgetkit.batch.notebook import code_of
 
 RESULT, TABLE, LOG = "result.json", "table.csv", "log.txt"
-TOLD = ("forgetkit", "open_clip_torch", "torch")  # whose versions stand in every table
+VERSIONS = ("forgetkit", "open_clip_torch", "torch", "numpy")  # of what a result depends on
 MARK = ".sweep"  # in a sweep's folder: the locks of its runs, and a sign that the folder is a sweep's
-COLUMNS = (  # columns that each run has
-    "run", "task", "status", "error", "seconds", "peak_mb", "commit", "source", "versions",
-)  # fmt: skip
+# Columns that each run has.
+COLUMNS = ("run", "task", "status", "error", "seconds", "peak_mb", "commit", "source", "versions")
 
 
 def is_sweep(folder: Path) -> bool:
@@ -34,9 +35,7 @@ def runs_in(folder: Path) -> list[Path]:
     """The folders of runs in a sweep's folder; raises ValueError for a link, which is not followed."""
     found = sorted(run for run in folder.glob("*-*") if re.search(r"-[0-9a-f]{10}$", run.name))
     if links := [path for path in (folder / MARK, *found) if path.is_symlink()]:
-        raise ValueError(
-            f"{links[0]} is a link, which leads out of the sweep's folder: put what it means in its place."
-        )
+        raise ValueError(f"{links[0]} is a link, which leads out of the sweep's folder: put there what it means.")
     return [run for run in found if run.is_dir()]
 
 
@@ -59,7 +58,8 @@ def read(folder: Path) -> dict | None:
     """
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if result["status"] in ("done", "failed") and isinstance(result["parameters"], dict):
+        said = (result["parameters"], result.get("versions") or {})
+        if result["status"] in ("done", "failed") and all(isinstance(part, dict) for part in said):
             return {**dict.fromkeys((*COLUMNS, "ended")), **result}
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -102,39 +102,32 @@ def lock(root: Path, job: dict, seconds: float) -> AcquireReturnProxy:
     return FileLock(root / MARK / f"{job['key']}.lock").acquire(timeout=seconds)
 
 
-def fingerprint(code: str) -> str:
-    """Hash of the code of a notebook, or of the file that holds a function's module or package: 16 hex digits."""
-    return hashlib.sha256(code.encode(errors="replace")).hexdigest()[:16]
-
-
-def code_of_task(notebook: str | Path | None, function: str | None) -> tuple[str, Path]:
-    """The code of a notebook, or of the file that a function's package begins with, and the folder it stands in.
+def source_of(notebook: str | Path | None, function: str | None) -> tuple[str, Path]:
+    """A hash of a notebook's code, or of the file that a function's package begins with, and the folder it stands in.
 
     Nothing is imported. Raises ValueError where there is none.
     """
     if notebook:
-        return code_of(notebook), Path(notebook).parent
-    top = re.split("[.:]", function)[0]
-    spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin is None:
-        raise ValueError(f"There is no module {top} with a file of its own.")
-    file = Path(spec.origin)
-    code = file.read_bytes().decode(errors="replace") if file.is_file() else top
-    return code, file.parent.parent if spec.submodule_search_locations else file.parent
+        code, home = code_of(notebook).encode(errors="replace"), Path(notebook).parent
+    else:
+        spec = importlib.util.find_spec(top := re.split("[.:]", function)[0])
+        if spec is None or spec.origin is None:
+            raise ValueError(f"There is no module {top} with a file of its own.")
+        file = Path(spec.origin)
+        code = file.read_bytes() if file.is_file() else top.encode()
+        home = file.parent.parent if spec.submodule_search_locations else file.parent
+    return hashlib.sha256(code).hexdigest()[:16], home
 
 
-def versions(result: dict) -> dict[str, str]:
-    """Those of `TOLD` that a result has, or none."""
-    return {name: found[name] for name in TOLD if name in (found := result.get("versions") or {})}
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
 
 
 def commit_of(folder: Path) -> str | None:
     """The commit of the repository that holds `folder`, with "-dirty" where files differ from it; None without one."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    with suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
 
 
 def death(code: int) -> str:

@@ -1,16 +1,15 @@
 """The side that starts runs: which are still to do, where they are done, and what is told of them.
 
-Runs are done in processes of this machine, on a Dask cluster, or by anything with the interface of
-`concurrent.futures.Executor`. What is finished in the sweep's folder is not run again, so the same command goes on
-where it was stopped, by whatever.
+Runs are done in processes of this machine, on a Dask cluster, or by any `concurrent.futures.Executor`. What is finished
+in the sweep's folder is not run again, so the same command goes on where it was stopped, by whatever.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -26,9 +25,8 @@ import psutil
 from tqdm.auto import tqdm
 
 from forgetkit.batch import loaded, record
-from forgetkit.batch.notebook import kernel_folder
 from forgetkit.batch.spec import OUT, Check, Run, SweepError, load
-from forgetkit.batch.worker import BUSY, versions
+from forgetkit.batch.worker import BUSY
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 GB_A_RUN = 4  # free memory that each worker should find
@@ -81,7 +79,8 @@ def run(
         raise FileNotFoundError(f"{out} was moved or removed while the sweep ran: name it with --out where it is now.")
     mine = table.drop_duplicates("run")
     mine = mine[mine["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
-    tqdm.write(describe(mine))
+    others = table["run"].nunique() - len(mine)
+    tqdm.write(describe(mine) + (f"\nThe table also has {others} other runs of this folder." if others else ""))
     status.update(damaged=(broken := int((mine["status"] == "damaged").sum())), done=-broken)
     return +status
 
@@ -92,9 +91,7 @@ def _claim(out: Path) -> None:
         if out.is_dir() and any(out.iterdir()) and not record.is_sweep(out):
             raise SweepError([f"{out} holds files, and no sweep: name a new or an empty folder with --out."])
         (out / record.MARK).mkdir(parents=True, exist_ok=True)
-        for folder in (out, out / record.MARK):
-            with tempfile.TemporaryFile(dir=folder):  # can it be written?
-                pass
+        tempfile.TemporaryFile(dir=out).close()  # can it be written?
     except OSError as error:
         raise SweepError([f"{out} cannot be the sweep's folder: {error.strerror}."]) from None
 
@@ -103,7 +100,7 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
     """The jobs still to do, and how many runs have which status already."""
     there = {folder.name.rpartition("-")[2]: folder for folder in record.runs_in(out)}
     todo, status, other, older = [], Counter(), Counter(), Counter()
-    now = record.versions({"versions": versions()})
+    now = record.versions()
     for run in runs:
         try:
             found = record.read(there[run.key]) if run.key in there else None
@@ -116,10 +113,8 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
             files += loaded.changed(there[run.key], run.task.home)
             other.update(files)
             redo = changed == "rerun" and bool(files)
-            then = record.versions(found)
-            older.update(
-                f"{name} {then[name]}, now {now[name]}" for name in then if then[name] != now[name] and not redo
-            )
+            then = {**now, **(not redo and found["versions"] or {})}
+            older.update(f"{name} {then[name]}, now {now[name]}" for name in now if then[name] != now[name])
         if found and not redo:
             status[found["status"]] += 1
         else:
@@ -141,8 +136,8 @@ def _job(run: Run, out: Path, found: dict | None) -> dict:
     name = record.file_name(f"{task.name.rpartition(':')[2]} {run.label}")
     return {
         "root": str(out), "name": name, "key": run.key, "task": task.name, "notebook": task.notebook,
-        "function": task.function, "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters,
-        "source": task.source, "timeout": run.timeout, "redo": found and found["ended"], "cwd": os.getcwd(),
+        "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters, "source": task.source,
+        "timeout": run.timeout, "redo": found and found["ended"], "cwd": os.getcwd(),
         "env": {
             "TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60",  # some bars say themselves whether they show
             "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8",  # the last words of what is killed, in any locale
@@ -153,12 +148,7 @@ def _job(run: Run, out: Path, found: dict | None) -> dict:
 def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tuple[dict, dict]]:
     """(job, status, error and source) of each job, as they end; what other sweeps have in hand comes again later."""
     while todo:
-        futures, busy = {}, []
-        for job in todo:
-            try:
-                futures[submit(job)] = job
-            except Exception as failure:  # the engine takes none
-                yield job, _lost(job, failure)
+        futures, todo = {submit(job): job for job in todo}, []
         for future in as_completed(futures):
             job = futures[future]
             try:
@@ -166,10 +156,9 @@ def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tu
             except Exception as failure:
                 outcome = _lost(job, failure)
             if outcome is None:
-                busy.append(job)
+                todo.append(job)
             else:
                 yield job, outcome
-        todo = busy
 
 
 def _lost(job: dict, failure: Exception) -> dict:
@@ -192,9 +181,17 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
     elif isinstance(executor, str) and not threads and runs:
         tqdm.write("Dask has its workers compute on one thread: with --threads each run has more of a machine's cores.")
     env = dict.fromkeys(THREADS, str(threads)) if threads else {}
+
+    def submit(job: dict) -> Future:
+        try:
+            return pool.submit(perform, {**job, "env": {**job["env"], **env}})
+        except Exception as failure:  # the engine takes none
+            (lost := Future()).set_exception(failure)
+            return lost
+
     with _dask(executor) if isinstance(executor, str) else nullcontext(executor or _local(workers)) as pool:
         try:
-            yield lambda job: pool.submit(perform, {**job, "env": {**job["env"], **env}})
+            yield submit
         except BaseException:
             stop()
             raise
@@ -223,10 +220,9 @@ def _dask(address: str) -> Iterator[Executor]:
 
 def _local(workers: int) -> ThreadPoolExecutor:
     """Threads that wait for a process each; where there are several GPUs, each has its own."""
-    cards, slots = gpus(), queue.SimpleQueue()
-    for i in range(workers):
-        slots.put({"CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} if len(cards) > 1 else {})
-    return ThreadPoolExecutor(workers, initializer=lambda: setattr(_mine, "env", slots.get()))
+    cards, turn = gpus(), itertools.count()
+    own = lambda: {"CUDA_VISIBLE_DEVICES": cards[next(turn) % len(cards)]} if len(cards) > 1 else {}
+    return ThreadPoolExecutor(workers, initializer=lambda: setattr(_mine, "env", own()))
 
 
 def cores() -> int:
@@ -238,11 +234,10 @@ def gpus() -> list[str]:
     """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
-    try:
+    with suppress(OSError, subprocess.CalledProcessError):
         asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError):
-        return []
+    return []
 
 
 def default_workers(runs: int) -> int:
@@ -258,27 +253,24 @@ def perform(job: dict) -> dict | None:
     """
     if not Path(job["root"]).is_dir():
         raise FileNotFoundError(f"{job['root']} is not there: all machines of a sweep must see its folder.")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "forgetkit.batch.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, cwd=job["cwd"], start_new_session=True,
+        env={**os.environ, **job["env"], **getattr(_mine, "env", {})},
+    )  # fmt: skip
+    _alive.add(process)
     if _stopping.is_set():
-        raise InterruptedError("The sweep stops.")
-    with kernel_folder() as sockets:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "forgetkit.batch.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, cwd=job["cwd"], start_new_session=True,
-            env={**os.environ, **job["env"], **getattr(_mine, "env", {})},
-        )  # fmt: skip
-        _alive.add(process)
-        if _stopping.is_set():
-            process.stdin.close()
-        with suppress(OSError, ValueError):  # it has ended, or is to end
-            process.stdin.write(json.dumps({**job, "sockets": sockets}, default=str).encode() + b"\n")
-            process.stdin.flush()
-        said = process.stdout.read().decode(errors="replace")  # only what comes before there is a log
-        code = process.wait()
-        _alive.discard(process)
-        if code not in (0, BUSY):  # it could not even say that the run has failed: it was killed, or the disk is full
-            with suppress(OSError, AttributeError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise ChildProcessError([record.death(code), *filter(str.strip, said.splitlines())][-1])
+        process.stdin.close()
+    with suppress(OSError, ValueError):  # it has ended, or is to end
+        process.stdin.write(json.dumps(job, default=str).encode() + b"\n")
+        process.stdin.flush()
+    said = process.stdout.read().decode(errors="replace")  # only what comes before there is a log
+    code = process.wait()
+    _alive.discard(process)
+    if code not in (0, BUSY):  # it could not even say that the run has failed: it was killed, or the disk is full
+        with suppress(OSError, AttributeError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise ChildProcessError([record.death(code), *filter(str.strip, said.splitlines())][-1])
     if code == BUSY:
         return None
     found = record.finished(job)

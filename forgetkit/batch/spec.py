@@ -1,12 +1,6 @@
 """A sweep: one YAML file that says which parameter sets a notebook, or a function, is to be run with.
 
-    notebook: 05_reminding.ipynb                                # or several; or function: package.module:name
-    grid: {seed: [0, 1, 2], n_forget: [100, 400]}               # every combination
-    list: [{target: cat}, {kind: style, target: cat sketches}]  # each of them with every combination of the grid
-    exclude: [{target: cat sketches, n_forget: 400}]            # all that have these values are not run
-    timeout: {cell: 600, run: 3600}                             # seconds
-
-docs/batches.md says what each key means.
+docs/batches.md has an example, and says what each key means.
 """
 
 from __future__ import annotations
@@ -27,7 +21,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
 from forgetkit.batch.notebook import code_of
 from forgetkit.batch.task import MISSING, Task, task_of
@@ -50,15 +44,14 @@ class SweepError(ValueError):
 STRICT = ConfigDict(extra="forbid")
 Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 Limits = create_model("Limits", __config__=STRICT, cell=(Seconds | None, None), run=(Seconds | None, None))
-Sets = list[dict[str, Any]]
 Check = Callable[[str, Any, dict], None]
 SETS = "is a list of parameter sets, such as `- {target: cat, seed: 0}`."
 FORM = {  # what each key of a sweep holds, and how that is said
     "notebook": (str | Annotated[list[str], Field(min_length=1)], "is a path, or a list of paths."),
     "function": (str, "is a function's name, such as `package.module:name`."),
     "grid": (dict[str, Any], "maps names of parameters to lists of values."),
-    "list": (Sets, SETS),
-    "exclude": (Sets, SETS),
+    "list": (list[dict[str, Any]], SETS),
+    "exclude": (list[dict[str, Any]], SETS),
     "timeout": (Seconds | Limits, "is the seconds that a run may take, or such as `{cell: 600, run: 3600}`."),
 }
 Form = create_model("Form", __config__=STRICT, **{key: (kind | None, None) for key, (kind, _) in FORM.items()})
@@ -82,10 +75,9 @@ def from_yaml(text: str | bytes, where: str = "") -> Any:
     yaml.composer.warn_double_anchors = False
     try:
         return yaml.load(text)
-    except MarkedYAMLError as error:
-        why = f"line {error.problem_mark.line + 1}: {error.problem}"
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
-        why = " ".join(str(error).split())[:300]
+        mark = getattr(error, "problem_mark", None)
+        why = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())[:300]
     raise SweepError([f"{where or repr(text)} is no YAML: {why}."])
 
 
@@ -212,7 +204,6 @@ def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     mistakes += [f"exclude: no run has {entry}." for entry in unused]
     sets = [given for given in sets if not any(fits(entry, given) for entry in exclude)]
     mistakes += [] if sets else ["exclude: no run is left."]
-
     limits = {"run": form.timeout} if isinstance(form.timeout, float) else dict(form.timeout or {})
     varying = [n for n in default if n != OUT and len({repr(given.get(n, default[n])) for given in sets}) > 1]
     runs: dict[str, Run] = {}
@@ -223,10 +214,8 @@ def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
         mistakes += [f"{name} has no default: give it a value." for name, v in values.items() if v is MISSING]
         for name, parameter in task.parameters.items():
             if name not in given and (changed := sorted(parameter.uses & set(given))):
-                mistakes.append(
-                    f"{name} is computed from {', '.join(changed)} in the `parameters` cell and would keep its old "
-                    f"value: give it, too, or compute it in a later cell."
-                )
+                why = f"{name} is computed from {', '.join(changed)} in the `parameters` cell and would keep its value"
+                mistakes.append(f"{why}: give it, too, or compute it in a later cell.")
         if run.key in runs and set(given) <= set(default):
             mistakes.append(f"Two runs of {task.name} are the same: {given or 'defaults only'}.")
         runs[run.key] = run

@@ -1,4 +1,4 @@
-"""The results of a sweep as one tidy table, its summary, and what became of each image.
+"""The results of a sweep as one tidy table, and its summary.
 
 A row is a row of a run's `table.csv`, with the run's parameters before it. A run without such rows has one row, whose
 `error` says why; its status is "damaged" where a file of it cannot be read. A column of `table.csv` whose name is taken
@@ -15,11 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from forgetkit.batch.record import COLUMNS, TABLE, is_sweep, read, runs_in, versions, whole
+from forgetkit.batch.record import COLUMNS, TABLE, is_sweep, read, runs_in, whole
 
 CSV, PARQUET = "results.csv", "results.parquet"
-IMAGES = "predictions.parquet"  # what a run may leave: a row an image
-SAID = ("image", "label", "subgroup", "before", "after", "similarity")  # its columns
 NUMBER = r"(?i)[-+]?(((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[-+]?\d+)?|nan|inf)"  # as a table's cell
 DIGITS = r"[-+]?0\d+"  # a word of digits, such as 007
 NOTHING = "(none)"  # in a summary, where a parameter is None or a cell empty
@@ -87,7 +85,7 @@ def _rows(run: Path) -> tuple[list[dict], list[str]]:
         names[column] = column
         while names[column] in parameters or names[column] in COLUMNS or names[column] in {*rows[0]} - {column}:
             names[column] = f"table_{names[column]}"
-    result["versions"] = ", ".join(f"{name} {found}" for name, found in versions(result).items()) or None
+    result["versions"] = ", ".join(f"{name} {found}" for name, found in (result["versions"] or {}).items()) or None
     about = {column: _plain(result[column]) for column in COLUMNS} | about
     rows = [{names[column]: cell for column, cell in row.items()} for row in rows or [{}]]
     return [{**row, **parameters, **about} for row in rows], list(parameters)
@@ -128,12 +126,8 @@ def _numbers(column: pd.Series, share: float = 0.5) -> pd.Series | None:
         return None if pd.api.types.is_bool_dtype(column) else column
     words = column.dropna().astype(str)
     numbers = words[words.str.fullmatch(NUMBER)]
-    if (
-        words.str.fullmatch(DIGITS).any()
-        or not len(words)
-        or (len(numbers) / len(words) <= share < 1)
-        or (share == 1 and len(numbers) < len(words))
-    ):
+    enough = len(numbers) == len(words) if share == 1 else len(numbers) > share * len(words)
+    if not len(words) or not enough or words.str.fullmatch(DIGITS).any():
         return None
     found = numbers.map(float)
     whole = len(numbers) == len(column) and numbers.str.fullmatch(r"[-+]?\d{1,15}").all()
@@ -246,31 +240,3 @@ def _figures(mean: float, sd: float) -> str:
     decimals = max(1, -math.floor(math.log10(size))) if size else 1
     form = f".{decimals}f" if decimals < 7 and abs(mean) < 1e12 else ".3g"
     return f"{mean:{form}}" + ("" if pd.isna(sd) else f" ± {sd:{form}}")
-
-
-def predictions(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
-    """What the runs that are done say of each image (`IMAGES`), and a sentence for each run that cannot be read.
-
-    Columns: run, parameters, `SAID`: an image, its label and subgroup, the words predicted before and after, and the
-    similarity of the image to its own label after.
-    """
-    frames, faults = [pd.DataFrame(columns=["run", *SAID])], []
-    for run in runs_in(Path(folder)):
-        try:
-            result = read(run)
-            if result and result["status"] == "done" and (run / IMAGES).exists():
-                rows = pd.read_parquet(run / IMAGES, columns=[*SAID])
-                parameters = {k: _plain(v) for k, v in result["parameters"].items() if k not in (*SAID, "run")}
-                rows["similarity"] = pd.to_numeric(rows["similarity"], errors="coerce")
-                frames.append(rows.assign(**parameters, run=run.name))
-        except (OSError, ValueError, RuntimeError) as error:  # pyarrow's, too
-            faults.append(f"{run.name}: {IMAGES} cannot be read ({' '.join(str(error).split())}).")
-    return pd.concat(frames[1:] or frames, ignore_index=True), faults
-
-
-def changes(images: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Of the images in each group: how many, percent right before and after, and what most are taken for after."""
-    right = {name: 100.0 * (images[name] == images["label"]) for name in ("before", "after")}
-    groups = images.assign(most=images["after"], **right).groupby([*by, "subgroup"], dropna=False, sort=False)
-    mean = groups[["before", "after", "similarity"]].mean()
-    return mean.assign(images=groups.size(), most=groups["most"].agg(lambda words: next(iter(words.mode()), None)))

@@ -23,8 +23,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from forgetkit.batch.notebook import assignments
-from forgetkit.batch.record import COLUMNS, code_of_task, fingerprint
+from forgetkit.batch.notebook import known_parameters
+from forgetkit.batch.record import COLUMNS, source_of
 
 MISSING = inspect.Parameter.empty  # no default, or no annotation
 NAMES = {**vars(builtins), **vars(typing), "typing": typing}  # what an annotation may say
@@ -56,31 +56,23 @@ class Parameter:
 
 
 def _type(annotation: Any, default: Any) -> Any:
-    """The type that an annotation means, which may be its source; without one, that of the default.
-
-    Any, where it is no type that YAML could give.
-    """
+    """The type that an annotation, or its source, means; without one, that of the default; Any, where YAML has none."""
     if annotation is MISSING:
         return type(default) if type(default) in (int, float, str, bool, list, tuple, dict) else Any
-    try:
+    with suppress(Exception):  # a name of the notebook's own, or a class that pydantic does not know
         for _ in range(2):  # a string may be quoted once more
             annotation = eval(annotation, dict(NAMES)) if isinstance(annotation, str) else annotation
         TypeAdapter(annotation)
-    except Exception:  # a name of the notebook's own, or a class that pydantic does not know
-        return Any
-    return annotation
+        return annotation
+    return Any
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is run: a notebook (absolute path) or a function ("package.module:name").
-
-    source: hash of its code now; home: the folder that it stands in
-    """
+    """A notebook (absolute path), or the function that `name` says. source: a hash of its code; home: its folder."""
 
     name: str
     notebook: str | None
-    function: str | None
     parameters: dict[str, Parameter]
     source: str
     home: Path
@@ -89,7 +81,7 @@ class Task:
 def parameters_of(path: str | Path) -> dict[str, Parameter]:
     """The parameters in a notebook's `parameters` cell; raises ValueError where it has none."""
     found = {}
-    for name, annotation, default in assignments(path):
+    for name, (annotation, default) in known_parameters(path).items():
         value, uses, annotation = MISSING, frozenset(), ast.unparse(annotation) if annotation else MISSING
         try:
             if default is not None:
@@ -112,17 +104,15 @@ def task_of(folder: Path, notebook: str | None, function: str | None) -> Task:
     """Raises ValueError where there is no such notebook or function, or one of its parameters cannot be in a table."""
     if notebook is not None:
         path = Path(os.path.abspath(folder / notebook))
-        if not path.is_file():
-            raise ValueError(f"There is no notebook {path}.")
         name, parameters = os.fsencode(path.stem).decode(errors="replace"), parameters_of(path)
-        code, home, notebook = *code_of_task(str(path), None), str(path)
+        source, home, notebook = *source_of(path, None), str(path)
     else:
         module, _, attribute = (name := function).partition(":")
         try:
             parameters = parameters_of_function(getattr(importlib.import_module(module), attribute))
-            code, home = code_of_task(None, function)
+            source, home = source_of(None, function)
         except (Exception, SystemExit) as error:  # whatever the module raises
             raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
     if taken := sorted(set(COLUMNS) & set(parameters)):
         raise ValueError(f"{name} has a parameter called {taken[0]}, which is a column of every table: rename it.")
-    return Task(name, notebook, function, parameters, fingerprint(code), home)
+    return Task(name, notebook, parameters, source, home)

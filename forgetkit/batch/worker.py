@@ -1,11 +1,9 @@
 """One run of a sweep, in processes of its own: `python -m forgetkit.batch.worker` reads the job from standard input.
 
-This process is the run's guard. It holds a lock while the run is done, so that no other sweep does the same one; it
-starts the run in a process that executes the notebook or calls the function, writes down what became of it, and ends
-whatever the run has left. The guard runs no code of the user's, so it can always end the run: when that takes longer
-than it may, and when its own standard input closes, which is when whoever started it stops, or dies in any way. A run
-has been finished, or has failed, once `result.json` is in its folder, which takes one rename; whatever else lies there
-before that is of no account.
+This process is the run's guard. It holds a lock, so that no other sweep does the same run, has it done in a process of
+its own, writes down what became of it, and ends whatever it has left. It runs no code of the user's, so it can always
+end the run: when that takes longer than it may, and when its own standard input closes, which is when whoever started
+it stops, or dies in any way. A run is over once `result.json` is in its folder, which takes one rename.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import json
 import logging
 import math
 import os
-import platform
 import re
 import shutil
 import signal
@@ -27,18 +24,16 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 from filelock import Timeout
 
 from forgetkit.batch import loaded, record
-from forgetkit.batch.notebook import code_cells, code_of, execute
+from forgetkit.batch.notebook import execute
 
 NOTES = ".opened"  # in a run's folder, while it runs: what it opens
 OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the user's code tells its guard
-VERSIONS = ("forgetkit", "papermill", "numpy", "torch", "open_clip_torch")  # what a result tells of
 BUSY = 75  # exit status: another process has this run in hand
 _last_word = threading.Lock()  # either the result is written, or the run is being ended
 
@@ -49,7 +44,7 @@ def main() -> int:
     if cache := os.environ.get("FORGETKIT_CACHE"):  # the run may work in another folder
         os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
     _prctl(36)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes a child of this process
-    threading.Thread(target=_end_with_parent, args=[job["sockets"]], daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         held = record.lock(Path(job["root"]), job, 2)
     except Timeout:
@@ -62,17 +57,12 @@ def main() -> int:
     return 0
 
 
-def versions() -> dict[str, str]:
-    """Those of the packages that a result depends on."""
-    return {name: version(name) for name in VERSIONS}
-
-
 def _prctl(option: int, value: int = 1) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value)
 
 
-def _end_with_parent(sockets: str) -> None:
+def _end_with_parent() -> None:
     """Nothing more is written to standard input: it ends when the parent does.
 
     From here on no result is written: a run that is ended here would look like one that failed.
@@ -80,8 +70,6 @@ def _end_with_parent(sockets: str) -> None:
     os.read(0, 1)
     with _last_word:
         _end_children()
-        if sockets:
-            shutil.rmtree(sockets, ignore_errors=True)
         os._exit(1)
 
 
@@ -107,31 +95,27 @@ def _below() -> list[tuple[psutil.Process, int]]:
 
 def _guard(job: dict, folder: Path) -> None:
     """Have the job done in its emptied folder, and leave its result there."""
-    if not folder.is_symlink():
-        (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
+    if folder.is_symlink():  # made since the sweep began
         folder.unlink()
+    (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
     started, clock, found, peak = time.time(), time.monotonic(), {}, 0
     try:
-        code, home = record.code_of_task(job["notebook"], job["function"])
+        source, home = record.source_of(job["notebook"], job["task"])
         if job["notebook"]:  # what is hashed is what is executed, whatever becomes of the file meanwhile
             job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
-            code = code_of(job["copy"])
-        found = {"source": record.fingerprint(code), "commit": record.commit_of(home)}
+            source, _ = record.source_of(job["copy"], None)
+        found = {"source": source, "commit": record.commit_of(home)}
         failure, peak = _process({**job, "folder": folder, "guard": os.getpid()})
         _end_children()
-        loaded.keep(folder, folder / NOTES, home, (job["root"], job["sockets"]))
+        loaded.keep(folder, folder / NOTES, home, job["root"])
     except (OSError, ValueError, ImportError) as error:
         failure = _failure(error)
-    if failure and "copy" in job:
-        failure = {**_cell(job["copy"]), **failure}
     result = {
         "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
         "seconds": round(time.monotonic() - clock, 2), "peak_mb": round(peak / 1e6), "started": started,
-        "ended": time.time(),
-        "versions": {"python": platform.python_version(), **versions()}, **failure,
+        "ended": time.time(), "versions": record.versions(), **failure,
     }  # fmt: skip
     with _last_word:
         record.write(folder, result)
@@ -160,21 +144,12 @@ def _process(job: dict) -> tuple[dict, int]:
         outcome.unlink(missing_ok=True)
 
 
-def _cell(notebook: Path) -> dict:
-    """The cell at which an executed notebook ended: the last one that began."""
-    with suppress(ValueError, IndexError):
-        *_, last = [cell for cell in code_cells(notebook) if cell.metadata.get("papermill", {}).get("start_time")]
-        return {"cell": last.execution_count, "code": last.source}
-    return {}
-
-
 def _failure(error: BaseException) -> dict:
-    text = "".join(traceback.format_exception(error))
-    name, message = type(error).__name__, str(error)
+    text, name, message, where = "".join(traceback.format_exception(error)), type(error).__name__, str(error), {}
     if hasattr(error, "ename"):  # papermill's: raised by the notebook's own code
-        name, message = error.ename, error.evalue
+        name, message, where = error.ename, error.evalue, {"cell": error.exec_count, "code": error.source}
         text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
-    return {"error": f"{name}: {' '.join(message.split())}"[:500], "traceback": text[-20_000:]}
+    return {**where, "error": f"{name}: {' '.join(message.split())}"[:500], "traceback": text[-20_000:]}
 
 
 def work() -> None:
@@ -202,10 +177,10 @@ def _do(job: dict) -> None:
     folder, out = Path(job["folder"]), {"out": job["folder"]} if job["out"] else {}
     if job["notebook"]:
         os.environ[loaded.OPENED] = str(folder / NOTES)
-        where = {"cwd": Path(job["notebook"]).parent, "sockets": job["sockets"], "log": sys.stderr}
-        execute(job["copy"], job["copy"], {**job["given"], **out}, timeout=job["timeout"].get("cell"), **where)
+        given, home, limit = {**job["given"], **out}, Path(job["notebook"]).parent, job["timeout"].get("cell")
+        execute(job["copy"], job["copy"], given, home, limit, log=sys.stderr)
         return
-    module, _, name = job["function"].partition(":")
+    module, _, name = job["task"].partition(":")
     loaded.watch(str(folder / NOTES))
     rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if out else {}))
     if hasattr(rows, "to_csv"):  # a data frame

@@ -31,7 +31,7 @@ def said(path, cell):
 
 
 def test_a_parameter_that_the_notebook_lacks_is_an_error(small, tmp_path):
-    assert known_parameters(small) == {"a": "1", "b": "'x'"}
+    assert list(known_parameters(small)) == ["a", "b"]
     with pytest.raises(ValueError, match="has no parameter c. It has: a, b"):
         execute(small, tmp_path / "out.ipynb", {"c": 1})
     assert not (tmp_path / "out.ipynb").exists(), "nothing ran"

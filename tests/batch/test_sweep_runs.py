@@ -53,7 +53,7 @@ def test_runs_leave_what_was_promised(work):
     assert again == {name for name in before if "a=13-" in name or "a=99-" in name} and calls() == {"1": 1, "2": 1}
 
 
-def test_other_code_is_not_mixed_in_silence(work):
+def test_other_code_is_not_mixed_in_silence(work, capsys):
     (work / "helper.py").write_text("FACTOR = 1\n")
     Path("work.py").write_text(f"import helper\n{WORK}")
     assert batch.run({"function": "work:rows", "grid": {"a": [1, 2]}}, "out") == {"done": 2}
@@ -67,6 +67,9 @@ def test_other_code_is_not_mixed_in_silence(work):
         Path("helper.py").write_text(was)
     assert batch.run(more, "out", changed="keep")["done"] == 3 and before.items() <= finished().items()
     assert sorted(results.gather("out")["score"]) == [10, 20, 20, 40, 300, 600]
+    assert "The table also has" not in capsys.readouterr().out
+    batch.run({**more, "grid": {"a": [1]}}, "out", changed="keep")
+    assert "1 runs: 1 done" in (said := capsys.readouterr().out) and "The table also has 2 other runs" in said
     batch.run(more, "out", changed="rerun")
     assert sorted(results.gather("out")["score"]) == [100, 200, 200, 300, 400, 600]
 

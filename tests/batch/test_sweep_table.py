@@ -127,6 +127,7 @@ BAD = {
     "none": (None, {}, "no table.csv"),
     "old": (b"score\n1\n", {"source": None, "commit": None, "seconds": "long"}, None),
     "status": (b"score\n1\n", {"status": "fine"}, "neither done nor failed"),
+    "versions": (b"score\n1\n", {"versions": ["torch"]}, "neither done nor failed"),
     "huge": (f"score,table_a\n1,{10**30}\n".encode(), {"parameters": {"a": 10**40, "status": 3}}, None),
     "surrogate": (b"score\n1\n", {"parameters": {"a\ud800": "b\ud800"}}, None),
 }
@@ -181,19 +182,3 @@ def test_a_folder_that_cannot_be_written_is_told(swept, command, status, message
     assert done.returncode == status and message in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert ("11.0 ± 10.0" in done.stdout) == (command[0] == "summary"), "what was found is said all the same"
     assert all(path.is_dir() for path in swept.iterdir()), "nothing is left there"
-
-
-def test_images_are_summed_up(swept):
-    rows = pd.DataFrame({"image": [0, 1, 2], "label": "cat", "subgroup": "target", "before": ["cat", "cat", "dog"],
-                         "after": ["dog", "dog", "cat"], "similarity": 0.2})  # fmt: skip
-    runs = sorted(swept.glob("rows-*"))
-    rows.to_parquet(runs[0] / results.IMAGES)
-    rows.drop(columns="label").to_parquet(runs[1] / results.IMAGES)
-    (runs[2] / results.IMAGES).write_bytes(b"none")
-    found, faults = results.predictions(swept)
-    assert len(found) == 3 and {"run", "a", "seed"} <= set(found) and len(faults) == 2
-    summed = results.changes(found, ["a"]).reset_index().iloc[0]
-    assert summed[["before", "after"]].round(1).tolist() == [66.7, 33.3] and summed["most"] == "dog"
-    code, said = call("summary", str(swept), "--images")
-    assert code == 0 and "66.7" in said and "(label)" in said
-    assert results.predictions(swept / "none")[0].empty

@@ -10,26 +10,21 @@ import pytest
 import torch
 from synthetic_data import random_clip
 
-from forgetkit import Subgroup
+from forgetkit import Subgroup, keys
 from forgetkit.keys import NoKey, key
 from forgetkit.reminding import reminding_terms
-from forgetkit.store import code_of
 
 BARE = "def f(x):\n    return x + 1\n"
 WORDS = '"""A module."""\n\n\ndef f(x):  # adds\n    """One more."""\n    return (\n        x + 1\n    )\n'
 
 
-def test_code_counts_and_words_do_not(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def module(name: str, text: str):
-        (tmp_path / f"{name}.py").write_text(text)
-        return importlib.import_module(name)
-
-    bare, words, other = (module(f"told_{i}", text) for i, text in enumerate((BARE, WORDS, BARE.replace("1", "2"))))
-    assert code_of(bare) == code_of(words) != code_of(other)
-    assert code_of(bare.f) == code_of(words.f) != code_of(other.f)
-    assert code_of(bare, other) != code_of(other, bare) and len(code_of(bare)) == 16
+def test_code_of_the_method_counts_and_words_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(keys, "HERE", tmp_path)
+    found = []
+    for text in (BARE, WORDS, BARE.replace("1", "2")):
+        (tmp_path / "forgetting.py").write_text(text)
+        found.append(key("x"))
+    assert found[0] == found[1] != found[2]
 
 
 CELL = """
