@@ -34,7 +34,6 @@ HERE = Path(__file__).parent
 METHOD = ("[!_]*.py", "models/*.py", "data/*.py")  # of this package: what results depend on
 VERSIONS = ("torch", "open_clip_torch", "torchvision", "numpy", "pillow")
 PROBES = ["a photo of a cat.", "SHIP, 2024!", "一只猫"]  # by what it makes of these, a tokenizer is known
-OF_THIS_CALL = ("source", "seconds")  # of a record: nothing depends on it
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 
 
@@ -118,7 +117,8 @@ def _parts(part, of: Callable[..., bytes]) -> bytes:
     if isinstance(part, np.ndarray) and part.dtype != object:
         return of(part.shape, str(part.dtype), hashlib.sha256(np.ascontiguousarray(part)).digest())
     if isinstance(part, Clip):
-        record = {name: value for name, value in part.record.items() if name not in OF_THIS_CALL}
+        of_this_call = ("source", "seconds")
+        record = {name: value for name, value in part.record.items() if name not in of_this_call}
         return of(describe(part.device), part.model, part.tokenizer(PROBES), record, dict(part.heads))
     if isinstance(part, torch.nn.Module):
         state = {name: value for name, value in part.state_dict().items() if isinstance(value, torch.Tensor)}

@@ -1,9 +1,8 @@
 """Kept on disk: finished stages, and embeddings of the frozen original model.
 
-`forget(clip, sets, recipe, cache=Cache())` reads what it computed before. A result is found again by a key, a SHA-256
-over everything that it depends on (`keys`): weights and settings of the models, images, labels and class embeddings,
-the recipe's part, the code of the method and of exchanged pieces, versions, and the device. A file begins with the
-SHA-256 of the rest: one that is damaged is told, and made anew.
+`forget(clip, sets, recipe, cache=Cache())` reads what it computed before. A result is found again by a hash of all that
+it depends on (`keys`): models, sets, the recipe's part, the code of the method and of exchanged pieces, versions, and
+the device. A file begins with the SHA-256 of the rest: one that is damaged is told, and made anew.
 """
 
 from __future__ import annotations

@@ -12,10 +12,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
-
-from filelock import AcquireReturnProxy, FileLock
 
 from forgetkit.batch.notebook import code_of
 
@@ -93,11 +90,13 @@ def write(folder: Path, result: dict, name: str = RESULT) -> None:
         os.fsync(file.fileno())
 
 
-def lock(root: Path, job: dict, seconds: float) -> AcquireReturnProxy:
+def lock(root: Path, job: dict, seconds: float):
     """Hold the run's lock within a `with`; raises filelock.Timeout if another process keeps holding it.
 
     The system frees it when a process dies.
     """
+    from filelock import FileLock
+
     (root / MARK).mkdir(exist_ok=True)
     return FileLock(root / MARK / f"{job['key']}.lock").acquire(timeout=seconds)
 
@@ -120,6 +119,8 @@ def source_of(notebook: str | Path | None, function: str | None) -> tuple[str, P
 
 
 def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
     return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
 
 

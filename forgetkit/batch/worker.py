@@ -26,9 +26,6 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-from filelock import Timeout
-
 from forgetkit.batch import loaded, record
 from forgetkit.batch.notebook import execute
 
@@ -40,6 +37,8 @@ _last_word = threading.Lock()  # either the result is written, or the run is bei
 
 def main() -> int:
     """Guard the job that stands on standard input; the exit status is `BUSY` where another guard has it."""
+    from filelock import Timeout  # such packages take longer to import than the process of a short run has
+
     job = json.loads(sys.stdin.buffer.readline())
     if cache := os.environ.get("FORGETKIT_CACHE"):  # the run may work in another folder
         os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
@@ -63,10 +62,7 @@ def _prctl(option: int, value: int = 1) -> None:
 
 
 def _end_with_parent() -> None:
-    """Nothing more is written to standard input: it ends when the parent does.
-
-    From here on no result is written: a run that is ended here would look like one that failed.
-    """
+    """Wait for the end of standard input, which is the parent's; then no result is written: it would say "failed"."""
     os.read(0, 1)
     with _last_word:
         _end_children()
@@ -75,6 +71,8 @@ def _end_with_parent() -> None:
 
 def _end_children(seconds: float = 5.0) -> None:
     """Kill what runs below this process, again as long as it starts new processes."""
+    import psutil
+
     until = time.monotonic() + seconds
     while (left := [process for process, _ in _below()]) and time.monotonic() < until:
         for process in left:
@@ -83,8 +81,10 @@ def _end_children(seconds: float = 5.0) -> None:
         psutil.wait_procs(left, timeout=0.1)
 
 
-def _below() -> list[tuple[psutil.Process, int]]:
-    """The living processes below this one, and the bytes of memory that each holds."""
+def _below() -> list[tuple]:
+    """The living processes below this one, as psutil has them, and the bytes of memory that each holds."""
+    import psutil
+
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
