@@ -121,7 +121,7 @@ def weights_there(model: str, pretrained: str) -> bool:
 def start(
     kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
     recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto",
-    own: tuple = ("", [], "", "", "text"), as_images: bool = False, n_test: int | None = None,
+    own: tuple = ("", [], "", "", "text"), as_images: bool = False, n_test: int | None = None, **more,
 ) -> tuple[Clip, Splits | ModelSets, Recipe]:  # fmt: skip
     """The original model, the sets of a subgroup on it, and the recipe.
 
@@ -129,11 +129,12 @@ def start(
         them; all but `pretrained` are for kind="folder", your own pictures, of which a look is printed (`own.check`)
     as_images: leave the sets as images, to be looked at: stages take them only on the model
     n_test: keep so many test images of each column, drawn by the seed; None: all
+    more: parameters of the lesson that are only checked here, such as `out` and `oracle`
     Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
     """
     parameters = locals()
     data_dir, siblings, labels, pretrained, head, previous_targets = (*own, [])[:6]
-    shared = {name: value for name, value in parameters.items() if name not in ("own", "as_images")}
+    shared = {name: value for name, value in parameters.items() if name not in ("own", "as_images", "more")} | more
     check_parameters(
         **shared, pretrained=pretrained, head=head, data_dir=str(data_dir or ""), siblings=siblings, labels=labels,
         previous_targets=previous_targets,

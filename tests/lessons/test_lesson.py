@@ -87,6 +87,8 @@ def test_a_lesson_refuses_random_weights_before_it_makes_them(monkeypatch):
     monkeypatch.setattr(lesson, "loaded", lambda *_: pytest.fail("a model was made"))
     with pytest.raises(ValueError, match="model='RN50' without weights"):
         lesson.start(model="RN50")
+    with pytest.raises(ValueError, match="(?s)oracle='nonsense'.*out='/proc/x': nothing can be written there"):
+        lesson.start(oracle="nonsense", out="/proc/x")
     with pytest.raises(ValueError, match="model='RN50' without weights"):
         check_lesson("pretrained", "", {"model": "RN50"})  # as a sweep asks
 
