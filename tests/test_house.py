@@ -65,6 +65,14 @@ def test_importing_the_package_or_the_batch_room_brings_no_torch():
     assert done.stdout.strip() == "False"
 
 
+def test_the_figures_of_a_summary_need_no_torch():
+    code = "import sys; from forgetkit.lessons import figures; figures.use_style, figures.mean_and_runs, figures.save"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
 def test_the_package_imports_neither_benchmarks_nor_tests():
     outside = {"benchmarks", "tests", *(path.stem for path in Path(__file__).parent.rglob("*.py"))}
     assert not {path: found for path in FILES if (found := imports(path, outside))}

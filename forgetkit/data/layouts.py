@@ -51,8 +51,15 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str]]:
         if not below or (at == 0 and below[0].lower() in PART_OF):
             passed["in a part, but in no class folder"] += 1
             continue
-        rows.append((file, plain(below[0]), plain(below[0]), part))
+        rows.append((file, called(below[0]), called(below[0]), part))
     return rows, passed
+
+
+def called(name: str) -> str:
+    """`plain`; raises DataError for a name that a table in a notebook would show as markup."""
+    if {*name} & {*"<>"}:
+        raise DataError(f"{name!r} has < or > in it, which a page takes for markup: name this class in words.")
+    return plain(name)
 
 
 def _walk(path: Path, passed: Counter[str]) -> Iterable[tuple[str, tuple[str, ...]]]:
@@ -114,4 +121,4 @@ def from_csv(path: Path) -> tuple[Rows, Counter[str]]:
     if empty := [str(i + 2) for i in table.index[(table["image"] == "") | (label == "") | (subgroup == "")]]:
         raise DataError(f"{path}: a value is missing in line {', '.join(empty[:5])}.")
     files = [str(path.parent / Path(name).expanduser()) for name in table["image"]]
-    return list(zip(files, map(plain, label), map(plain, subgroup), parts.map({"": "", **PART_OF}))), Counter()
+    return list(zip(files, map(called, label), map(called, subgroup), parts.map({"": "", **PART_OF}))), Counter()

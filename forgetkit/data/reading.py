@@ -217,12 +217,7 @@ def image_files(folder: Path) -> list[str]:
 
 
 def plain(name: str) -> str:
-    """A folder's name as it stands in a prompt: `Real_World` is "real world", whichever way its accents are coded.
-
-    Raises DataError for one that a table in a notebook would show as markup.
-    """
-    if {*name} & {*"<>"}:
-        raise DataError(f"{name!r} has < or > in it, which a page takes for markup: name this class in words.")
+    """A folder's name as it stands in a prompt: `Real_World` is "real world", whichever way its accents are coded."""
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").lower().split())
 
 

@@ -1,6 +1,10 @@
 """What the notebooks need besides the method: lessons, exercises, widgets, figures."""
 
-from forgetkit.lessons.exercises import check
-from forgetkit.lessons.widgets import browse
+from importlib import import_module
 
-__all__ = ["browse", "check"]
+
+def __getattr__(name: str):
+    """`browse` and `check`, imported when they are first used: figures alone need no torch."""
+    if name in ("browse", "check"):
+        return getattr(import_module(f"{__name__}.{'widgets' if name == 'browse' else 'exercises'}"), name)
+    raise AttributeError(f"{__name__} has no {name!r}.")

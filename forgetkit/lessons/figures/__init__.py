@@ -1,8 +1,17 @@
 """Figures of the lessons: one look, colour-blind safe, legible in grey, axes named with units. Each is a Figure."""
 
-# ruff: noqa: F403
-from forgetkit.lessons.figures.charts import *
-from forgetkit.lessons.figures.maps import *
-from forgetkit.lessons.figures.pictures import *
-from forgetkit.lessons.figures.runs import *
-from forgetkit.lessons.figures.style import *
+from importlib import import_module
+
+MODULES = ("style", "charts", "runs", "maps", "pictures")  # the last two bring torch
+
+
+def __getattr__(name: str):
+    """What one of the modules has, which is imported when it is first needed."""
+    for module in MODULES if name not in MODULES and not name.startswith("__") else ():
+        if hasattr(found := import_module(f"{__name__}.{module}"), name):
+            return getattr(found, name)
+    raise AttributeError(f"{__name__} has no {name!r}.")
+
+
+def __dir__() -> list[str]:
+    return sorted({name for module in MODULES for name in dir(import_module(f"{__name__}.{module}"))})
