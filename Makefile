@@ -7,7 +7,6 @@ KIND ?= class
 TARGET ?= cat
 SEED ?= 0
 RECIPE ?= default
-OUT ?= runs/quickstart
 BIN := .venv/bin
 # Bytecode is kept, whatever the environment says: the tests start dozens of processes that import torch.
 PYTEST = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.venv/pycache" $(BIN)/python -m pytest tests
@@ -17,7 +16,7 @@ TWO = -n 2 --dist worksteal --durations 12
 .PHONY: run test quick coverage book results results-all gpu notebooks lock clean
 
 run: .venv/installed
-	$(BIN)/forgetkit run --kind "$(KIND)" --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" --out "$(OUT)"
+	$(BIN)/forgetkit run --kind "$(KIND)" --target "$(TARGET)" --seed "$(SEED)" --recipe "$(RECIPE)" $(if $(OUT),--out "$(OUT)")
 
 test: .venv/installed
 	$(BIN)/forgetkit fetch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import functools
 import os
 import sys
@@ -16,7 +17,7 @@ import forgetkit as package
 NOTEBOOKS = package.HOME / "notebooks"
 NAMES = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 FOLDER = click.Path(file_okay=False, path_type=Path)
-OWN = ("siblings", "labels", "head", "previous_targets")  # options that only pictures of one's own have
+OWN = ("siblings", "labels", "head", "previous_targets", "near_copies")  # options that only one's own pictures have
 
 
 @click.group(context_settings=NAMES)
@@ -53,20 +54,33 @@ def without_screen():
 
 
 def names(context, option, value: str | None) -> list[str] | None:
-    """Names with commas between them, as a list."""
-    return value and [name.strip() for name in value.split(",")]
+    """Names with commas between them, as a list; one that has a comma stands in double quotes."""
+    if value is None:
+        return None
+    found = [name.strip() for name in next(csv.reader([value], skipinitialspace=True), [""])]
+    if not found or "" in found:
+        raise click.BadParameter("a name is missing: write lynx,puma.", context, option)
+    return found
+
+
+def a_model(context, option, value: str) -> str:
+    """A model's name; the folder of a saved one may be named as it is."""
+    return f"local-dir:{value}" if Path(value).is_dir() else value
 
 
 def own_pictures(command):
     """The options that say which model looks at whose pictures."""
     for option in (
+        click.option("--near-copies/--exact-copies", default=True, show_default=True,
+                     help="Frames of a fixed camera are no copies: --exact-copies."),
         click.option("--previous-targets", callback=names, metavar="NAMES", help="What --model forgot before."),
         click.option("--head", type=click.Choice(["text", "images"]), default="text", show_default=True,
                      help="Classes by name, or by their images."),
         click.option("--pretrained", metavar="TAG|FILE", help="Its weights, as open_clip names them, or a file."),
-        click.option("--model", default="mini", show_default=True, help="mini, or a model of open_clip's, as RN50."),
+        click.option("--model", default="mini", show_default=True, callback=a_model,
+                     help="mini, a model of open_clip's, as RN50, or a saved folder."),
         click.option("--label", "--labels", "labels", metavar="NAME", help="One label for both.  [default: their own]"),
-        click.option("--siblings", callback=names, metavar="NAMES", help="What to keep beside it, such as lynx,puma."),
+        click.option("--siblings", callback=names, metavar="NAMES", help='What to keep beside it: lynx,"puma, big".'),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -76,20 +90,36 @@ def own_pictures(command):
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--target", help="What is to be forgotten.  [default: each folder by itself]")
 @own_pictures
+@click.option("--seed", default=0, show_default=True, help="Which pictures go to which part.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 def check(folder: Path, target: str | None, **settings) -> None:
     """Look at a folder of pictures before the work.
 
     Prints images by class and part, files that cannot be read or are passed over, copies, and what the model recognises
     before anything starts. DIR holds a folder a class, or is a CSV with the columns image,label,subgroup[,part]. The
-    exit status is 1 where a run would stop.
+    exit status is 1 where a run would stop: with a --target, of this target.
     """
+    from forgetkit.lessons.lesson import check_parameters
+
+    check_parameters(
+        **{name: settings[name] or "" for name in ("model", "pretrained", "device")}, seed=settings["seed"]
+    )
+    stops = look(folder, target, **settings)
+    click.echo(f"\n{'When that is mended' if stops else 'Next'}: forgetkit run --data-dir {folder} --target"
+               f" {target or 'NAME'} with the same options.")  # fmt: skip
+    sys.exit(1 if stops else 0)
+
+
+def look(folder, target: str | None, model: str, pretrained: str | None, device: str, near_copies: bool, **given):
+    """Print what `own.check` finds; returns what a run would stop at."""
     from forgetkit.lessons import own
 
-    model = own.loaded(*(settings.pop(name) for name in ("model", "pretrained", "device")))
-    found = own.check(folder, model, target, **settings)
+    names = {name: given[name] or None for name in ("siblings", "labels", "previous_targets") if name in given}
+    found = own.check(
+        folder, package.load_clip(model, pretrained or None, device), target, near=near_copies, **given | names
+    )
     click.echo(found)
-    sys.exit(0 if found.good else 1)
+    return found.stops
 
 
 @forgetkit.command()
@@ -100,7 +130,7 @@ def check(folder: Path, target: str | None, **settings) -> None:
 @click.option("--seed", default=0, show_default=True, help="Which images are drawn, and in which order.")
 @click.option("--recipe", default="default", show_default=True, help="default (ours) or paper (as published).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-@click.option("--out", type=FOLDER, help="Folder for what it makes.  [default: runs/quickstart, or runs/own]")
+@click.option("--out", type=FOLDER, help="Folder for what it makes.  [default: runs/KIND-TARGET, with -SEED unless 0]")
 @click.option("-p", "more", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of the notebook: n_forget 9.")
 @click.pass_context
 def run(
@@ -108,10 +138,12 @@ def run(
 ) -> None:
     """Forget one subgroup of images, and keep the rest.
 
-    Executes the quickstart notebook, and leaves it, its figures and its table in the folder --out. With --data-dir, on
-    your own pictures, it also leaves the model there, and a report with intervals and alarms.
+    Executes the quickstart notebook, and leaves it, its figures, its table, a report with intervals and alarms, and the
+    model in the folder --out. Stages that are finished are kept: the same command goes on where it was stopped. With
+    --data-dir, it first looks at your own pictures, as `forgetkit check`.
     """
     from forgetkit.batch.notebook import check_names, execute
+    from forgetkit.batch.record import file_name
     from forgetkit.batch.spec import from_yaml
 
     notebook, given = NOTEBOOKS / "00_quickstart.ipynb", {name: from_yaml(text) for name, text in more}
@@ -120,36 +152,46 @@ def run(
         raise ValueError(f"--{stray[0].replace('_', '-')} goes {'without' if data_dir else 'with'} --data-dir.")
     if data_dir and not data_dir.exists():
         raise ValueError(f"There is no folder or CSV {data_dir}.")
+    if data_dir and "target" not in (*said, *given):
+        raise ValueError(f"Say with --target what is to be forgotten of {data_dir}.")
     if data_dir:
         parameters |= {"kind": "folder", "data_dir": str(data_dir)}
     parameters = {name: value for name, value in parameters.items() if value is not None} | given
-    out = Path(given.get("out") or out or ("runs/own" if data_dir else "runs/quickstart")).resolve()
-    if out == NOTEBOOKS:
-        raise ValueError(f"{out} holds the notebooks themselves: name another folder with --out.")
+    of = ["own" if data_dir else parameters["kind"], parameters["target"], *filter(None, [parameters["seed"]])]
+    out = Path(given.get("out") or out or f"runs/{file_name('-'.join(map(str, of)))}").resolve()
     parameters["out"] = str(out)
     check_names(notebook, parameters)
     from forgetkit.lessons.lesson import check_parameters, checked
+    from forgetkit.lessons.own import check_out
 
+    if out == NOTEBOOKS:
+        raise ValueError(f"{out} holds the notebooks themselves: name another folder with --out.")
     values = {"pretrained": "", "data_dir": "", **parameters}
     check_parameters(**{name: value for name, value in values.items() if checked(name)})  # before anything starts
+    check_out(out, notebook.name, parameters["target"], data_dir)
     if not data_dir:
         context.invoke(fetch)
-    import pandas as pd
+    elif look(
+        data_dir, **{name: parameters.get(name) for name in ("target", "model", "pretrained", "device", "seed", *OWN)}
+    ):
+        sys.exit(1)
     import papermill
 
-    out.mkdir(parents=True, exist_ok=True)
     try:
+        out.mkdir(parents=True, exist_ok=True)
         execute(notebook, out / notebook.name, parameters, cwd=Path.cwd())  # where the paths that were given are found
+        click.echo(report := (out / "report.txt").read_text(encoding="utf-8"))
     except papermill.PapermillExecutionError as error:
         raise click.ClickException(
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"It is kept, with the full traceback, in {out / notebook.name}."
         ) from None
-    if parameters["kind"] == "folder":
-        click.echo((out / "report.txt").read_text(encoding="utf-8"))
-    else:
-        click.echo(pd.read_csv(out / "table.csv").to_string(index=False))
-    click.echo(f"The executed notebook and all that it made are in {os.path.relpath(out)}.")
+    except OSError as error:
+        raise click.ClickException(f"{out} cannot be written ({error.strerror}). Finished stages are kept.") from None
+    if not report.endswith("No alarm.\n"):
+        click.echo("What an alarm names is given as -p n_forget 200, or -p changes '{remind: {guard: 5}}'.")
+    where = os.path.relpath(out)
+    click.echo(f"The executed notebook, its figures and table.csv are in {where}, the model in {where}/model.")
 
 
 @forgetkit.command()
@@ -160,7 +202,7 @@ def lab(folder: Path, options: tuple[str, ...], opened: bool) -> None:
     """Copy the lessons to a folder, and open JupyterLab there.
 
     DIR is forgetkit-lessons unless given. Files that you have changed are kept and named; to have one as it was, delete
-    it and call this again. OPTIONS are JupyterLab's: forgetkit lab DIR -- --no-browser
+    it and call this again. OPTIONS are JupyterLab's: forgetkit lab DIR -- --no-browser (as root, -- --allow-root)
     """
     from forgetkit.batch.lessons import copy_lessons, open_lab
 
@@ -221,7 +263,7 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
 @forgetkit.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--target", help="What was forgotten.  [default: what the folder's card says]")
-@click.option("--kind", default="class", show_default=True, help="class, style or cluster.")
+@click.option("--kind", help="class, style or cluster.  [default: what the folder's card says, or class]")
 @click.option("--data-dir", type=click.Path(exists=True, path_type=Path), help="Your own pictures, as in the run.")
 @click.option("--seed", type=int, help="Of the sets.  [default: what the folder's card says, or 0]")
 @click.option("--words", callback=names, metavar="NAMES", help="Other names of the target, such as kitten,kitty.")
@@ -230,8 +272,8 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--out", type=FOLDER, default="runs/audit", show_default=True, help="Folder for table and figure.")
 def audit(
-    folder: Path, target: str | None, kind: str, data_dir: Path | None, seed: int | None, words: list[str] | None,
-    original: str, oracle: str | None, device: str, out: Path,
+    folder: Path, target: str | None, kind: str | None, data_dir: Path | None, seed: int | None,
+    words: list[str] | None, original: str, oracle: str | None, device: str, out: Path,
 ) -> None:  # fmt: skip
     """Attack an unlearned model: is the target gone, or only renamed?
 
@@ -240,7 +282,9 @@ def audit(
     docs/audit.md says what each line means.
     """
     from forgetkit.auditing import audit_saved
+    from forgetkit.lessons.lesson import check_parameters
 
+    check_parameters(model=a_model(None, None, original), pretrained="", device=device)
     own = None
     if data_dir:
         from forgetkit.lessons.own import again
@@ -287,8 +331,7 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
         drawing, file = without_screen(), file_name(name)
         file = file if file not in files else f"{file}-{len(files)}"  # names in another script become one
         files.add(file)
-        with drawing.plt.rc_context({"text.parse_math": False}):  # a $ in a name is a $
-            drawing.plt.close(drawing.save(drawing.mean_and_runs(runs, name, by), folder / "figures", file))
+        drawing.plt.close(drawing.save(drawing.mean_and_runs(runs, name, by), folder / "figures", file))
         click.echo(os.path.relpath(folder / f"figures/{file}.png"))
     sys.exit(status)
 

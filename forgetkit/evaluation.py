@@ -114,6 +114,11 @@ def interval(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, 100 * (middle - half) / weight), min(100.0, 100 * (middle + half) / weight)
 
 
+def by_chance(hits: int, n: int, classes: int) -> bool:
+    """May chance among so many classes have found `hits` of n? Few images that are nearly all found are no chance."""
+    return interval(hits, n)[0] <= 100 / classes and 2 * hits < n * (1 + 1 / classes)
+
+
 def with_intervals(table: pd.DataFrame, columns: Mapping[str, ImageSet | Inputs]) -> pd.DataFrame:
     """`evaluate`'s table in words: "12.5 (3/24; 4 to 31)" is 12.5 %, 3 of 24 images, and the 95 % interval."""
 

@@ -64,8 +64,11 @@ def open_lab(folder: Path, options: Sequence[str] = ()) -> int:
     """Open lesson 00 of a copy in JupyterLab, until it ends; returns its exit status. options: of JupyterLab."""
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", *options]
     server = subprocess.Popen([*command, "notebooks/00_quickstart.ipynb"], cwd=folder)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is JupyterLab's, which asks whether to stop
+    # Ctrl-C is JupyterLab's, which asks whether to stop; what ends this command ends it, too.
+    own = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: lambda *_: server.terminate()}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
     try:
         return server.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

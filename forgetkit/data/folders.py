@@ -13,7 +13,8 @@ part, too; else it and validation are shares of train, and what you call validat
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+import os
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from forgetkit.data.reading import SHARES, ImageFiles, divide, faults, files_for
 STRENGTH = {"": 0, "train": 1, "validation": 2, "calibration": 3, "test": 4}  # where copies are in two: which stays
 IN_MEMORY = 1_000_000_000  # bytes of pixels that are kept once they are read; more stay in their files
 LEAST = 4  # pictures of the target, one for each part
+NEAR = "--exact-copies on the command line, near=False in Python"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,8 @@ class Folder:
     images: the N pictures that can be read
     rows:   N rows of file, label, subgroup, part ("train" ...), given (the user's part, or ""), copy (see
             `copy_groups`) and dropped (a copy of one in another part that the user gave)
-    broken: a sentence for each file that cannot be read; passed: files passed over, by reason
+    broken: a sentence for each file that cannot be read; passed: files passed over, by reason; notes: sentences on
+            names and layout
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Folder:
     rows: pd.DataFrame
     broken: tuple[str, ...]
     passed: Counter[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def used(self) -> pd.DataFrame:
@@ -64,7 +68,7 @@ class Folder:
 
     def findings(self) -> list[str]:
         """What is to be known before the work, a sentence each; the numbers of `counts` aside."""
-        said = faults(self.broken)
+        said = shortened([*faults(self.broken), *self.notes])
         if self.passed:
             reasons = ", ".join(f"{n} {reason}" for reason, n in self.passed.items())
             said.append(f"{self.passed.total()} files are passed over: {reasons}.")
@@ -74,7 +78,8 @@ class Folder:
         n_between = sum(len(names) - 1 for names in between)
         if n := sum(len(names) - 1 for names in groups) - n_between:
             how = "" if len(self.images) <= MOST else " (too many images to look for near ones)"
-            said.append(f"{n} images are copies within a subgroup{how}: they stay in one part.")
+            often = f" ({NEAR} is for frames of a fixed camera)" if 2 * n > len(self.rows) else ""
+            said.append(f"{n} images are copies within a subgroup{how}: they stay in one part{often}.")
         if between:
             pairs = sorted({" and ".join(sorted(set(names))) for names in between})
             said.append(
@@ -112,7 +117,7 @@ class Folder:
         Raises DataError: files that cannot be read, no such subgroup, too few images of the target.
         """
         if self.broken:
-            raise DataError("\n  ".join(faults(self.broken)))
+            raise DataError("\n  ".join(shortened(faults(self.broken))))
         if any(isinstance(names, str) for names in (siblings, prompts, words, previous_targets)):
             raise DataError(
                 "siblings, prompts, words and previous_targets are lists of names: write ['dog'], not 'dog'."
@@ -154,29 +159,52 @@ class Folder:
         return plain(name)
 
 
-def scan(path: str | Path, size, seed: int = 0) -> Folder:
+def shortened(said: list[str], n: int = 5) -> list[str]:
+    """The first n + 1 sentences, and how many more there are."""
+    return said if len(said) <= n + 1 else [*said[: n + 1], f"... and {len(said) - n - 1} more such lines."]
+
+
+def scan(path: str | Path, size, seed: int = 0, near: bool = True) -> Folder:
     """Read every picture of a folder or CSV once, find copies, and divide what you have not divided.
 
     size: the model that is to see them, or a side in pixels (see `reading.files_for`)
-    seed: an image's part depends on its file name and the seed (`reading.divide`); copies go with the first of them
+    seed: an image's part depends on its file name and the seed (`reading.divide`); copies go with the first of them.
+          Where a class has more folders than names of files, as `object_017/left.jpg`, the folder's name decides
+    near: see `copies.copy_groups`
 
     Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood. The result
     names all files that cannot be read.
     """
     path = Path(path).expanduser()
     listed_in = path if path.is_file() else only_csv(path)
-    rows, passed = from_csv(listed_in) if listed_in else from_folder(path)
+    rows, passed, notes = from_csv(listed_in) if listed_in else from_folder(path)
     rows = pd.DataFrame(rows, columns=["file", "label", "subgroup", "given"], dtype=object)
     images = files_for(size, rows["file"])
-    good, copies, pixels, broken = _read(images)
+    good, copies, pixels, broken = _read(images, near)
     if not good:
-        raise DataError("\n  ".join([f"None of the {len(rows)} images in {path} can be read:", *broken]))
+        raise DataError("\n  ".join([f"None of the {len(rows)} images in {path} can be read:", *shortened(broken)]))
     rows, images = rows.iloc[good].reset_index(drop=True).assign(copy=copies), images.select(good)
     images.pixels = pixels
-    return Folder(path, images, _divided(rows, seed), broken, passed)
+    rows["unit"], together = _units(rows, path if path.is_dir() else path.parent)
+    if together:
+        notes.append(f"The files of {listed(together, 5)} have one name in many folders: a folder stays in one part.")
+    return Folder(path, images, _divided(rows, seed), broken, passed, tuple(notes))
 
 
-def _read(images: ImageFiles):
+def _units(rows: pd.DataFrame, root: Path) -> tuple[pd.Series, list[str]]:
+    """(N,) what stays in one part, a file's name or its folder's path, and the subgroups of which it is the folder."""
+    folders, names = defaultdict(set), defaultdict(set)
+    files = [(group, *os.path.split(file)) for group, file in zip(zip(rows["subgroup"], rows["given"]), rows["file"])]
+    for group, folder, name in files:
+        folders[group].add(folder)
+        names[group].add(name)
+    together = {group for group in folders if len(folders[group]) > len(names[group])}
+    below = lambda folder: os.path.relpath(folder, root).replace(os.sep, "|")
+    units = [below(folder) if group in together else name for group, folder, name in files]
+    return pd.Series(units, dtype=object), sorted({subgroup for subgroup, _ in together})
+
+
+def _read(images: ImageFiles, near: bool):
     """Which of the files can be read, their groups of copies, (n, H, W, 3) pixels or None, and what the others lack."""
     keep, good, broken, digests, thumbs, pixels = np.prod(images.shape) <= IN_MEMORY, [], [], [], [], []
     for row, image in enumerate(images.each("read")):
@@ -187,7 +215,7 @@ def _read(images: ImageFiles):
         digests.append(hashlib.sha256(image.tobytes()).digest())
         thumbs.append(thumbnail(image))
         pixels += [image] if keep else []
-    copies = copy_groups(digests, np.array(thumbs)) if good else None
+    copies = copy_groups(digests, np.array(thumbs), near) if good else None
     return good, copies, np.stack(pixels) if pixels else None, tuple(broken)
 
 
@@ -210,13 +238,13 @@ def _divided(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     part_of: dict[int, str] = {}
     for (_, part), group in rows.assign(given=given).groupby(["subgroup", "given"], sort=True):
         first: dict[int, str] = {}  # of every copy group that has no part yet
-        for file, copy in sorted(zip(group["file"], group["copy"])):
+        for unit, copy in sorted(zip(group["unit"], group["copy"])):
             if copy not in part_of:
-                first.setdefault(copy, file)
-        new = {file: copy for copy, file in first.items()}
+                first.setdefault(copy, unit)
         if part not in shares:
-            part_of |= {copy: part for copy in new.values()}
+            part_of |= dict.fromkeys(first, part)
             continue
-        for name, files in divide(sorted(new), shares[part], seed).items():
-            part_of |= {new[file]: name for file in files}
+        part_with = {unit: name for name, units in divide(sorted({*first.values()}), shares[part], seed).items()
+                     for unit in units}  # fmt: skip
+        part_of |= {copy: part_with[unit] for copy, unit in first.items()}
     return rows.assign(part=rows["copy"].map(part_of), dropped=dropped)

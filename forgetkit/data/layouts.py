@@ -10,18 +10,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from forgetkit.data.images import PARTS, DataError
+from forgetkit.data.images import PARTS, DataError, listed
 from forgetkit.data.reading import SUFFIXES, plain
 
 PART_OF = {
     "train": "train", "training": "train", "calib": "calibration", "calibration": "calibration", "val": "validation",
     "valid": "validation", "validation": "validation", "dev": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
+PART_COLUMNS = ("part", "split", "subset", "set", "fold", "partition")  # of a CSV: the first of them that is there
+# Folders that a system or a program of pictures puts beside yours: thumbnails, and what was thrown away.
+SYSTEM = {"@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs",
+          "thumbnails"}  # fmt: skip
 Rows = list[tuple[str, str, str, str]]  # file, label, subgroup, and the part or ""
 
 
-def from_folder(path: Path) -> tuple[Rows, Counter[str]]:
-    """(file, label, subgroup, part) of every image below a folder, and what is passed over."""
+def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
+    """(file, label, subgroup, part) of every image below a folder, what is passed over, and what else is to be said."""
     if not path.is_dir():
         raise DataError(f"There is no folder or CSV {path}.")
     found, passed = [], Counter()
@@ -40,7 +44,7 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str]]:
     if not found:
         raise DataError(f"{path} has no class folders with images; expected {path / 'cat' / '001.jpg'}, and so on.")
     at = _depth_of_parts([below for _, below in found])
-    rows = []
+    rows, names, above = [], [], {}
     for file, below in found:
         part = ""
         if at is not None and len(below) > at and below[at].lower() in PART_OF:
@@ -51,15 +55,36 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str]]:
         if not below or (at == 0 and below[0].lower() in PART_OF):
             passed["in a part, but in no class folder"] += 1
             continue
-        rows.append((file, called(below[0]), called(below[0]), part))
-    return rows, passed
+        names.append(below[0])
+        if len(below) > 1:
+            above.setdefault(below[1], set()).add(below[0])
+        rows.append((file, plain(below[0]), plain(below[0]), part))
+    if not rows:
+        raise DataError(
+            f"The {len(found)} images in {path} lie in parts, but in no class folder: expected"
+            f" {Path(found[0][0]).parent / 'cat' / os.path.basename(found[0][0])}, and so on."
+        )
+    notes = _merged(names)
+    if several := sorted(name for name, tops in above.items() if len(tops) > 1):
+        tops = sorted(set.union(*(above[name] for name in several)))
+        if len(several) > 1 and len(tops) == len(set(names)) and len(rows) > 4 * sum(map(len, above.values())):
+            notes.append(
+                f"The classes are the outer folders ({listed(tops, 3)}), and each has the same folders in it"
+                f" ({listed(several, 3)}). If those are your classes, name them in a CSV (image,label,subgroup)."
+            )
+    return rows, passed, notes
 
 
-def called(name: str) -> str:
-    """`plain`; raises DataError for a name that a table in a notebook would show as markup."""
-    if {*name} & {*"<>"}:
-        raise DataError(f"{name!r} has < or > in it, which a page takes for markup: name this class in words.")
-    return plain(name)
+def _merged(names: Iterable[str]) -> list[str]:
+    """A sentence where names as written become one; raises DataError for one that a card or a page cannot show."""
+    written: dict[str, set[str]] = {}
+    for name in sorted(set(names)):
+        if (shown := name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")) != name:
+            raise DataError(f"The name {shown!r} is not in UTF-8, as the card of a model needs it: rename it.")
+        if {*name} & {*"<>"}:
+            raise DataError(f"{name!r} has < or > in it, which a page takes for markup: name this class in words.")
+        written.setdefault(plain(name), set()).add(name)
+    return [f"{' and '.join(sorted(of))} are read as one." for of in written.values() if len(of) > 1]
 
 
 def _walk(path: Path, passed: Counter[str]) -> Iterable[tuple[str, tuple[str, ...]]]:
@@ -68,7 +93,9 @@ def _walk(path: Path, passed: Counter[str]) -> Iterable[tuple[str, tuple[str, ..
     seen: set[str] = set()
     for base, folders, names in os.walk(path, followlinks=True, onerror=closed):
         real = os.path.realpath(base)
-        folders[:] = [] if real in seen else sorted(f for f in folders if not f.startswith((".", "__")))
+        passed.update(f"folders of a system ({f})" for f in folders if f.lower() in SYSTEM)
+        visible = (f for f in folders if not f.startswith((".", "__")) and f.lower() not in SYSTEM)
+        folders[:] = [] if real in seen else sorted(visible)
         if real in seen:
             passed["links to folders that are read already"] += 1
             continue
@@ -97,8 +124,8 @@ def only_csv(path: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def from_csv(path: Path) -> tuple[Rows, Counter[str]]:
-    """(file, label, subgroup, part) of every row; raises DataError for columns or values that say nothing."""
+def from_csv(path: Path) -> tuple[Rows, Counter[str], list[str]]:
+    """(file, label, subgroup, part) of every row, what is to be said; raises DataError for columns without sense."""
     try:
         heading = path.read_text(encoding="utf-8-sig").partition("\n")[0]
         mark = max(",;\t", key=heading.count)
@@ -113,12 +140,19 @@ def from_csv(path: Path) -> tuple[Rows, Counter[str]]:
     label, subgroup = (
         table.get(name, table.get(other)) for name, other in (("label", "subgroup"), ("subgroup", "label"))
     )
-    parts = table["part"].str.lower() if "part" in table else pd.Series("", table.index)
+    said = next((name for name in PART_COLUMNS if name in table), None)
+    parts = table[said].str.lower() if said else pd.Series("", table.index)
     if table.empty:
         raise DataError(f"{path}: it has no rows.")
     if unknown := sorted(set(parts) - {"", *PART_OF}):
-        raise DataError(f"{path}: the part {unknown[0]!r} is none of {', '.join(PARTS)}.")
+        raise DataError(
+            f"{path}: the {said} {unknown[0]!r} is none of {', '.join(PARTS)}: rename the column where it says no part."
+        )
     if empty := [str(i + 2) for i in table.index[(table["image"] == "") | (label == "") | (subgroup == "")]]:
         raise DataError(f"{path}: a value is missing in line {', '.join(empty[:5])}.")
-    files = [str(path.parent / Path(name).expanduser()) for name in table["image"]]
-    return list(zip(files, map(called, label), map(called, subgroup), parts.map({"": "", **PART_OF}))), Counter()
+    unread = [name for name in table.columns if name not in ("image", "label", "subgroup", said)]
+    notes = [f"Columns that are not read: {listed(unread)}."] if unread else []
+    notes += [note for column in (label, subgroup) for note in _merged(column) if note not in notes]
+    files = [path.parent / Path(name).expanduser() for name in table["image"]]
+    files = [str(file) if file.exists() else str(file).replace("\\", os.sep) for file in files]  # as Windows has them
+    return list(zip(files, map(plain, label), map(plain, subgroup), parts.map({"": "", **PART_OF}))), Counter(), notes

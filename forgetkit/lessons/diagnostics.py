@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from forgetkit.data.images import ImageSet, some
-from forgetkit.evaluation import PREVIOUS, TARGET, percent
+from forgetkit.evaluation import PREVIOUS, TARGET, by_chance, interval, percent
 from forgetkit.models.clip import Clip, Inputs, embed_each
 
 
@@ -102,13 +102,15 @@ def duel(
 
 
 def alarms(
-    table: pd.DataFrame, rank: float | None = None, classes: int = 0, called: tuple[str, float, float] | None = None
+    table: pd.DataFrame, rank: float | None = None, classes: int = 0, called: tuple[str, float, float] | None = None,
+    shown: Mapping[str, ImageSet] = {},
 ) -> list[str]:  # fmt: skip
     """What went wrong, and what to change: a sentence each (of alarms.toml), none if all is well.
 
     table:  as `evaluate` makes it, the original first and the stages in order
     rank:   `own_rank` of the last model on target images, among `classes` texts
     called: `most_called` of the last model on test images
+    shown:  the sets behind the columns: their numbers of images and classes tell what may be chance
     """
     if not {"model", TARGET} <= set(table.columns) or not len(table):
         raise ValueError("alarms take the table that evaluate makes, with a column 'model' and one 'target'.")
@@ -122,13 +124,22 @@ def alarms(
     columns = table.columns.drop(["model", "score", "seconds", TARGET, PREVIOUS], errors="ignore")
     for model, row in zip(table["model"], np.isfinite(table[[TARGET, *columns]].astype(float)).to_numpy()):
         alarm_if(not row.all(), "not_finite", model=model)
-    target, known = dict(before=original[TARGET], after=last[TARGET]), original[TARGET] >= 5
-    alarm_if(not known, "nothing_to_forget", **target)
+    target, known, why = dict(before=original[TARGET], after=last[TARGET]), original[TARGET] >= 5, ""
+    if (part := shown.get(TARGET)) is not None:
+        if by_chance(round(original[TARGET] * len(part) / 100), len(part), len(part.classes)):
+            known, why = False, ", no better than chance"
+    alarm_if(not known, "nothing_to_forget", **target, why=why)
     alarm_if(known and last[TARGET] > 0.05 * original[TARGET], "not_forgotten", **target)
+    changed = [TARGET] if known else []
     for name in columns:
         change = dict(column=name, before=original[name], after=last[name])
         alarm_if(last[name] < 0.9 * original[name], "over_forgetting", **change)
         alarm_if(last[name] > original[name] + 10, "learnt", **change)
+        changed += [name] if not 0.9 * original[name] <= last[name] <= original[name] + 10 else []
+    for name in (name for name in changed if name in shown):
+        n = len(shown[name])
+        (low, high), (least, most) = (interval(round(row[name] * n / 100), n) for row in (original, last))
+        alarm_if(low <= most and least <= high, "few_images", column=name, n=n)
     if called:
         name, said, true = called
         alarm_if(said > (100 + true) / 2, "trivial", name=name, said=said, true=true)

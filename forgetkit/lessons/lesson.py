@@ -19,13 +19,14 @@ from forgetkit.data.images import some as few
 from forgetkit.data.sets import SETS
 from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lessons.figures.style import use_style
-from forgetkit.lessons.own import HEADS, loaded, prepare
+from forgetkit.lessons.own import HEADS, prepare
 from forgetkit.models.clip import Clip, describe, pick_device
-from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, register_mini
+from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, load_clip, register_mini
 from forgetkit.recipe import Forget, Recipe
 from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
-OWN = {"siblings": (), "labels": "", "head": "text", "previous_targets": ()}  # of own pictures; as if not given
+# Of own pictures; as if not given.
+OWN = {"siblings": (), "labels": "", "head": "text", "previous_targets": (), "near_copies": True}
 CHECKED = (  # and sizes, n_...
     "kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "oracle", "data_dir", "out", *OWN,
 )  # fmt: skip
@@ -41,8 +42,8 @@ def check_parameters(**values) -> None:
     """Raise ValueError, a line for each wrong parameter, naming what there is to choose from; call it first.
 
     Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, pretrained (of that model),
-    device, oracle, out, data_dir and what goes with it (siblings, labels, head, previous_targets), and sizes (n_...),
-    where None is as many as usual.
+    device, oracle, out, data_dir and what goes with it (siblings, labels, head, previous_targets, near_copies), and
+    sizes (n_...), where None is as many as usual.
     """
     if wrong := [said for name in values if (said := mistake(name, values))]:
         raise ValueError("\n".join(dict.fromkeys(wrong)))
@@ -55,8 +56,10 @@ def mistake(name: str, values: Mapping) -> str | None:
         return f"kind={kind!r}: choose one of {', '.join(KINDS)}, folder."
     if name in ("kind", "data_dir") and "data_dir" in values and (kind == "folder") != bool(values["data_dir"]):
         return "kind='folder' and data_dir, the folder of your own pictures, go together: give both."
-    if name in OWN and values.get("data_dir", True) in ("", None) and (value or OWN[name]) not in (OWN[name], []):
+    if name in OWN and values.get("data_dir", True) in ("", None) and value not in (OWN[name], [], "", None):
         return f"{name}={value!r} is for pictures of your own: give kind='folder' and data_dir, too, or leave it out."
+    if name in ("siblings", "previous_targets") and isinstance(value, str) and value:
+        return f"{name}={value!r}: a list of names, as [{value!r}]."
     if name == "target" and kind in KINDS and value not in targets(kind):
         return f"target={value!r} is no {kind} here: choose one of {', '.join(targets(kind))}."
     if name == "changes" and not isinstance(value, Mapping):
@@ -125,7 +128,7 @@ def start(
 ) -> tuple[Clip, Splits | ModelSets, Recipe]:  # fmt: skip
     """The original model, the sets of a subgroup on it, and the recipe.
 
-    own: data_dir, siblings, labels, pretrained, head (and previous_targets, where there are any), as the lessons have
+    own: data_dir, siblings, labels, pretrained, head (and previous_targets, near_copies), as the lessons have
         them; all but `pretrained` are for kind="folder", your own pictures, of which a look is printed (`own.check`)
     as_images: leave the sets as images, to be looked at: stages take them only on the model
     n_test: keep so many test images of each column, drawn by the seed; None: all
@@ -133,16 +136,17 @@ def start(
     Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
     """
     parameters = locals()
-    data_dir, siblings, labels, pretrained, head, previous_targets = (*own, [])[:6]
+    data_dir, siblings, labels, pretrained, head, previous_targets, near = (*own, *([], True)[len(own) - 5 :])
     shared = {name: value for name, value in parameters.items() if name not in ("own", "as_images", "more")} | more
     check_parameters(
         **shared, pretrained=pretrained, head=head, data_dir=str(data_dir or ""), siblings=siblings, labels=labels,
-        previous_targets=previous_targets,
+        previous_targets=previous_targets, near_copies=near,
     )  # fmt: skip
     use_style()
-    clip, sizes = loaded(model, pretrained or None, device), {"n_forget": n_forget, "n_retain": n_retain}
+    clip = replace(load_clip(model, pretrained or None, device), name="original")  # whatever it was called when saved
+    sizes = {"n_forget": n_forget, "n_retain": n_retain}
     if kind == "folder":
-        given = (siblings or None, labels or None, head, seed, sizes)
+        given = (siblings or None, labels or None, head, seed, sizes, near)
         clip, sets, report = prepare(data_dir, target, clip, *given, previous_targets=previous_targets)
         print(report, end="\n\n")
     else:

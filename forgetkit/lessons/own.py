@@ -1,31 +1,26 @@
-"""Your own pictures: a look before the work, their sets, the saved model with its card. Notebook 00 does the work."""
+"""Your own pictures: a look before the work, their sets; and the report and model that a run leaves behind."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from forgetkit.data.folders import Folder, scan
-from forgetkit.data.images import PARTS, PROMPTS, ImageSet
+from forgetkit.data.images import PARTS, PROMPTS, ImageSet, listed
 from forgetkit.data.reading import plain
-from forgetkit.evaluation import interval, predict, with_intervals
-from forgetkit.models import ModelError
+from forgetkit.evaluation import by_chance, interval, predict, with_intervals
+from forgetkit.models import ModelError, mini
 from forgetkit.models.clip import Clip
-from forgetkit.models.loading import FOLDER, load_clip
 from forgetkit.models.saving import hashes, read_card
 from forgetkit.recipe import Recipe
 from forgetkit.subgroups import ModelSets, Splits, split
 
 HEADS = ("text", "images")
-HEAD = "head.safetensors"  # beside a saved model
 A_LOOK = 100  # images of a subgroup that the model is asked about before the work
 
 
@@ -34,23 +29,27 @@ class Report:
     """What is known before the work.
 
     counts:   a row a subgroup, its images by part; `recognised`: of some of them, as "12/26 (29 to 65 %)"
-    findings: what to know and what to do, a sentence each: files, copies, and what the model does not know
+    findings: what to know and what to do, a sentence each: files, copies, names, and what the model does not know
     unknown:  subgroups whose images the model recognises no better than chance
-    good:     may a run start? all files can be read, and no subgroup is unknown
+    stops:    those of the findings at which a run stops
+    expect:   what the number of test pictures will allow to be said
     """
 
     counts: pd.DataFrame
     findings: list[str]
-    unknown: tuple[str, ...]
-    good: bool = True
+    unknown: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+    expect: str = ""
 
     def __str__(self) -> str:
-        return "\n".join([self.counts.to_string(), "", *(self.findings or ["Nothing speaks against it."])])
+        said = [self.counts.to_string(), "", *(self.findings or ["Nothing speaks against it."])]
+        return "\n".join([*said, f"Not looked for: copies that were cropped, turned, or made brighter. {self.expect}"])
 
 
 def check(
     data: str | Path | Folder, clip: Clip, target: str | None = None, siblings: Sequence[str] | None = None,
-    labels: str | None = None, head: str = "text", previous_targets: Sequence[str] | None = None, **settings,
+    labels: str | None = None, head: str = "text", previous_targets: Sequence[str] | None = None, seed: int = 0,
+    near: bool = True, **settings,
 ) -> Report:  # fmt: skip
     """Look at a folder or CSV, and ask the model what it sees there, before anything starts.
 
@@ -58,53 +57,95 @@ def check(
         each subgroup by its own label
     head: "text": class names; "images": prototypes, the mean embedding of each class's training images
     previous_targets: subgroups that the model was made to forget before: these it need not know
+    seed, near: as in `scan`
     """
     if head not in HEADS:
         raise ValueError(f"head={head!r}: choose 'text' (class names) or 'images' (prototypes).")
-    found = data if isinstance(data, Folder) else scan(data, clip)
+    found = data if isinstance(data, Folder) else scan(data, clip, seed, near)
+    asked, expect = found.subgroups, ""
     if target is None or found.broken:
-        rows = found.rows[~found.rows["dropped"]]
-        groups = {part: rows["subgroup"][rows["part"] == part].to_numpy(str) for part in PARTS}
+        groups = {part: found.used["subgroup"][found.used["part"] == part].to_numpy(str) for part in PARTS}
         parts = {part: found.part(part) for part in PARTS}
     else:
         grouped = found.group(target, siblings, labels, previous_targets=previous_targets, **settings)
         parts, groups = grouped.parts, grouped.groups
+        asked = (grouped.subgroup.target, *grouped.subgroup.siblings)
+        n = int((groups["test"] == asked[0]).sum())
+        expect = f"Where none of {n} test pictures of {asked[0]} is recognised, {interval(0, n)[1]:.0f} % may still be."
+    train, findings, stops = parts["train"], found.findings(), found.broken[:1]
+    classes = len(train.classes)
+    if classes < 2:
+        stops += ("There is one name only, and it always wins: add a folder to keep, or name target and labels.",)
+    elif head == "images":
+        if (train.classes, train.prompts) not in clip.heads and (empty := sorted({*train.classes} - {*train.names})):
+            stops += (f"A head of images needs training pictures of every name, and {listed(empty, 5)} has none: add"
+                      " some, take that folder out, or give no label.",)  # fmt: skip
+    else:
+        cut, same = cut_names(clip, train)
+        findings += [f"The text tower reads only the beginning of {listed(cut, 5)}: shorten the names."] if cut else []
+        stops += tuple(f"{names} are one name to the text tower: shorten them." for names in same)
+    findings += [stop for stop in stops if stop not in found.broken]
+    if stops:
+        return Report(found.counts().assign(recognised=""), findings, (), stops, expect)
     if head == "images":  # which were made of the training images, and know these
         groups = {part: of for part, of in groups.items() if part != "train"}
-    try:
-        known = recognition(clip, parts, groups, class_head(clip, parts["train"], head))
-    except ModelError as error:  # no training image of a class: the rest is still to be told
-        return Report(found.counts().assign(recognised=""), [*found.findings(), str(error)], (), False)
-    classes = len(parts["train"].classes)
+    headed = with_head(clip, train, head)
+    known = recognition(headed, parts, groups, headed.head(train.classes, train.prompts))
     told = {name: "{}/{} ({:.0f} to {:.0f} %)".format(*row, *interval(*row)) for name, row in known.items()}
     before = [plain(name) for name in previous_targets or ()]
     unknown = tuple(name for name, row in known.items() if name not in before and by_chance(*row, classes))
-    findings = found.findings()
-    if classes < 2:
-        unknown = ()
-        findings.append("There is one name only, and it always wins: name a target, and labels.")
-    elif unknown:
-        seen = ", ".join(f"{known[name][0]} of {known[name][1]} {name}" for name in unknown)
+    if unknown:
+        seen = listed([f"{known[name][0]} of {known[name][1]} {name}" for name in unknown], 5)
+        lost = [name for name in unknown if name in asked]
         findings.append(
-            f"The model recognises {seen}, no better than chance among {classes} names: of these there is nothing to"
-            " forget or to keep. "
-            + ("Use image prototypes (head images), names that it knows (labels), or a larger model."
-               if head == "text" else "Images do not tell them apart either: use a larger model.")
-        )  # fmt: skip
-    counts = found.counts().assign(recognised=pd.Series(told))
-    return Report(counts.fillna({"recognised": ""}), findings, unknown, not (unknown or found.broken))
+            f"The model recognises {seen}, no better than chance among {classes} names: of {len(unknown)} subgroups"
+            f" there is nothing to forget or to keep. {remedy(clip, parts, groups, lost, head)}"
+        )
+        stops += (findings[-1],) if head == "text" and lost else ()
+    counts = found.counts().assign(recognised=pd.Series(told)).fillna({"recognised": ""})
+    return Report(counts, findings, unknown, stops, expect)
 
 
-def by_chance(hits: int, n: int, classes: int) -> bool:
-    """May chance among so many classes have found `hits` of n? Few images that are nearly all found are no chance."""
-    return interval(hits, n)[0] <= 100 / classes and 2 * hits < n * (1 + 1 / classes)
+def remedy(
+    clip: Clip, parts: Mapping[str, ImageSet], groups: Mapping[str, np.ndarray], unknown: Sequence[str], head: str
+) -> str:
+    """What to do where names are not known; suggests the one of `mini.words` that fits their images best."""
+    if head == "images":
+        return "Images do not tell them apart either: use a larger model."
+    said = "Use image prototypes (--head images) or a larger model"
+    if not unknown:
+        return f"{said}, or leave them as they are: they are neither target nor siblings."
+    of = {part: np.flatnonzero(np.isin(names, unknown))[:A_LOOK] for part, names in groups.items()}
+    z = torch.cat([clip.embed(parts[part].take(index).images) for part, index in of.items() if len(index)])
+    fit = (clip.scale * z @ clip.head(mini.words(), PROMPTS).T).softmax(1).mean(0)
+    word = mini.words()[int(fit.argmax())]
+    return f"{said}; or one label for target and siblings: of the words tried, {word!r} fits them best (--label)."
 
 
-def class_head(clip: Clip, train: ImageSet, head: str) -> torch.Tensor:
-    """Class embeddings (C, D) of text or of training images; those of an earlier request, where the model has them."""
-    if head == "images" and (train.classes, train.prompts) not in clip.heads:
-        return clip.prototypes(train)
-    return clip.head(train.classes, train.prompts)
+def cut_names(clip: Clip, train: ImageSet) -> tuple[list[str], list[str]]:
+    """Class names that have more tokens than the text tower reads, and those that are one to it, in words."""
+    texts = [train.prompts[0].replace("{}", name) for name in train.classes]
+    read = clip.tokenizer(texts)
+    length = read.shape[1]
+    *whole, blank = clip.tokenizer([*texts, ""], context_length=4 * length)
+    cut = [name for name, row in zip(train.classes, whole) if (row[length:] != blank[-1]).any()]
+    alike: dict[tuple, list[str]] = {}
+    for name, row in zip(train.classes, read.tolist()):
+        alike.setdefault(tuple(row), []).append(name)
+    return cut, [" and ".join(names) for names in alike.values() if len(names) > 1]
+
+
+def with_head(clip: Clip, train: ImageSet, head: str) -> Clip:
+    """The model with the head that was asked for: of the class names, or of training images.
+
+    A model that brings a head of images for these classes keeps it: made anew, it would find what was forgotten again.
+    Raises ModelError for a class without a training image.
+    """
+    if head == "text":
+        return replace(clip, heads={of: kept for of, kept in clip.heads.items() if of[0] != train.classes})
+    if (train.classes, train.prompts) in clip.heads:
+        return clip
+    return clip.with_head(train.classes, clip.prototypes(train), train.prompts)
 
 
 def recognition(
@@ -123,67 +164,64 @@ def recognition(
 
 def prepare(
     data_dir: str | Path, target: str, clip: Clip, siblings: Sequence[str] | None = None, labels: str | None = None,
-    head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, **settings,
+    head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, near: bool = True, **settings,
 ) -> tuple[Clip, Splits, Report]:  # fmt: skip
-    """The model with the head asked for (see `Clip.with_head`), the sets of your subgroup, and what the look found.
+    """The model with the head asked for (see `with_head`), the sets of your subgroup, and what the look found.
 
-    sizes: n_forget and so on, as in `split`; settings: as in `data.folders.Folder.group`
-    Raises ModelError where the model does not know target or siblings by name; DataError as `Folder.group`.
+    sizes: n_forget and so on, as in `split`; near: as in `scan`; settings: as in `data.folders.Folder.group`
+    Raises ModelError where the look finds what stops a run (`Report.stops`); DataError as `Folder.group`.
     """
-    found = scan(data_dir, clip, seed)
+    found = scan(data_dir, clip, seed, near)
     grouped = found.group(target, siblings, labels, **settings)
-    kept = grouped.subgroup.without(grouped.previous_targets)
+    grouped.subgroup.without(grouped.previous_targets)  # raises for a target that was forgotten before
     checked = check(found, clip, target, siblings, labels, head, **settings)
-    if head == "text" and (lost := [name for name in (kept.target, *kept.siblings) if name in checked.unknown]):
-        raise ModelError(f"Stopped before the work ({', '.join(lost)}). {checked.findings[-1]}")
-    train = grouped.parts["train"]
-    clip = clip.with_head(train.classes, class_head(clip, train, head), train.prompts)
+    if checked.stops:
+        raise ModelError("\n".join(["Stopped before the work.", *checked.stops]))
+    clip = replace(with_head(clip, grouped.parts["train"], head), name="original")
     return clip, split(grouped, seed=seed, **sizes), checked
 
 
-def again(data_dir: str | Path, folder: Path, clip: Clip, target: str, seed: int) -> tuple[Clip, Splits]:
-    """The model and the sets of a run on your own pictures, as the card of the model that it saved has them.
+def again(data_dir: str | Path, saved: Clip, clip: Clip, target: str, seed: int) -> tuple[Clip, Splits]:
+    """The model `clip` and the sets of the run on your own pictures that made `saved`, as its card has them.
 
-    Raises ModelError for a folder without such a card, and as `prepare` does.
+    Raises ModelError for a model of no such run, and as `prepare` does.
     """
-    record = read_card(folder).get("record", {})
+    record = saved.record
     if "sets" not in record:
-        raise ModelError(f"{folder} does not come of a run on your own pictures: its card names no sets of images.")
+        raise ModelError(f"{saved.name} does not come of a run on your own pictures: its card names no sets of images.")
     said, sizes = record["subgroup"], {f"n_{of}": record["sets"][of]["images"] for of in ("forget", "retain")}
-    for (classes, prompts), head in loaded(f"{FOLDER}{folder}", None, str(clip.device)).heads.items():
-        clip = clip.with_head(classes, head, prompts)
     labels, before = said.get("family") or None, record.get("previous_targets")
-    more = {"sizes": sizes, "previous_targets": before}
+    more = {"sizes": sizes, "previous_targets": before, "near": record.get("near", True)}
+    clip = replace(clip, heads=saved.heads)
     return prepare(data_dir, target, clip, said["siblings"], labels, record["head"], seed, **more)[:2]
 
 
 def save(
     out: str | Path, restored: Clip, sets: ModelSets, table: pd.DataFrame, alarms: Sequence[str], recipe: Recipe,
-    head: str = "text", seed: int = 0,
+    head: str = "text", seed: int = 0, kind: str = "folder", near: bool = True,
 ) -> None:  # fmt: skip
-    """Write what came of your own pictures to a folder: `model` with its forgetting card, and report.txt.
+    """Write what came of a run to a folder: report.txt, then `model` with its forgetting card and head.
 
-    table: of `evaluate`; report.txt has it with counts and intervals, and the alarms. `loaded("local-dir:out/model")`
-    reads the model, with the head of images that is saved beside it for head="images".
+    table: of `evaluate`; report.txt has it with counts and intervals, and the alarms
     """
-    model, told = Path(out).expanduser() / "model", with_intervals(table, sets.test)
-    said = {"subgroup": sets.subgroup, "recipe": recipe, "seed": seed, "table": told, "alarms": list(alarms)}
-    restored.save(model, **said, head=head, classes=sets.classes, sets=hashes(sets))
-    if head == "images":
-        save_file(
-            {"head": sets.head.cpu().contiguous()},
-            model / HEAD,
-            {"classes": json.dumps(sets.classes), "prompts": json.dumps(sets.prompts)},
-        )
+    out, told = Path(out).expanduser(), with_intervals(table, sets.test)
+    out.mkdir(parents=True, exist_ok=True)
     text = "\n".join([told.to_string(index=False), "", *(alarms or ["No alarm."])])
-    (model.parent / "report.txt").write_text(text + "\n", encoding="utf-8")
+    (out / "report.txt").write_text(text + "\n", encoding="utf-8")
+    hashed = hashes(sets)
+    counts = ", ".join(f"{of['images']} {name}" for name, of in hashed.items())
+    pictures = f"{sets.test['target'].name} ({counts})"
+    said = {"subgroup": sets.subgroup, "recipe": recipe, "seed": seed, "table": told, "alarms": list(alarms)}
+    said |= {"head": head, "classes": sets.classes, "sets": hashed, "pictures": pictures, "kind": kind, "near": near}
+    restored.save(out / "model", **said)
 
 
-def loaded(model: str, pretrained: str | None, device: str) -> Clip:
-    """`load_clip`, with the head made of images that `save` left beside a model, where there is one."""
-    clip, file = load_clip(model, pretrained, device), Path(model.removeprefix(FOLDER)).expanduser() / HEAD
-    if model.startswith(FOLDER) and file.exists():
-        with safe_open(file, "pt") as kept:
-            said = {name: json.loads(text) for name, text in kept.metadata().items()}
-            clip = clip.with_head(said["classes"], kept.get_tensor("head"), said.get("prompts", PROMPTS))
-    return clip
+def check_out(out: Path, notebook: str, target: str, data_dir: Path | None) -> None:
+    """Raise ValueError for a folder in which a run of `notebook` would write over what is not its own."""
+    if data_dir and ((own := data_dir.resolve()) in (out, *out.parents) or (own.is_file() and out == own.parent)):
+        raise ValueError(f"{out} holds your pictures or their list, or lies among them: name another folder (--out).")
+    if out.is_dir() and any(out.iterdir()) and not (out / notebook).exists():
+        raise ValueError(f"{out} holds other files, which are not to be lost: name another folder (--out).")
+    before = (read_card(out / "model").get("record", {}).get("subgroup") or {}).get("target", target)
+    if plain(before) != plain(target):
+        raise ValueError(f"{out} holds a model that forgot {before!r}: name another folder (--out).")

@@ -27,9 +27,11 @@ from safetensors.torch import load_file
 from forgetkit.models import ModelError, reason_of
 
 log = logging.getLogger(__name__)
-NESTS = ("state_dict", "model_state_dict", "model", "ema", "module")  # where training programs put a state dict
+# Where training programs put a state dict; averages over steps stand last: they are taken where nothing else is there.
+NESTS = ("state_dict", "model_state_dict", "model", "ema", "module", "state_dict_ema", "model_ema", "ema_state_dict",
+         "averaged_model", "swa_state_dict", "shadow_params")  # fmt: skip
 # In names: DistributedDataParallel's and torch.compile's wrappers anywhere, modules that hold a CLIP in front.
-PREFIXES = re.compile(r"^((module|_orig_mod|model|clip)\.)+|(?<=\.)(module|_orig_mod)\.")
+PREFIXES = re.compile(r"^((module|_orig_mod|model|clip|clip_model|net)\.)+|(?<=\.)(module|_orig_mod)\.")
 OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}  # numbers that OpenAI keeps among the weights
 NO_WEIGHTS = OPENAI_KEYS | {"attn_mask", "n_averaged"}
 BY_NAME = "its name says so"  # the weakest evidence: it contradicts nothing
@@ -161,7 +163,7 @@ def _weights(module: _Module, prefix: str = "") -> Iterator[tuple[str, torch.Ten
 
 def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:
     """The state dict inside a training checkpoint, however deep."""
-    while isinstance(found, dict) and (inner := [name for name in NESTS if isinstance(found.get(name), dict)]):
+    while isinstance(found, dict) and (inner := [name for name in NESTS if isinstance(found.get(name), dict | list)]):
         if len(inner) > 1:
             log.warning("%s holds %s: %r is loaded.", file, " and ".join(map(repr, inner)), inner[0])
         found = found[inner[0]]

@@ -23,7 +23,7 @@ from forgetkit.models import ModelError, checkpoints, reason_of
 from forgetkit.models.checkpoints import CONFIG, Checkpoint
 from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.memory import tokens_first
-from forgetkit.models.saving import read_card
+from forgetkit.models.saving import read_card, read_heads
 
 MINI_DIR = Path(__file__).parent / "mini"
 # What is embedded; an oracle was pre-trained in the same way, without ever seeing or hearing of one class.
@@ -53,7 +53,7 @@ def load_clip(
     """Load an embedded mini-CLIP (`mini`, or an oracle such as `mini-clip-without-cat`) or any model of open_clip's.
 
     name:       one in `EMBEDDED` or `open_clip.list_models()`, `hf-hub:owner/model`, or `local-dir:folder`
-                (what `clip.save` wrote comes back with its name and record)
+                (what `clip.save` wrote comes back with its name, record and head)
     pretrained: an open_clip tag such as "openai", or a checkpoint file; None, with a plain name: random weights
     quick_gelu: the activation of a checkpoint file that does not tell it
     image_size: another than the weights' own (a ViT's position embeddings are then resampled)
@@ -119,6 +119,8 @@ def _from_folder(folder: Path, device: torch.device, settings: dict) -> Clip:
             "alone, name their model, load_clip('RN50', pretrained='path/to/file')."
         )
     clip = _create(f"{FOLDER}{folder}", None, device, settings, f"The model in {folder}", found)
+    for (classes, prompts), head in read_heads(folder).items():
+        clip = clip.with_head(classes, head, prompts)
     card = read_card(folder)
     return replace(clip, name=card["name"], record=card["record"]) if card else clip
 

@@ -2,6 +2,7 @@
 
 open_clip_model.safetensors   the weights, float32, under open_clip's names
 open_clip_config.json         architecture, activation and preprocessing, as open_clip reads them
+head.safetensors              class embeddings that are not the text's (`Clip.with_head`), where the model has some
 forgetting.json               the forgetting card: name and record, versions
 README.md                     the same for people, as a hub's model card
 """
@@ -15,6 +16,7 @@ import html
 import json
 import platform
 import re
+import shutil
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -27,16 +29,18 @@ from open_clip.transformer import QuickGELU
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from forgetkit.data.sets import in_one_step
 from forgetkit.models import ModelError, reason_of
 from forgetkit.models.checkpoints import CONFIG
 
-CARD, WEIGHTS = "forgetting.json", "open_clip_model.safetensors"
+CARD, WEIGHTS, HEAD = "forgetting.json", "open_clip_model.safetensors", "head.safetensors"
 TEMPLATE = Path(__file__).with_name("card.md")
 
 
 def save(clip, folder: str | Path, **said) -> Path:
     """Write the model and its forgetting card to a folder, which is made where there is none; returns the folder.
 
+    A head that was given to the model (`Clip.with_head`) is written, too, and one that was there before is removed.
     said: what the card tells beside the record, which it joins: `subgroup` (target and siblings), `recipe`, `seed` of
     the sets, `table` (of `evaluate`), `alarms` (a list, empty if all is well), `audit` (what `forgetkit.audit` found),
     and whatever else JSON can hold.
@@ -50,21 +54,38 @@ def save(clip, folder: str | Path, **said) -> Path:
     if "source" not in clip.record:
         raise ModelError("Only a model that load_clip has loaded can be saved, and what the stages made of it.")
     record = jsonable({**clip.record, **{name: value for name, value in said.items() if value is not None}})
+    state = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format)  # apart, where tensors are tied
+             for name, t in clip.model.state_dict().items()}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    with in_one_step(folder / WEIGHTS) as half:
+        save_file(state, half, {"format": "pt"})
+    (folder / HEAD).unlink(missing_ok=True)
+    if clip.heads:
+        heads = {str(i): head.cpu().contiguous() for i, head in enumerate(clip.heads.values())}
+        save_file(heads, folder / HEAD, {"of": json.dumps([*clip.heads])})
     config = copy.deepcopy(record["source"]["model_cfg"])
     config["quick_gelu"] = any(isinstance(module, QuickGELU) for module in clip.model.modules())
     height, width = clip.image_shape
     config["vision_cfg"]["image_size"] = height if height == width else [height, width]
     preprocess = jsonable({k: v for k, v in clip.model.visual.preprocess_cfg.items() if k != "size"})  # the model's own
     card = {"name": clip.name, "record": record, "versions": versions()}
-    state = {name: t.detach().cpu().contiguous() for name, t in clip.model.state_dict().items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / WEIGHTS, {"format": "pt"})
     if hasattr(clip.tokenizer, "save_pretrained"):  # open_clip looks for a tokenizer of the hub's in the same folder
         clip.tokenizer.save_pretrained(folder)
     config = {"model_cfg": config, "preprocess_cfg": preprocess}
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    for file in folder.glob("*.safetensors"):  # which safetensors leaves for its owner alone
+        shutil.copymode(folder / CONFIG, file)
     write_card(folder, card)
     return folder
+
+
+def read_heads(folder: Path) -> dict[tuple[tuple[str, ...], tuple[str, ...]], torch.Tensor]:
+    """The heads of a saved model, as `Clip.heads` has them."""
+    if not (folder / HEAD).exists():
+        return {}
+    with safe_open(folder / HEAD, "pt") as kept:
+        of = json.loads(kept.metadata()["of"])
+        return {(tuple(classes), tuple(prompts)): kept.get_tensor(str(i)) for i, (classes, prompts) in enumerate(of)}
 
 
 def write_card(folder: Path, card: dict) -> None:
@@ -151,6 +172,10 @@ def readme(card: dict, activation: str, norms: bool) -> ModelCard:
         "SHA-256 of the source weights": source["sha256"],
         "activation": activation,
         "recipe": recipe.get("name"),
+        "class embeddings": {"text": "of the class names", "images": f"means of training images ({HEAD})"}.get(
+            record.get("head")
+        ),
+        "pictures": record.get("pictures"),
         "seed": record.get("seed", recipe.get("forget", {}).get("seed")),
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
     }

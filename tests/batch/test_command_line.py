@@ -75,17 +75,24 @@ def test_options_become_parameters_of_the_quickstart(tmp_path, monkeypatch, caps
 
     def execute(notebook, to, parameters, cwd):
         executed.append(parameters)
-        (to.parent / "table.csv").write_text("score\n1\n")
         (to.parent / "report.txt").write_text("No alarm.\n")
 
     monkeypatch.setattr("forgetkit.batch.notebook.execute", execute)
-    monkeypatch.setattr("forgetkit.batch.notebook.check_names", lambda *_: None)
     monkeypatch.setattr(cli.fetch, "callback", lambda: None)
-    shared = {"seed": 0, "recipe": "default", "head": "text", "model": "mini", "device": "auto"}
-    cli.forgetkit(["run", "-p", "n_forget", "9", "--out", str(tmp_path)], standalone_mode=False)
-    assert executed.pop() == {**shared, "kind": "class", "target": "cat", "n_forget": 9, "out": str(tmp_path)}
-    mine = ["--data-dir", str(tmp_path), "--target", "lynx", "--siblings", "puma, cat", "--previous-targets", "dog"]
-    cli.forgetkit(["run", *mine, "--out", str(tmp_path)], standalone_mode=False)
-    own = {"kind": "folder", "data_dir": str(tmp_path), "siblings": ["puma", "cat"], "previous_targets": ["dog"]}
-    assert executed.pop() == {**shared, **own, "target": "lynx", "out": str(tmp_path)}
+    monkeypatch.setattr(cli, "look", lambda *_, **given: executed.append(given))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    shared = {"seed": 0, "recipe": "default", "head": "text", "model": "mini", "device": "auto", "near_copies": True}
+    run = lambda *words: cli.forgetkit(["run", *words], standalone_mode=False)
+    run("-p", "n_forget", "9")
+    folder = str(tmp_path / "runs/class-cat")
+    assert executed.pop() == {**shared, "kind": "class", "target": "cat", "n_forget": 9, "out": folder}
+    run("--kind", "style", "--target", "cat sketches", "--seed", "1")
+    assert executed.pop()["out"] == str(tmp_path / "runs/style-cat_sketches-1"), "and the first is left as it was"
+    run("--data-dir", "pictures", "--target", "lynx", "--siblings", 'puma, "cat, big"', "--previous-targets", "dog")
+    own = {"siblings": ["puma", "cat, big"], "previous_targets": ["dog"], "target": "lynx"}
+    folder = str(tmp_path / "runs/own-lynx")
+    assert executed.pop() == {**shared, **own, "kind": "folder", "data_dir": "pictures", "out": folder}
+    looked = executed.pop()
+    assert looked.items() >= own.items() and looked["near_copies"] is True
     assert "No alarm." in capsys.readouterr().out

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_folders import files_by_part, write_images, write_waves
-from PIL import Image
+from PIL import Image, ImageOps
 
 from forgetkit import Subgroup, split
 from forgetkit.data import PARTS, DataError
@@ -80,8 +80,53 @@ def test_a_class_may_be_called_train(tmp_path):
     assert all_parts(tmp_path)["test"].classes == ("bus", "train")
 
 
+@pytest.mark.parametrize("names", [["image.png"], ["left.png", "right.png"], [f"{i:04}.png" for i in range(4)]])
+def test_one_name_in_every_folder_does_not_put_all_in_one_part(tmp_path, names):
+    """The pictures of an object stay together, and the look says so."""
+    for i in range(120 // len(names)):
+        write_images(tmp_path, {f"{c}/object_{i:03}": len(names) for c in ("cat", "dog")}, names="{}.png")
+        for c in ("cat", "dog"):
+            for k, name in enumerate(names):
+                os.rename(tmp_path / f"{c}/object_{i:03}/{k}.png", tmp_path / f"{c}/object_{i:03}/{name}")
+    found = scan(tmp_path, 8)
+    counts = found.counts()
+    assert (counts["train"] > 50).all() and (counts["test"] > 4).all(), counts
+    assert found.rows.groupby(found.rows["file"].map(os.path.dirname))["part"].nunique().max() == 1
+    assert found.findings() == ["The files of cat, dog have one name in many folders: a folder stays in one part."]
+
+
+@pytest.mark.parametrize("heading", ["part", "split", "Subset", "fold", "set", "partition"])
+def test_a_list_keeps_its_parts_whatever_the_column_is_called(tmp_path, heading):
+    """Or pictures of the user's test part would be trained on."""
+    write_images(tmp_path, {".": 40})
+    parts = ["train"] * 20 + ["val"] * 10 + ["test"] * 10
+    write_csv(
+        tmp_path / "list.csv",
+        [["image", "label", heading], *([f"{i:03}.png", "ab"[i % 2], parts[i]] for i in range(40))],
+    )
+    found = scan(tmp_path / "list.csv", 8)
+    assert not found.findings() and [p == "test" for p in found.rows["part"]] == [p == "test" for p in parts]
+
+
 # --------------------------------------------------------------------------------------------------
 # Copies
+
+
+def test_mirrored_copies_are_found_and_frames_of_a_fixed_camera_need_not_be(tmp_path):
+    write_waves(tmp_path, [f"{c}/{i:02}.png" for c in ("cat", "dog") for i in range(10)])
+    for i in range(10):
+        ImageOps.mirror(Image.open(tmp_path / f"cat/{i:02}.png")).save(tmp_path / f"cat/m{i:02}.png")
+    found = scan(tmp_path, 32)
+    assert found.rows["copy"].nunique() == 20 and "10 images are copies within" in found.findings()[0]
+    frame = np.asarray(Image.open(tmp_path / "dog/00.png"))
+    for i in range(30):  # a fixed camera: one corner of the picture changes
+        changed = frame.copy()
+        changed[:9, :9] = i * 8
+        Image.fromarray(changed).save(tmp_path / f"dog/frame{i:02}.png")
+    (said,) = scan(tmp_path, 32).findings()
+    assert "--exact-copies" in said
+    exact = scan(tmp_path, 32, near=False)
+    assert not exact.findings() and (exact.counts().loc["dog", list(PARTS)] > 0).all()
 
 
 def test_copies_never_stand_in_two_parts(tmp_path):
@@ -292,11 +337,24 @@ ODD = {  # what it makes, and what is said: of it (text), or how many images are
     "a strip": (made(lambda path: Image.new("RGB", (900, 1)).save(path)), 17),
     "another format": (made(lambda path: Image.new("CMYK", (9, 9)).save(path, "JPEG")), 17),
     "numbers": (lambda root: write_images(root, {"0": 8, "1": 8}), 16),
-    "same in capitals": (lambda root: write_images(root, {"cat": 8, "CAT": 8, "dog": 8}), 24),
+    "same in capitals": (lambda root: write_images(root, {"cat": 8, "CAT": 8}), "CAT and cat are read as one"),
+    "a class not in UTF-8": (lambda root: [two_classes(root), os.mkdir(os.fsencode(root) + b"/ch\xe9vre"), shutil.copy(
+        root / "cat/000.png", os.fsencode(root) + b"/ch\xe9vre/1.png")], "vre' is not in UTF-8"),
+    "parts alone": (lambda root: write_images(root, {"train": 8, "test": 8}), r"lie in parts, .* expected .*test/cat/"),
+    "of a NAS": (lambda root: [two_classes(root), write_images(root, {"cat/@eaDir": 2, "$RECYCLE.BIN": 2})],
+                 r"1 folders of a system \(\$RECYCLE.BIN\), 1 folders of a system \(@eaDir\)"),
+    "style/class": (lambda root: write_images(root, {f"{s}/{c}": 8 for s in ("photo", "sketch") for c in ("a", "b")}),
+                    r"outer folders \(photo, sketch\), and each has the same folders in it \(a, b\)"),
+    "many broken": (lambda root: [two_classes(root), *((root / f"cat/x{i}.png").write_text("x") for i in range(40))],
+                    r"x12.png .* and 35 more such lines"),
+    "dollars": (lambda root: write_images(root, {"$5 bill": 8, "$10 bill": 8}), 16),
     "deep": (lambda root: write_images(root, {"a/b/c/cat": 8, "a/b/c/dog": 8}), 16),
     "images in a part": (lambda root: write_images(root, {"train/a": 8, "test/a": 8, "test": 2}), "in no class folder"),
     "CSV with a mark": (csv_of("\ufeffimage,label\n" + LISTED), 8),
     "CSV of a spreadsheet": (csv_of("image;label\n" + LISTED.replace(",", ";")), 8),
+    "CSV, with other columns": (csv_of("image,label,width\n" + LISTED.replace("\n", ",9\n")), "not read: width"),
+    "CSV, folds": (csv_of("image,label,fold\n" + LISTED.replace("\n", ",3\n")), "the fold '3' is none of .*rename"),
+    "CSV of Windows": (csv_of("image,label\n" + LISTED.replace("0", ".\\0", 1)), 8),
     "CSV in Latin-1": (csv_of("image,label\n000.png,\xe9\n", "latin-1"), "in UTF-8"),
     "CSV, empty": (csv_of(""), "cannot be read as a CSV"),
     "CSV, long rows": (csv_of("image,label\na,b,c,d\n"), "cannot be read as a CSV"),

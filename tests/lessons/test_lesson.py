@@ -84,7 +84,7 @@ def test_right_parameters_pass():
 
 
 def test_a_lesson_refuses_random_weights_before_it_makes_them(monkeypatch):
-    monkeypatch.setattr(lesson, "loaded", lambda *_: pytest.fail("a model was made"))
+    monkeypatch.setattr(lesson, "load_clip", lambda *_: pytest.fail("a model was made"))
     with pytest.raises(ValueError, match="model='RN50' without weights"):
         lesson.start(model="RN50")
     with pytest.raises(ValueError, match="(?s)oracle='nonsense'.*out='/proc/x': nothing can be written there"):

@@ -289,5 +289,5 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path, capsys):
     if path.stem == "00_quickstart":  # as `forgetkit run --data-dir` leaves it
         assert "/" in (tmp_path / "out/report.txt").read_text() and (tmp_path / "out/predictions.png").exists()
         assert load_clip(f"local-dir:{tmp_path / 'out/model'}").record["subgroup"]["target"] == "red wuk"
-    assert "copies" not in said and "recognised" in said
+    assert "are copies" not in said and "recognised" in said
     assert cells["sets"].subgroup.target == "red wuk"

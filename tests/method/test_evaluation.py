@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from forgetkit import accuracies, alarms, evaluate, score
+from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import interval, most_called, own_rank, predict, with_intervals
 
 # RN50, forget "marmoset": figures *reported* in arXiv 2506.03117.
@@ -123,6 +124,16 @@ def test_where_the_original_knows_nothing_there_is_nothing_to_forget():
 def test_each_alarm_says_what_to_change(last, rank, words):
     sentences = alarms(stages(**last), rank, 10)
     assert len([s for s in sentences if words in s]) == 1 and len(sentences) <= 2
+
+
+def test_alarms_know_how_many_images_a_figure_rests_on():
+    """What chance may have found is nothing to forget; intervals that overlap prove no change."""
+    shown = lambda n, classes: {"target": ImageSet("few", np.zeros((n, 1, 1, 3), np.uint8), np.zeros(n, int), classes)}
+    (said,) = alarms(stages(), shown=shown(12, ("cat", "dog")))
+    assert "Nothing to forget: the original recognises 60.0 % of the target, no better than chance" in said
+    assert alarms(stages(), shown=shown(200, ("cat",) * 10)) == []
+    few = alarms(stages(target=1.0), shown=shown(5, ("cat",) * 100))
+    assert len(few) == 1 and few[0].startswith("Few images: target has 5"), few
 
 
 LEARNT, HARM, NAN = dict(retain=95.0), "from Score 90.0 to 70.0", dict(other=np.nan)

@@ -156,6 +156,8 @@ def renamed(state: dict, rename) -> dict:
         ("ema.state_dict", lambda name: f"clip.{name}"),
         ("model.model", lambda name: "model." + name.replace("visual.", "visual._orig_mod.")),
         ("module", lambda name: name.replace("visual.", "visual.module.")),
+        ("state_dict_ema", lambda name: f"module.clip_model.{name}"),
+        ("swa_state_dict", lambda name: f"net.{name}"),
     ],
 )
 def test_training_checkpoint(nest, rename, tmp_path):
@@ -178,6 +180,12 @@ def test_one_model_of_several_is_said(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         clip = load_clip("tiny", tmp_path / "both.pt", "cpu", quick_gelu=False)
     assert "holds 'model' and 'ema': 'model' is loaded" in caplog.text
+    assert torch.equal(clip.model.visual.conv1.weight, first["visual.conv1.weight"])
+    averaged = {"model_ema": second, "shadow_params": [*second.values()], "state_dict": first}
+    torch.save(averaged, tmp_path / "averaged.pt")
+    with caplog.at_level(logging.WARNING):
+        clip = load_clip("tiny", tmp_path / "averaged.pt", "cpu", quick_gelu=False)
+    assert "holds 'state_dict' and 'model_ema' and 'shadow_params': 'state_dict' is loaded" in caplog.text
     assert torch.equal(clip.model.visual.conv1.weight, first["visual.conv1.weight"])
     torch.save({**first, **renamed(second, lambda name: f"model.{name}")}, tmp_path / "mixed.pt")
     with pytest.raises(ModelError, match="weights of several models"):

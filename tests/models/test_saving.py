@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -110,6 +111,17 @@ def test_names_are_shown_in_the_card_and_mark_nothing_up(mini, tmp_path):
     assert "<img" not in card and "\n# [" not in card and card.count("\n# ") == 1
     assert card.count(r"&lt;img src=x onerror=alert(1)&gt; \| # \[a\](b)") == 7
     assert load_clip(f"local-dir:{tmp_path}", device="cpu").name == name
+
+
+def test_tied_tensors_are_saved_and_files_are_for_all_to_read(mini, tmp_path):
+    clip = mini.copy("tied")
+    clip.model.visual.layer4[0].bn2.bias = clip.model.visual.layer4[0].bn1.bias
+    before = os.umask(0o022)
+    clip.save(tmp_path)
+    os.umask(before)
+    again = load_clip(f"local-dir:{tmp_path}", device="cpu").model.visual.layer4[0]
+    assert torch.equal(again.bn2.bias, clip.model.visual.layer4[0].bn1.bias)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
 
 
 def test_activation_and_image_size_are_those_of_the_model(tmp_path):
