@@ -15,8 +15,10 @@ from forgetkit.data.reading import SUFFIXES, plain
 
 PART_OF = {
     "train": "train", "training": "train", "calib": "calibration", "calibration": "calibration", "val": "validation",
-    "valid": "validation", "validation": "validation", "dev": "validation", "test": "test", "testing": "test",
+    "valid": "validation", "validation": "validation", "dev": "validation", "eval": "validation", "test": "test",
+    "testing": "test",
 }  # fmt: skip
+PART_OF |= {f"{name}{end}": part for name, part in PART_OF.items() for end in ("_set", "-set", " set", "set")}
 PART_COLUMNS = ("part", "split", "subset", "set", "fold", "partition")  # of a CSV: the first of them that is there
 # Folders that a system or a program of pictures puts beside yours: thumbnails, and what was thrown away.
 SYSTEM = {"@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs",
@@ -44,7 +46,7 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
     if not found:
         raise DataError(f"{path} has no class folders with images; expected {path / 'cat' / '001.jpg'}, and so on.")
     at = _depth_of_parts([below for _, below in found])
-    rows, names, above = [], [], {}
+    rows, names, above, beside = [], [], {}, set()
     for file, below in found:
         part = ""
         if at is not None and len(below) > at and below[at].lower() in PART_OF:
@@ -56,6 +58,8 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
             passed["in a part, but in no class folder"] += 1
             continue
         names.append(below[0])
+        if at == 0 and not part:
+            beside.add(below[0])
         if len(below) > 1:
             above.setdefault(below[1], set()).add(below[0])
         rows.append((file, plain(below[0]), plain(below[0]), part))
@@ -65,6 +69,8 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
             f" {Path(found[0][0]).parent / 'cat' / os.path.basename(found[0][0])}, and so on."
         )
     notes = _merged(names)
+    if beside:
+        notes.append(f"Beside the parts stands {listed(sorted(beside), 5)}, taken for a class: is it one?")
     if several := sorted(name for name, tops in above.items() if len(tops) > 1):
         tops = sorted(set.union(*(above[name] for name in several)))
         if len(several) > 1 and len(tops) == len(set(names)) and len(rows) > 4 * sum(map(len, above.values())):

@@ -54,7 +54,7 @@ def test_images_know_their_files_and_are_in_memory(tmp_path, mini):
 
 @pytest.mark.parametrize(
     "train, val, test",
-    [("train", "val", "test"), ("Training", "Validation", "TESTING"), ("set/train", "set/valid", "set/test")],
+    [("train", "val", "test"), ("Training", "eval", "TESTING"), ("set/train_set", "set/valid", "set/testset")],
 )
 def test_parts_of_the_user_are_kept(tmp_path, train, val, test):
     """Nothing of the test part is trained on, and calibration is taken out of validation."""
@@ -341,6 +341,8 @@ ODD = {  # what it makes, and what is said: of it (text), or how many images are
     "a class not in UTF-8": (lambda root: [two_classes(root), os.mkdir(os.fsencode(root) + b"/ch\xe9vre"), shutil.copy(
         root / "cat/000.png", os.fsencode(root) + b"/ch\xe9vre/1.png")], "vre' is not in UTF-8"),
     "parts alone": (lambda root: write_images(root, {"train": 8, "test": 8}), r"lie in parts, .* expected .*test/cat/"),
+    "beside the parts": (lambda root: write_images(root, {f"{p}/{c}": 8 for c in "ab" for p in ("train", "test", "x")}),
+                         "Beside the parts stands x, taken for a class"),
     "of a NAS": (lambda root: [two_classes(root), write_images(root, {"cat/@eaDir": 2, "$RECYCLE.BIN": 2})],
                  r"1 folders of a system \(\$RECYCLE.BIN\), 1 folders of a system \(@eaDir\)"),
     "style/class": (lambda root: write_images(root, {f"{s}/{c}": 8 for s in ("photo", "sketch") for c in ("a", "b")}),
