@@ -150,8 +150,6 @@ def run(
     said = [name for name in parameters if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if stray := [name for name in said if (name in OWN and data_dir is None) or (name == "kind" and data_dir)]:
         raise ValueError(f"--{stray[0].replace('_', '-')} goes {'without' if data_dir else 'with'} --data-dir.")
-    if data_dir and not data_dir.exists():
-        raise ValueError(f"There is no folder or CSV {data_dir}.")
     if data_dir and "target" not in (*said, *given):
         raise ValueError(f"Say with --target what is to be forgotten of {data_dir}.")
     if data_dir:
