@@ -216,7 +216,7 @@ def check_lesson(name: str, value, parameters: dict) -> None:
     """
     from forgetkit.lessons.lesson import checked, mistake
 
-    if name in ("kind", "target", "data_dir") and "data_dir" in parameters and "siblings" not in parameters:
+    if name in ("kind", "target", "data_dir", "labels") and "data_dir" in parameters and "siblings" not in parameters:
         return
     if checked(name) and (said := mistake(name, {**parameters, name: value})):
         raise ValueError(said)

@@ -173,6 +173,11 @@ def test_a_lesson_on_a_folder_of_ones_own_takes_its_targets(request, name, targe
     assert ["seed=-1" in found for found in mistakes({**spec, "grid": {"seed": -1}}, folder, check_lesson)] == [True]
 
 
+def test_labels_of_a_lesson_that_has_its_own_are_its_own(request):
+    spec = {"notebook": "08_imagenet_rn50.ipynb", "grid": {"labels": ["fine", "coarse"]}}
+    assert len(load(spec, request.config.rootpath / NOTEBOOKS, check_lesson)) == 2
+
+
 @pytest.mark.parametrize(
     "cells, message",
     [
