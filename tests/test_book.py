@@ -1,5 +1,6 @@
 """`make book`: README, docs and lessons as one site, built without a warning, and read in a browser."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -30,6 +31,12 @@ def book(tmp_path_factory) -> Path:
     done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return work / "book"
+
+
+def test_every_picture_of_a_lesson_has_an_alternative_text(book):
+    for page in (book / "notebooks").rglob("*.html"):
+        images = re.findall(r"<img[^>]+>", page.read_text(encoding="utf-8"))
+        assert not [image for image in images if not re.search(r'alt="(?!\.\./)[^"]{6,}"', image)], page
 
 
 class Names(HTMLParser):

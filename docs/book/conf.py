@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+from docutils import nodes
+
 import forgetkit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +42,7 @@ TREE = """
 
 notebooks/a_clip_in_five_cells
 notebooks/0*
+notebooks/1*
 ```
 
 ```{toctree}
@@ -94,6 +97,19 @@ def as_rst(app, what, name, object, options, lines: list[str]) -> None:
         lines += [*rows, ""]
 
 
+def alternative_texts(app, doctree) -> None:
+    """What a cell has drawn gets a text for whoever cannot see it: the section, and the name that it is saved under."""
+    for image in doctree.findall(nodes.image):
+        if image.get("alt"):
+            continue
+        above, cell = image.parent, None
+        while above is not None and not isinstance(above, nodes.section):
+            above, cell = above.parent, above if "cell" in above.get("classes", ()) else cell
+        title = above.next_node(nodes.title).astext() if above is not None else ""
+        saved = re.search(r'out, "(\w+)"', cell.astext()) if cell is not None else None
+        image["alt"] = f"Figure {saved[1] if saved else ''} of the section {title}".replace("  ", " ")
+
+
 def front_page(app, error) -> None:
     """The front page under the name that a browser looks for."""
     if error is None:
@@ -103,4 +119,5 @@ def front_page(app, error) -> None:
 def setup(app) -> None:
     app.connect("source-read", read)
     app.connect("autodoc-process-docstring", as_rst)
+    app.connect("doctree-read", alternative_texts)
     app.connect("build-finished", front_page)

@@ -77,6 +77,12 @@ def test_lines_have_a_panel_a_table_and_a_mark_by_title():
     assert list(one.lines[1].get_ydata()) == [1.0], "a gap is left out"
 
 
+def test_no_two_terms_of_a_loss_look_alike():
+    terms = ("contrastive", "distill", "guard", "distill_forget", "mmd", "stay", "feature")
+    drawn = figures.lines(pd.DataFrame({name: [1.0, 2.0] for name in terms}), "loss").axes[0].lines
+    assert len({line.get_color() for line in drawn}) == len({line.get_marker() for line in drawn}) == len(terms)
+
+
 def test_table_has_a_bar_a_model_and_column():
     table = pd.DataFrame({"model": ["original", "restore"], "target": [90.0, 1.0], "retain": [80.0, 79.0]})
     heights = [p.get_height() for p in figures.table_bars(table, ["target", "retain"]).axes[0].patches]

@@ -232,6 +232,7 @@ SMALL = {
 }
 OTHER = {  # the others are run on a folder, 08 and 09 in test_at_scale, 10 by nbval
     "03_forgetting": dict(kind="coarse", target="ship"),
+    "04_alignment": dict(kind="class", target="truck"),
     "05_reminding": dict(kind="style", target="bird sketches", n_forget=20),
     "06_restoring": dict(kind="cluster", target="dog 1"),
 }

@@ -73,41 +73,44 @@ WRONG = """
     ("largest", {}) ## run it first
     ("most", {"largest": 80, "smallest": 90}) ## predict one out of
     ("largest", {"largest": 80, "smallest": 90}) ## came out largest 80.0, smallest 90.0
-05.1 a, w, d
-    (1 - d) * a + d * w ## belongs to the *average*
-    a.mul_(d).add_((1 - d) * w) ## in place
-05.2 x
+04.1 x
     (x.mean((0, 2, 3)), x.var((0, 2, 3))) ## variance
     (x.mean((0, 2, 3)), x.square().mean((0, 2, 3)).sqrt()) ## take the channel's mean off
     (x.mean((0, 2, 3)), x.std((2, 3)).mean(0)) ## misses how images differ
     (x.std((0, 2, 3)), x.mean((0, 2, 3))) ## first the mean
     (x.mean((2, 3)), x.std((2, 3))) ## all positions
     x.mean((0, 2, 3)) ## return the pair
-05.3 x, bn
+04.2 x, bn
     off(x, bn).square().sum() + spread(x, bn).square().sum() ## squared norms
     off(x, bn).norm() + (x.var((0, 2, 3)) - bn.running_var).norm() ## compares stds
     off(x, bn).norm() + (x.std((0, 2, 3)) - bn.running_var).norm() ## is a variance
     x.mean((0, 2, 3)).norm() + x.std((0, 2, 3)).norm() ## nothing of `bn`
     (off(x, bn).norm() + spread(x, bn).norm()).detach() ## no gradient
-05.4 s, t, r
+04.3
+    torch.randn(8, 1, 4, 4) ## of one value only
+    torch.zeros(2, 1, 4, 4) ## std 0.00
+04.4
+    ("aligned", {"aligned": 40}) ## run it first
+    ("aligned", {"aligned": 40, "random": 80}) ## grain without aim
+05.1 s, t, r
     kl(t, s) ## still there
     kl(without(s, r), without(t, r)) ## teacher weighs the sum
     (t.softmax(1) * (t.log_softmax(1) - s.log_softmax(1)))[:, [0, 1, 3, 4]].sum(1).mean() ## remove its *logit*
     kl(zeroed(t, r), zeroed(s, r)) ## like any other
     kl(without(t, r), without(s, r)) / 4 ## a sum over classes
     kl(without(t, 2), without(s, 2)) ## is `removed` read
-05.5 x, y
+05.2 x, y
     F.cross_entropy(x, y) ## *teaches* the own class
     -F.cross_entropy(x, y) ## no floor
     -(1 - p(x, y)).log().sum() ## not the sum
     -(1 - p(x, y)).log().mean() ## logsumexp
     -(1 - p(x, y)).clamp(min=1e-9).log().mean() ## must not die
-05.6
+05.3
     "teacher" ## one name out of
     left_without().idxmin() ## without another part more
-05.7
-    torch.randn(8, 1, 4, 4) ## of one value only
-    torch.zeros(2, 1, 4, 4) ## std 0.00
+05.4
+    ("retain", {"retain": 0.1}) ## two names or more
+    ("retain", {"retain": 0.1, "emoji": 3}) ## falls first
 06.1 a, b, alpha
     {k: alpha * a[k] + (1 - alpha) * b[k] for k in a} ## integer buffer
     {k: (alpha * b[k] + (1 - alpha) * a[k]) if a[k].is_floating_point() else a[k] for k in a} ## wrong way round
@@ -132,10 +135,9 @@ WRONG = """
     ((2, 3), (3, 2)) ## multiplies by 6.25
     ((1e-4, 1e-4), (1e-4, 1e-4)) ## it should compute nothing
 06.6
-    150 ## none recognised
-    50 ## add three
-    4 ## divide it
-    201 ## is allowed
+    ("weights", {"weights": 9}) ## run it first
+    ("weights", {"weights": 9, "embeddings": 30}) ## not linear
+    ("embeddings", {"weights": 30, "embeddings": 9}) ## not linear
 07.1 found, original
     mean([found[c] / original[c] for c in original if c != "target"]) ## that is a share
     mean([100 * found[c] / original[c] for c in original]) ## leave it out

@@ -45,7 +45,7 @@ def layers_that_matter_least(answer):
     expect_outcome(answer, ("largest", "smallest"), hint)
 
 
-@exercise("05.2")
+@exercise("04.1")
 def batch_norm_statistics(statistics):
     generator = torch.Generator().manual_seed(0)
     scale, shift = torch.tensor([[1.0, 2.0, 5.0], [0.0, 10.0, -4.0]])[:, :, None, None]
@@ -68,7 +68,7 @@ def batch_norm_statistics(statistics):
     expect(relative, [1, 1, 1], off, wrong, within=5e-3)
 
 
-@exercise("05.3")
+@exercise("04.2")
 def alignment_term(term):
     bn = torch.nn.BatchNorm2d(3, eps=1e-5)
     bn.running_mean.copy_(torch.tensor([1.0, 0.0, -1.0]))
@@ -89,7 +89,27 @@ def alignment_term(term):
     expect(loss, wanted, f"wanted is {wanted:.2f} here, you get {loss:.2f}.", wrong, within=0.02)
 
 
-@exercise("05.4")
+@exercise("04.3")
+def images_of_nothing_that_fit_the_memory(x):
+    batch = isinstance(x, torch.Tensor) and x.ndim == 4 and x.shape[1] == 1 and x.shape[0] > 1 and x.shape[2] > 1
+    assert batch, "give a tensor (N, 1, H, W): two images or more, of more than one pixel."
+    flat = (x.flatten(1) == x.flatten(1)[:, :1]).all()
+    assert flat, "every image shall be of one value only, so that there is nothing to see in it."
+    mean, std = x.double().mean().item(), x.double().std(correction=0).item()
+    fits = abs(mean) + abs(std - 1) < 0.01
+    assert fits, f"mean {mean:.2f} and std {std:.2f} of the batch; the layer remembers 0 and 1."
+
+
+@exercise("04.4")
+def grain_that_loses_names(answer):
+    hint = (
+        "you said {}, and the original recognised {} %. A random sign a pixel is a grain without aim; the aligned one"
+        " moves every channel to where the mixture of all data sets has it."
+    )
+    expect_outcome(answer, ("aligned", "random"), hint)
+
+
+@exercise("05.1")
 def distillation_without_a_class(distil):
     generator = torch.Generator().manual_seed(0)
     student, teacher = (2 * torch.randn(6, 5, generator=generator) for _ in range(2))
@@ -113,7 +133,7 @@ def distillation_without_a_class(distil):
     expect(distil(student, teacher, 0), other, "right for class 2, wrong for class 0: is `removed` read?")
 
 
-@exercise("05.5")
+@exercise("05.2")
 def guard_without_an_edge(soft_guard):
     logits, labels = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 3.0]]), torch.tensor([0, 1])
     p = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
@@ -144,22 +164,20 @@ def left_without() -> pd.Series:
     return rows["target"].groupby(part).mean().reindex(PARTS).dropna()
 
 
-@exercise("05.6")
+@exercise("05.3")
 def part_that_holds_the_target_down(part):
     left = left_without()
     hint = "without {}, {:.1f} % of the target are left, and without another part more. Which pulls at its images?"
     expect_choice(part, left, left.idxmax(), hint)
 
 
-@exercise("05.7")
-def images_of_nothing_that_fit_the_memory(x):
-    batch = isinstance(x, torch.Tensor) and x.ndim == 4 and x.shape[1] == 1 and x.shape[0] > 1 and x.shape[2] > 1
-    assert batch, "give a tensor (N, 1, H, W): two images or more, of more than one pixel."
-    flat = (x.flatten(1) == x.flatten(1)[:, :1]).all()
-    assert flat, "every image shall be of one value only, so that there is nothing to see in it."
-    mean, std = x.double().mean().item(), x.double().std(correction=0).item()
-    fits = abs(mean) + abs(std - 1) < 0.01
-    assert fits, f"mean {mean:.2f} and std {std:.2f} of the batch; the layer remembers 0 and 1."
+@exercise("05.4")
+def column_that_features_hold(answer):
+    hint = (
+        "you said {}, and the columns lost {} points. The other terms look at siblings and at the target: what only the"
+        " embedding of classless images holds falls first."
+    )
+    expect_outcome(answer, None, hint)
 
 
 @exercise("06.1")
@@ -195,3 +213,12 @@ def equal_models_with_an_empty_soup(models):
     assert same, f"the first multiplies by {u * v:g}, the second by {s * t:g}: make them the same."
     soup = (u + s) / 2 * (v + t) / 2
     assert abs(soup) < 1e-6 * abs(u * v), f"their soup multiplies by {soup:g}; it should compute nothing, 0."
+
+
+@exercise("06.6")
+def two_means_of_two_models(answer):
+    hint = (
+        "you said {}, and of the target's images {} % were recognised. Weights act through layers that are not linear:"
+        " halfway in one is not halfway in the other."
+    )
+    expect_outcome(answer, ("weights", "embeddings"), hint)

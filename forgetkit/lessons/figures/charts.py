@@ -23,8 +23,10 @@ LOOKS = {
     "emoji": {"color": "#666666", "ls": (0, (7, 2)), "marker": "x"},
     "score": {"color": "black", "ls": "--", "marker": ""},
 }
-STROKES = zip(("restore", "target", "original", "forget", "remind"), ("-", "--", "-.", ":", (0, (7, 2))), "os^Dv")
-SERIES = [{"color": COLOURS[colour], "ls": line, "marker": marker} for colour, line, marker in STROKES]
+# And of other series, in turn; stage 2's loss has seven.
+HUES = [*(COLOURS[name] for name in ("restore", "target", "original", "forget", "remind")), "#009E73", "#CC79A7"]
+STROKES = ("-", "--", "-.", ":", (0, (7, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+SERIES = [{"color": colour, "ls": line, "marker": marker} for colour, line, marker in zip(HUES, STROKES, "os^DvPx")]
 BESIDE = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.02, 0.5)}  # a legend right of the axes
 ABOVE = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
 
