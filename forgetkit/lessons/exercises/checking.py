@@ -100,11 +100,10 @@ def expect_choice(choice, found: pd.Series, right: str, hint: str) -> None:
     assert choice == right, hint.format(choice, found[choice])
 
 
-def expect_outcome(answer, names: Sequence[str] | None, hint: str) -> None:
+def expect_outcome(answer, names: Sequence[str], hint: str) -> None:
     """Assert that an answer is (prediction, what a run measured by name), and that the run had most of the predicted.
 
-    names: what must have been measured; None: two or more, whatever their names; hint: with {} for the prediction,
-    and for what was measured
+    names: what must have been measured, or () for any two; hint: with {} for the prediction, and for what was measured
     """
     pair = isinstance(answer, (tuple, list)) and len(answer) == 2 and isinstance(answer[1], Mapping)
     assert pair, "give the pair (prediction, found), where found has a number by name."
@@ -127,6 +126,9 @@ def expect_names(answer, names: Mapping[str, str], right: Sequence[str]) -> None
 def expect_cases(cases: Sequence[Mapping], answer) -> None:
     """Assert what cases.toml asks of an answer."""
     for case in cases:
+        if "outcome" in case:
+            expect_outcome(answer, case["outcome"], case["hint"])
+            continue
         if "names" in case:
             expect_names(answer, case["names"], case["right"])
             continue

@@ -127,17 +127,6 @@ def alignment_bars(losses) -> Figure:
     return bars(table, "distance to the\nrunning statistics", xlabel="BatchNorm layer, input to output")
 
 
-def soup_point(table: pd.DataFrame, alpha: float) -> Figure:
-    """Every column of one blend as bars, the original's accuracy as lines; table: rows of a path."""
-    row, before = table.loc[(table["alpha"] - alpha).abs().idxmin()], table.loc[table["alpha"].idxmin()]
-    names = list(table.columns.drop(["alpha", "score"]))
-    title = f"alpha = {row['alpha']:.2f}: Score {row['score']:.1f}"
-    figure = bars(row[names].to_frame(), "test set (%)", highlight=["target"], title=title, ylim=(0, 105))
-    for i, name in enumerate(names):
-        figure.axes[0].hlines(before[name], i - 0.42, i + 0.42, color="#666666", lw=2)
-    return figure
-
-
 def fisher_bars(table: pd.DataFrame, chosen: Sequence[str], order: Sequence[str] = (), title: str = "") -> Figure:
     """Relative Fisher information of every layer, the chosen ones coloured and hatched.
 
