@@ -1,12 +1,16 @@
 """The notebooks, executed in place as they are committed, and the pictures they open with.
 
 `python -m benchmarks.notebooks 03 07`, or a_ for CLIP in five cells; without numbers all, with solutions and sweeps.
+
+Numbers of the run in a lesson's prose stand as `<!-- run: EXPRESSION:FORMAT -->79.2<!-- . -->`, what Python has between
+the braces of an f-string; they are made anew from what the lesson's cells leave.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 
@@ -18,17 +22,26 @@ from forgetkit.batch.notebook import execute, known_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOK = re.compile(r"this notebook took (\d+ s on .+)")
+NUMBER = re.compile(r"(<!-- run: (.+?) -->)[^<]*(<!-- \. -->)", re.S)
 
 
 def execute_committed(path: Path) -> None:
     """Execute a notebook in place, also if it fails, as it is committed.
 
-    That is without stderr, times and the machine's name, and with pictures of 256 colours.
+    That is without stderr, times and the machine's name, with pictures of 256 colours and the run's numbers in prose.
     """
+    notebook = nbformat.read(path, as_version=4)
+    prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    asked = ", ".join(f"f'''{{{found[2]}}}'''" for found in NUMBER.finditer(prose))
+    notebook.cells.append(nbformat.v4.new_code_cell(f"import json\n\nprint(json.dumps([{asked}]))"))
+    nbformat.write(notebook, path)
     try:
         execute(path, path)
     finally:
         notebook = nbformat.read(path, as_version=4)
+        outputs = notebook.cells.pop().outputs
+        if outputs and outputs[-1].output_type == "stream":  # it came to its end
+            with_numbers(notebook, json.loads(outputs[-1].text))
         for cell in notebook.cells:
             cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
             if cell.cell_type == "code":
@@ -38,6 +51,13 @@ def execute_committed(path: Path) -> None:
                         output.data["image/png"] = smaller(output.data["image/png"])
         notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
         nbformat.write(notebook, path)
+
+
+def with_numbers(notebook: nbformat.NotebookNode, numbers: list[str]) -> None:
+    """Put these into the prose, in the order in which it asks for them."""
+    left = iter(numbers)
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "markdown"):
+        cell.source = NUMBER.sub(lambda found: found[1] + next(left) + found[3], cell.source)
 
 
 def smaller(encoded: str) -> str:

@@ -88,6 +88,9 @@ def test_pages_show_their_pictures_and_formulas_and_are_readable_on_a_phone(book
                 images = "[...document.querySelectorAll('article img')]"
                 page.until(f"{images}.every(i => (i.loading = 'eager', i.complete))", 20, f"the pictures of {name}")
                 assert page.js(f"{images}.filter(i => !i.naturalWidth).map(i => i.src)") == [], name
+                assert (
+                    page.js(f"{images}.filter(i => !i.alt || i.alt == i.getAttribute('src')).map(i => i.src)") == []
+                ), name
                 assert page.js(f"{images}.length") or name == "docs/method.html", f"{name} has pictures"
                 assert page.js("document.documentElement.scrollWidth") <= 390, f"{name} is wider than a phone"
                 text = "[...document.querySelectorAll('article p')].find(p => p.innerText.length > 200)"

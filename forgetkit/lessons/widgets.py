@@ -17,7 +17,8 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 
@@ -38,10 +39,11 @@ def sheet(pictures: Mapping[str, bytes], label: str, most: int = 6, width: int =
     for image in images:
         image.thumbnail((cell - 8, image.height))
     height = top + max(image.height for image in images)
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 14)  # matplotlib's own, which has Greek letters
     page = Image.new("RGB", (width, height * math.ceil(len(shown) / columns)), "white")
     for i, (name, image) in enumerate(zip(shown, images)):
         x, y = i % columns * cell + 4, i // columns * height
-        ImageDraw.Draw(page).text((x, y + 4), f"{label}: {name}", fill="black", font_size=14)
+        ImageDraw.Draw(page).text((x, y + 4), f"{label}: {name}", fill="black", font=font)
         page.paste(image, (x, y + top))
     data = io.BytesIO()
     page.quantize(128).save(data, format="png", optimize=True)
@@ -80,5 +82,5 @@ def browse(question: str, frames: Iterable[tuple[str, Figure]], label: str, slid
 
     control.observe(show, names="value")
     box = Browser([ipywidgets.HTML(f"<b>{html.escape(question)}</b>"), control, image])
-    box.still = sheet(pictures, label)
+    box.still = sheet(pictures, label, most=3 if slider else 6)  # a slider's neighbours are nearly alike
     return box

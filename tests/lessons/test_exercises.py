@@ -72,13 +72,9 @@ HELPERS = {
     "kl": lambda t, s: F.kl_div(s.log_softmax(1), t.log_softmax(1), reduction="batchmean", log_target=True),
     "mixed": lambda a, b, share: {k: share(k) * a[k] + (1 - share(k)) * b[k] for k in a},
     "parts": lambda f, o: [1 - f[c] / o[c] if c == "target" else min(1, f[c] / o[c]) for c in o],
-    "by_class": lambda guess, y, c: 100 * ((guess == c) & (y == c)).sum().item() / max(1, (y == c).sum().item()),
     "tail": lambda h, n, c: sum(math.comb(n, i) * (1 / c) ** i * (1 - 1 / c) ** (n - i) for i in range(h + 1)),
     "bare": lambda z: (z @ z.T).fill_diagonal_(-torch.inf),
     "kept": lambda s, t, k: (s.topk(k).indices[:, :, None] == t.topk(k).indices[:, None]).any(2).float().mean().item(),
-    "sums": lambda z, styles: torch.stack([z[styles == s].sum(0) for s in styles.unique()]),
-    "means": lambda z, styles: torch.stack([z[styles == s].mean(0) for s in styles.unique()]),
-    "nearest": lambda z, styles, centres: 100 * ((z @ centres.T).argmax(1) == styles).double().mean().item(),
 }
 NAMES = {
     **HELPERS,

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from synthetic_data import coloured_set
 
-from benchmarks.notebooks import TOOK, tell_time
+from benchmarks.notebooks import NUMBER, TOOK, execute_committed, tell_time
 from forgetkit.batch.notebook import check_names, execute, known_parameters
 from forgetkit.lessons import exercises
 from forgetkit.models.clip import Clip
@@ -78,7 +78,7 @@ def test_lesson_has_what_every_lesson_has(path):
     assert 3 <= len(asked) <= 7 and len({marks for _, marks in asked}) > 1
     if path.stem != "11_attack":  # the audit's lesson
         assert len(re.findall(r"\*\*\d\d\.\d \(★+, \d+ min\)\*\*", text)) == len(asked) == text.count("<summary>Hint")
-        assert len(re.findall(r"\*\*(?:Break it|Predict)\.\*\*", text)) >= 2 or path.stem == "07_evaluation"
+        assert len(re.findall(r"\*\*(?:Break it|Predict)\.\*\*", text)) >= 2
     assert {n for n, _ in asked} == {n for n in exercises.CHECKS if n.startswith(path.name[:2])}
     sections = [int(number) for number in re.findall(r"^## (\d+)\.", text, re.M)]
     assert sections == [*range(1, len(sections) + 1)], "a numbered section is missing"
@@ -118,6 +118,28 @@ def test_the_seconds_of_a_run_take_the_place_of_those_before(tmp_path):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
         tell_time(tmp_path / "a.ipynb")
         assert read(tmp_path / "a.ipynb").cells[0].source == f"# A\n\n*Took {took}; less the next time.*"
+
+
+@pytest.mark.slow
+def test_numbers_of_the_run_are_put_into_the_prose(tmp_path):
+    cells = [
+        nbformat.v4.new_markdown_cell("It was <!-- run: a['x']:.1f -->9.9<!-- . --> %, of <!-- run: n -->?<!-- . -->."),
+        nbformat.v4.new_code_cell("a, n = {'x': 0.25}, 3"),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    execute_committed(tmp_path / "a.ipynb")
+    told, computed = read(tmp_path / "a.ipynb").cells
+    assert told.source == "It was <!-- run: a['x']:.1f -->0.2<!-- . --> %, of <!-- run: n -->3<!-- . -->."
+    assert computed.execution_count == 1
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, CLIP], ids=name)
+def test_no_number_of_the_run_begins_a_line(path):
+    """Markdown would take the line as HTML."""
+    lines = [line for c in read(path).cells if c.cell_type == "markdown" for line in c.source.splitlines()]
+    assert not [line for line in lines if NUMBER.match(line)]
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name)

@@ -139,35 +139,30 @@ WRONG = """
     ("weights", {"weights": 9, "embeddings": 30}) ## not linear
     ("embeddings", {"weights": 30, "embeddings": 9}) ## not linear
 07.1 found, original
-    mean([found[c] / original[c] for c in original if c != "target"]) ## that is a share
-    mean([100 * found[c] / original[c] for c in original]) ## leave it out
-    mean([100 * min(1, found[c] / original[c]) for c in original if c != "target"]) ## gains count
-    100 * mean([found[c] for c in "ab"]) / mean([original[c] for c in "ab"]) ## share first
-07.2 found, original
     mean(parts(found, original)) ## that is a share
     mean([100 * (1 - found["target"] / 50)] + [100 * found[c] / original[c] for c in "ab"]) ## must not pay
     mean([100 * min(1, found[c] / original[c]) for c in original]) ## what is *gone*
     100 * mean([max(0, part) for part in parts(found, original)]) ## below zero
-07.3 guess, labels
-    (percent(guess == labels), percent(guess == labels)) ## mean over *classes*
-    (percent(guess == labels) / 100, 2 / 3) ## that is a share
-    (percent(guess == labels), mean([percent(guess[labels == c] == c) for c in range(4)])) ## NaN
-    (percent(guess == labels), mean([by_class(guess, labels, c) for c in range(4)])) ## leave it out
-07.4 h, n, c
+07.2 h, n, c
     h / n < 1 / c ## show little
     tail(h, n, c) < 0.05 ## the limit is 1 %
     math.comb(n, h) * (1 / c) ** h * (1 - 1 / c) ** (n - h) < 0.01 ## *all* counts
     True ## just chance
-07.5 before, after, k
+07.3 before, after, k
     kept(before @ before.T, after @ after.T, k) ## its own nearest
     k * kept(bare(before), bare(after), k) ## divide by k
-07.6
+07.4
     {"target": 80, "a": 60, "b": 90, "c": 50, "d": 70} ## must be gone
     {"target": 0, "a": 60, "b": 90, "c": 50, "d": 70} ## this model is fine
     {"target": 0, "a": 15, "b": 90, "c": 15, "d": 70} ## the Score is 71.0
-07.7
-    "acbadbcbca" ## 1. not a
-    "bcbadbcbcb" ## 10. not b
+07.5
+    "without" ## give the pair
+    ("without", {}) ## run it first
+    ("more", {"with": 30, "without": 80}) ## predict one out of
+    ("with", {"with": 30, "without": 80}) ## came out with 30.0, without 80.0
+07.6
+    "acabdcbbca" ## 1. not a
+    "bcabdcbbcb" ## 10. not b
     "bcbadbcbc" ## ten letters
 08.1 folders, wnid
     folders.index(wnid) ## sort the wnids
@@ -195,22 +190,16 @@ WRONG = """
     {p for p in pairs if p != target} ## a sketch of a dog
     {p for p in pairs if p[0] == "cat"} ## its own sibling
     [p for p in pairs if p[0] == "cat" and p != target] ## each sibling once
-09.2 z, styles
-    nearest(z, styles, F.normalize(means(z, styles), dim=1)) / 100 ## that is a share
-    nearest(z, styles, sums(z, styles)) ## longer sum
-    nearest(z, styles, means(z, styles)) ## longer mean
-09.3 x, y
-    x.softmax(1) ## has probability zero
-    x.softmax(1).scatter(1, y[:, None], 0.0) ## sum to one
-    torch.ones(2, 3).scatter(1, y[:, None], 0.0) / 2 ## keep their proportions
-09.4
+09.2
     ((3, 18, 0), (7, 14, 0)) ## is one cell
     ((1, 6, 14), (7, 14, 0)) ## two other styles
     ((1, 2, 18), (1, 2, 18)) ## a cell of every class
     ((1, 2, 18), (7, 0, 14)) ## each cell of another style
-09.5
+09.3
     (90, 100) ## lost as a whole
     (0, 100) ## `retain` falls by 89.7
+09.4
+    ("plane edit", {"guard": 90, "plane edit": 4}) ## at every step
 10.1 grid, exclude
     [dict(zip(grid, v)) for v in zip(*grid.values())] ## first with the first
     [{"a": a, "b": b} for b in grid["b"] for a in grid["a"]] ## varying fastest

@@ -1,4 +1,4 @@
-"""Exercises of notebooks 07, 10 and 09: evaluation, batches, attacks, and the closing quiz; those that are no cases."""
+"""Exercises of notebooks 07, 10 and 11: evaluation, batches, attacks, and the closing quiz; those that are no cases."""
 
 import builtins
 from statistics import mean, stdev
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown
 
 from forgetkit.evaluation import score
-from forgetkit.lessons.exercises.checking import exercise, expect, expect_pair, read
+from forgetkit.lessons.exercises.checking import exercise, expect, expect_outcome, expect_pair, read
 
 QUIZ = read("quiz.toml")["question"]
 
@@ -24,7 +24,7 @@ def quiz() -> Markdown:
     return Markdown("\n".join(asked))
 
 
-@exercise("07.5")
+@exercise("07.3")
 def share_of_neighbours_kept(neighbours_kept):
     generator = torch.Generator().manual_seed(0)
     before, after = (F.normalize(torch.randn(40, 6, generator=generator), dim=1) for _ in range(2))
@@ -46,7 +46,7 @@ def share_of_neighbours_kept(neighbours_kept):
     expect(neighbours_kept(before, before @ turn, 4), 1, rotated)
 
 
-@exercise("07.6")
+@exercise("07.4")
 def score_that_looks_well(found):
     original = {"target": 80.0, "a": 60.0, "b": 90.0, "c": 50.0, "d": 70.0}
     named = isinstance(found, dict) and set(found) == set(original) and all(0 <= a <= 100 for a in found.values())
@@ -57,7 +57,16 @@ def score_that_looks_well(found):
     assert value >= 85, f"the Score is {value:.1f}: it does not look well. How many columns need to suffer?"
 
 
-@exercise("07.7")
+@exercise("07.5")
+def neighbours_with_and_without_the_mmd(answer):
+    hint = (
+        "you said {}, and it came out {}. The guard alone moves the target across the boundary as one cloud: its images"
+        " stay one another's neighbours."
+    )
+    expect_outcome(answer, ("with", "without"), hint)
+
+
+@exercise("07.6")
 def three_stages_from_memory(letters):
     ten = isinstance(letters, str) and len(letters) == len(QUIZ) and set(letters) <= set("abcd")
     assert ten, f'give ten letters from a to d in one word, such as "{"abcd" * 2}ab".'

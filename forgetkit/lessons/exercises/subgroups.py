@@ -1,11 +1,10 @@
-"""Exercises of notebooks 01, 08 and 07: subgroups, ImageNet, styles; those that are no cases."""
+"""Exercises of notebooks 01, 08 and 09: subgroups, ImageNet, styles; those that are no cases."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from forgetkit.evaluation import percent
-from forgetkit.lessons.exercises.checking import SHARE, exercise, expect, expect_pair
+from forgetkit.lessons.exercises.checking import exercise, expect, expect_outcome, expect_pair
 from forgetkit.subgroups import Subgroup
 
 
@@ -98,25 +97,6 @@ def siblings_of_a_style(siblings):
 
 
 @exercise("09.2")
-def accuracy_of_styles(style_accuracy):
-    generator = torch.Generator().manual_seed(0)
-    styles = torch.tensor([0] * 20 + [1] * 20 + [2] * 4)
-    spread = torch.tensor([0.3, 0.9, 0.9])[styles, None]  # a style that varies more has a shorter mean
-    z = F.normalize(torch.eye(3)[styles] + spread * torch.randn(44, 3, generator=generator), dim=1)
-    sums = torch.stack([z[styles == s].sum(0) for s in range(3)])
-    of_sums, of_means, wanted = (
-        percent((z @ prototypes.T).argmax(1) == styles)
-        for prototypes in (sums, sums / torch.bincount(styles)[:, None], F.normalize(sums, dim=1))
-    )
-    wrong = [
-        (wanted / 100, SHARE),
-        (of_sums, "a style of many images has a longer sum, and wins by its length: bring every mean to length one."),
-        (of_means, "a style that varies little has a longer mean, and wins by it: bring every mean to length one."),
-    ]
-    expect(style_accuracy(z, styles), wanted, f"wanted is {wanted:.1f}: the nearest *unit* mean wins.", wrong)
-
-
-@exercise("09.4")
 def cells_by_column(counts):
     hint = "give two triples (target, siblings, other): for one style of a class, then for a whole style."
     one, whole = expect_pair(counts, 3, hint)
@@ -127,10 +107,19 @@ def cells_by_column(counts):
     assert whole == (7, 14, 0), hint
 
 
-@exercise("09.5")
+@exercise("09.3")
 def style_lost_in_a_mean(after):
     pair = isinstance(after, (tuple, list)) and len(after) == 2 and all(0 <= a <= 100 for a in after)
     assert pair, "give two accuracies in percent, of the photos and of the icons."
     assert 0 in after, "one of the two styles must be lost as a whole: 0 %."
     fall = (1000 * (90 - after[0]) + 3 * (100 - after[1])) / 1003
     assert fall < 1, f"`retain` falls by {fall:.1f} points, and everybody sees it. Which style has few images?"
+
+
+@exercise("09.4")
+def target_without_the_guard_and_without_the_plane(answer):
+    hint = (
+        "you said {}, and it came out {}. The contrastive loss holds the target's label up, on its siblings: which of"
+        " the two works against it at every step?"
+    )
+    expect_outcome(answer, ("guard", "plane edit"), hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,7 @@ from matplotlib.ticker import LogFormatter
 
 from forgetkit.lessons.figures.style import COLOURS
 
-# One look a column, in every figure.
+# One look a column, or a model, in every figure.
 LOOKS = {
     "target": {"color": COLOURS["target"], "ls": "-", "marker": "o", "lw": 2.4},
     "retain": {"color": "#0072B2", "ls": "--", "marker": "s"},
@@ -22,6 +23,9 @@ LOOKS = {
     "unseen": {"color": "#CC79A7", "ls": (0, (3, 1, 1, 1)), "marker": "P"},
     "emoji": {"color": "#666666", "ls": (0, (7, 2)), "marker": "x"},
     "score": {"color": "black", "ls": "--", "marker": ""},
+    "original": {"color": "#666666", "ls": "--", "marker": "s"},
+    "unlearned": {"color": COLOURS["restore"], "ls": "-", "marker": "o"},
+    "oracle": {"color": COLOURS["forget"], "ls": ":", "marker": "D"},
 }
 # And of other series, in turn; stage 2's loss has seven.
 HUES = [*(COLOURS[name] for name in ("restore", "target", "original", "forget", "remind")), "#009E73", "#CC79A7"]
@@ -42,9 +46,11 @@ def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mappin
     shared = isinstance(label, str)
     figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=shared, squeeze=False)
     for axis, (title, table) in zip(axes[0], tables.items()):
-        for name, look in zip(table, SERIES * 3):
-            line = table[name].dropna()
-            axis.plot(line.index, line, label=name, ms=4, markevery=max(1, len(line) // 16), **LOOKS.get(name, look))
+        taken = {LOOKS[name]["color"] for name in table if name in LOOKS}
+        free = itertools.cycle(look for look in SERIES if look["color"] not in taken)
+        for name in table:
+            line, look = table[name].dropna(), LOOKS.get(name) or next(free)
+            axis.plot(line.index, line, label=name, ms=4, markevery=max(1, len(line) // 16), **look)
         own = {name: value.get(title) if isinstance(value, Mapping) else value for name, value in settings.items()}
         own = {name: value for name, value in own.items() if value is not None}
         if "mark" in own:
@@ -95,7 +101,8 @@ def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), **setti
     fills = ["#dddddd", COLOURS["remind"], COLOURS["restore"], COLOURS["forget"]] if n > 1 else [COLOURS["restore"]]
     for i, name in enumerate(table):
         at = np.arange(groups) + (i - (n - 1) / 2) * 0.8 / n
-        look = {"color": COLOURS.get(name, fills[i % len(fills)]), "hatch": ["", "//", "..", "xx"][i % 4]}
+        colour = COLOURS.get(name) or LOOKS.get(name, {}).get("color", fills[i % len(fills)])
+        look = {"color": colour, "hatch": ["", "//", "..", "xx"][i % 4]}
         drawn = axis.bar(at, table[name], 0.8 / n, label=name, edgecolor="black", lw=0.4, **look)
         if table.size <= 40:
             axis.bar_label(drawn, fmt="%.1f" if table.to_numpy().max() < 20 else "%.0f", fontsize=7, padding=1)

@@ -10,10 +10,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.lessons.figures.charts import BESIDE
+from forgetkit.lessons.figures.charts import BESIDE, LOOKS
 from forgetkit.lessons.figures.style import COLOURS, RECIPES
 
-MODELS = {"original": ("#666666", "s"), "unlearned": (COLOURS["restore"], "o"), "oracle": (COLOURS["forget"], "D")}
+MODELS = {name: (LOOKS[name]["color"], LOOKS[name]["marker"]) for name in ("original", "unlearned", "oracle")}
 MOST = 15  # words at an axis, and colours in a legend, about
 PANELS = {"%": "percent", "": "AUROC (.5 = says nothing)", "steps": "steps (arrow: not reached)"}
 
