@@ -1,9 +1,10 @@
 """Checkpoint files: their tensors under open_clip's names in float32, and what a file tells about its model.
 
-Read are state dicts (`.pt`, `.bin`, `.pth`), training checkpoints that hold one, `.safetensors`, and the TorchScript
-archives of OpenAI's original release. That names and shapes fit is what open_clip's strict loading sees to. They do not
-tell the activation: OpenAI's models, and some of open_clip's, were trained with QuickGELU, x * sigmoid(1.702 x), the
-others with GELU. The wrong one loads without a warning and embeds texts wrongly, so all that tells it is read here.
+Read are state dicts (`.pt`, `.bin`, `.pth`), training checkpoints that hold one, `.safetensors`, transformers' layout
+(`hugging_face`), and the TorchScript archives of OpenAI's original release. That names and shapes fit is what
+open_clip's strict loading sees to. They do not tell the activation: OpenAI's models, and some of open_clip's, were
+trained with QuickGELU, x * sigmoid(1.702 x), the others with GELU. The wrong one loads without a warning and embeds
+texts wrongly, so all that tells it is read here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
 
-from forgetkit.models import ModelError, reason_of
+from forgetkit.models import ModelError, hugging_face, reason_of
 
 log = logging.getLogger(__name__)
 # Where training programs put a state dict; averages over steps stand last: they are taken where nothing else is there.
@@ -53,6 +54,7 @@ class Checkpoint:
     quick_gelu: trained with QuickGELU? None where nothing tells
     evidence:   how that is known
     preprocess: of mean, std, interpolation, resize_mode, what is known
+    model_cfg:  open_clip's configuration, of a file in transformers' layout
     """
 
     state: dict[str, torch.Tensor]
@@ -61,6 +63,7 @@ class Checkpoint:
     quick_gelu: bool | None = None
     evidence: str = ""
     preprocess: dict = field(default_factory=dict)
+    model_cfg: dict | None = None
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
@@ -81,6 +84,10 @@ def read_checkpoint(file: Path) -> Checkpoint:
         raise ModelError(f"{file} is truncated or no checkpoint ({reason_of(error, 120)}): fetch it again.") from error
     tensors = [(PREFIXES.sub("", name), t) for name, t in _tensors(file, found).items()]
     state = {name: t.float() if t.is_floating_point() else t for name, t in tensors if name not in NO_WEIGHTS}
+    if any(name.startswith("vision_model.") for name in state):
+        state, cfg, preprocess = hugging_face.from_transformers(file, state)
+        evidence = f"{hugging_face.CONFIG} beside it says so"
+        return Checkpoint(state, True, sha256, cfg["quick_gelu"], evidence, preprocess, cfg)
     _check_names(file, [name for name, _ in tensors])
     changed = bool(code) or [*state] != [*found] or any(t.dtype != state[name].dtype for name, t in tensors)
     if code:
@@ -173,11 +180,6 @@ def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:
 
 def _check_names(file: Path, names: list[str]) -> None:
     """Raise ModelError unless these are the names of open_clip's weights of one whole CLIP."""
-    if any(name.startswith(("vision_model.", "text_model.")) for name in names):
-        raise ModelError(
-            f"{file} has the names of Hugging Face's transformers, not open_clip's: load the same model by one of "
-            "open_clip's tags, as in load_clip('ViT-B-32', 'openai'), or rename the weights first."
-        )
     if not any(name.startswith("visual.") for name in names):
         raise ModelError(f"{file} holds no image tower `visual` (but {names[:3]}): give a whole CLIP's weights.")
     if len({*names}) < len(names):

@@ -6,6 +6,7 @@ float32. A contradiction is an error that says what to do.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from open_clip.factory import _find_checkpoint_in_dir
 from open_clip.pretrained import get_pretrained_cfg, is_pretrained_cfg
 from safetensors.torch import save_file
 
-from forgetkit.models import ModelError, checkpoints, reason_of
+from forgetkit.models import ModelError, checkpoints, hugging_face, reason_of
 from forgetkit.models.checkpoints import CONFIG, Checkpoint
 from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.memory import tokens_first
@@ -53,7 +54,7 @@ def load_clip(
     """Load an embedded mini-CLIP (`mini`, or an oracle such as `mini-clip-without-cat`) or any model of open_clip's.
 
     name:       one in `EMBEDDED` or `open_clip.list_models()`, `hf-hub:owner/model`, or `local-dir:folder`
-                (what `clip.save` wrote comes back with its name, record and head)
+                (what `clip.save` wrote comes back with its name, record and head), in open_clip's or transformers' layout
     pretrained: an open_clip tag such as "openai", or a checkpoint file; None, with a plain name: random weights
     quick_gelu: the activation of a checkpoint file that does not tell it
     image_size: another than the weights' own (a ViT's position embeddings are then resampled)
@@ -70,8 +71,8 @@ def load_clip(
     if name.startswith((HUB, FOLDER)):
         if pretrained or quick_gelu is not None:
             raise ModelError(f"{name!r} brings its own weights and activation: leave out pretrained and quick_gelu.")
-        if name.startswith(FOLDER):
-            return _from_folder(Path(name.removeprefix(FOLDER)).expanduser(), device, settings)
+        if folder := _fetched(name) if name.startswith(HUB) else Path(name.removeprefix(FOLDER)).expanduser():
+            return _from_folder(folder, device, settings)
         return _create(name, None, device, settings, f"The model {name!r}")
     name = name.replace("/", "-")
     if name not in open_clip.list_models():
@@ -110,14 +111,39 @@ def _from_file(name: str, file: Path, device: torch.device, settings: dict, quic
     return _create(name, str(file), device, settings, f"{file}, as {name!r},", found)
 
 
+def _fetched(name: str) -> Path | None:
+    """The folder of a hub's model in transformers' layout; None where it has open_clip's, or cannot be had."""
+    repo, config = name.removeprefix(HUB), None
+    with _hub(name, None):
+        for config in (CONFIG, hugging_face.CONFIG):
+            try:
+                huggingface_hub.hf_hub_download(repo, config)
+                break
+            except Exception:  # the hub's client has many: where nothing is found, open_clip says what it misses
+                continue
+        else:
+            return None
+        if config == CONFIG:
+            return None
+        folder = huggingface_hub.snapshot_download(
+            repo, allow_patterns=["*.json", "*.txt", "*.model", hugging_face.WEIGHTS]
+        )
+        if not (Path(folder) / hugging_face.WEIGHTS).exists():
+            huggingface_hub.hf_hub_download(repo, "pytorch_model.bin")
+        return Path(folder)
+
+
 def _from_folder(folder: Path, device: torch.device, settings: dict) -> Clip:
     file = _find_checkpoint_in_dir(folder)  # the one that open_clip takes
     found = checkpoints.read_checkpoint(Path(file)) if file else None
-    if not found or not (folder / CONFIG).is_file():
+    if not found or not (found.model_cfg or (folder / CONFIG).is_file()):
         raise ModelError(
-            f"{folder} is no folder with {CONFIG} and weights, as clip.save writes one and a hub has them: for weights "
-            "alone, name their model, load_clip('RN50', pretrained='path/to/file')."
+            f"{folder} is no folder with {CONFIG} and weights, as clip.save writes one and a hub has them, or with "
+            "transformers' config.json and weights: for weights alone, name their model, "
+            "load_clip('RN50', pretrained='path/to/file')."
         )
+    if found.model_cfg:
+        settings["force_preprocess_cfg"] = found.preprocess
     clip = _create(f"{FOLDER}{folder}", None, device, settings, f"The model in {folder}", found)
     for (classes, prompts), head in read_heads(folder).items():
         clip = clip.with_head(classes, head, prompts)
@@ -160,15 +186,18 @@ def _create(
     """What open_clip makes of a name and weights (a tag, or a file that holds `found`); `what` names it in an error."""
     with tempfile.TemporaryDirectory() as temporary, _hub(name, weights) as reachable:
         try:
-            config = open_clip.get_model_config(name)
+            source = _rewritten(name, weights, found, Path(temporary)) if found and found.changed else (name, weights)
+            config = open_clip.get_model_config(source[0])
             if name.startswith((HUB, FOLDER)):
                 checkpoints.check_tokenizer(what, config)
-            source = _rewritten(name, weights, found, Path(temporary)) if found and found.changed else (name, weights)
             needed = weights is not None or name.startswith((HUB, FOLDER))
             model = open_clip.create_model(*source, require_pretrained=needed, **settings)
+            if found and found.model_cfg:
+                config = found.model_cfg
+            hugging_face.set_activations(model, config)
             model = model.float().eval().to(device).to(memory_format=torch.channels_last)
             model.register_state_dict_post_hook(_contiguous)
-            tokenizer = open_clip.get_tokenizer(name)
+            tokenizer = open_clip.get_tokenizer(source[0])
         except ModelError:
             raise
         except Exception as error:
@@ -182,6 +211,7 @@ def _create(
     tokens_first(model.visual)
     named = {"model": Path(name).name if name.startswith(FOLDER) else name, "weights": weights and Path(weights).name}
     origin = {**named, "sha256": found.sha256 if found else None, "model_cfg": config}
+    origin |= {"layout": "transformers"} if found and found.model_cfg else {}
     return Clip(model=model, tokenizer=tokenizer, name="original", record={"source": origin})
 
 
@@ -196,7 +226,11 @@ def _rewritten(name: str, weights: str | None, found: Checkpoint, folder: Path) 
     save_file({k: t.clone(memory_format=torch.contiguous_format) for k, t in found.state.items()}, file)
     if weights is not None:
         return name, str(file)
-    shutil.copy(Path(name.removeprefix(FOLDER)) / CONFIG, folder)
+    for beside in Path(name.removeprefix(FOLDER)).iterdir():  # configuration and tokenizer
+        if beside.suffix in (".json", ".txt", ".model"):
+            shutil.copy(beside, folder)
+    if found.model_cfg:
+        (folder / CONFIG).write_text(json.dumps({"model_cfg": found.model_cfg}), encoding="utf-8")
     return f"{FOLDER}{folder}", None
 
 

@@ -1,6 +1,6 @@
 """Take a model away: a folder that `load_clip`, open_clip and a model hub read, with a card of what was forgotten.
 
-open_clip_model.safetensors   the weights, float32, under open_clip's names
+open_clip_model.safetensors   the weights, float32, under open_clip's names (or the files of transformers' layout)
 open_clip_config.json         architecture, activation and preprocessing, as open_clip reads them
 head.safetensors              class embeddings that are not the text's (`Clip.with_head`), where the model has some
 forgetting.json               the forgetting card: name and record, versions
@@ -30,51 +30,62 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from forgetkit.data.sets import in_one_step
-from forgetkit.models import ModelError, reason_of
+from forgetkit.models import ModelError, hugging_face, reason_of
 from forgetkit.models.checkpoints import CONFIG
 
 CARD, WEIGHTS, HEAD = "forgetting.json", "open_clip_model.safetensors", "head.safetensors"
+LAYOUTS = {"open_clip": WEIGHTS, "transformers": hugging_face.WEIGHTS}
 TEMPLATE = Path(__file__).with_name("card.md")
 
 
-def save(clip, folder: str | Path, **said) -> Path:
+def save(clip, folder: str | Path, layout: str | None = None, **said) -> Path:
     """Write the model and its forgetting card to a folder, which is made where there is none; returns the folder.
 
     A head that was given to the model (`Clip.with_head`) is written, too, and one that was there before is removed.
+    layout: "open_clip" or "transformers" (a ViT or SigLIP); None: as it was loaded.
     said: what the card tells beside the record, which it joins: `subgroup` (target and siblings), `recipe`, `seed` of
     the sets, `table` (of `evaluate`), `alarms` (a list, empty if all is well), `audit` (what `forgetkit.audit` found),
     and whatever else JSON can hold.
     Dataclasses, tables, numpy's and torch's numbers and arrays are converted; numbers that are not finite become null.
 
-    Raises ModelError for a model that `load_clip` did not load, and for a folder that holds another README.md.
+    Raises ModelError for a model that `load_clip` did not load, for a folder that holds another README.md or a model in
+    the other layout, and for a model that transformers has no layout for.
     """
     folder = Path(folder).expanduser()
+    if (layout := layout or clip.record.get("source", {}).get("layout", "open_clip")) not in LAYOUTS:
+        raise ModelError(f"There is no layout {layout!r}: choose {' or '.join(LAYOUTS)}.")
+    if any((folder / file).exists() for other, file in LAYOUTS.items() if other != layout):
+        raise ModelError(f"{folder} holds a model in another layout: give a new folder.")
     if folder.is_file() or ((folder / "README.md").exists() and not (folder / CARD).exists()):
         raise ModelError(f"{folder} holds something else: give a new folder, or one that clip.save has written.")
     if "source" not in clip.record:
         raise ModelError("Only a model that load_clip has loaded can be saved, and what the stages made of it.")
     record = jsonable({**clip.record, **{name: value for name, value in said.items() if value is not None}})
+    config = copy.deepcopy(record["source"]["model_cfg"])
+    config["quick_gelu"] = any(isinstance(module, QuickGELU) for module in clip.model.modules())
+    height, width = clip.image_shape
+    config["vision_cfg"]["image_size"] = height if height == width else [height, width]
     state = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format)  # apart, where tensors are tied
              for name, t in clip.model.state_dict().items()}  # fmt: skip
+    if layout == "transformers":
+        state, files = hugging_face.to_transformers(clip, config, state)
+    else:
+        preprocess = jsonable({k: v for k, v in clip.model.visual.preprocess_cfg.items() if k != "size"})
+        files = {CONFIG: json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2)}
+    card = {"name": clip.name, "record": record, "versions": versions()}
     folder.mkdir(parents=True, exist_ok=True)
-    with in_one_step(folder / WEIGHTS) as half:
+    with in_one_step(folder / LAYOUTS[layout]) as half:
         save_file(state, half, {"format": "pt"})
     (folder / HEAD).unlink(missing_ok=True)
     if clip.heads:
         heads = {str(i): head.cpu().contiguous() for i, head in enumerate(clip.heads.values())}
         save_file(heads, folder / HEAD, {"of": json.dumps([*clip.heads])})
-    config = copy.deepcopy(record["source"]["model_cfg"])
-    config["quick_gelu"] = any(isinstance(module, QuickGELU) for module in clip.model.modules())
-    height, width = clip.image_shape
-    config["vision_cfg"]["image_size"] = height if height == width else [height, width]
-    preprocess = jsonable({k: v for k, v in clip.model.visual.preprocess_cfg.items() if k != "size"})  # the model's own
-    card = {"name": clip.name, "record": record, "versions": versions()}
-    if hasattr(clip.tokenizer, "save_pretrained"):  # open_clip looks for a tokenizer of the hub's in the same folder
+    if hasattr(clip.tokenizer, "save_pretrained"):  # a tokenizer of the hub's is looked for in the same folder
         clip.tokenizer.save_pretrained(folder)
-    config = {"model_cfg": config, "preprocess_cfg": preprocess}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
     for file in folder.glob("*.safetensors"):  # which safetensors leaves for its owner alone
-        shutil.copymode(folder / CONFIG, file)
+        shutil.copymode(folder / next(iter(files)), file)
     write_card(folder, card)
     return folder
 
@@ -90,12 +101,13 @@ def read_heads(folder: Path) -> dict[tuple[tuple[str, ...], tuple[str, ...]], to
 
 def write_card(folder: Path, card: dict) -> None:
     """The forgetting card of a saved folder, for programs and for people."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
-    activation = "QuickGELU" if config["quick_gelu"] else "GELU"
-    with safe_open(folder / WEIGHTS, "pt") as weights:
+    layout = next(name for name, file in LAYOUTS.items() if (folder / file).exists())
+    said = (folder / (CONFIG if layout == "open_clip" else hugging_face.CONFIG)).read_text(encoding="utf-8")
+    activation = "QuickGELU" if '"quick_gelu": true' in said or '"hidden_act": "quick_gelu"' in said else "GELU"
+    with safe_open(folder / LAYOUTS[layout], "pt") as weights:
         norms = any(name.endswith("running_mean") for name in weights.keys())
     (folder / CARD).write_text(json.dumps(card, indent=2, allow_nan=False), encoding="utf-8")
-    readme(card, activation, norms).save(folder / "README.md")
+    readme(card, layout, activation, norms).save(folder / "README.md")
 
 
 def add_to_card(folder: str | Path, **said) -> None:
@@ -159,7 +171,7 @@ def jsonable(value):
     return json.loads(json.dumps(value, default=plain), parse_constant=lambda constant: None)
 
 
-def readme(card: dict, activation: str, norms: bool) -> ModelCard:
+def readme(card: dict, layout: str, activation: str, norms: bool) -> ModelCard:
     """The card for people, `card.md`, with the lines that a hub reads on top; norms: has the model BatchNorm layers?"""
     record, source = card["record"], card["record"]["source"]
     subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
@@ -180,12 +192,12 @@ def readme(card: dict, activation: str, norms: bool) -> ModelCard:
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
     }
     data = ModelCardData(
-        library_name="open_clip", pipeline_tag="zero-shot-image-classification", tags=["clip", "unlearning"]
+        library_name=layout, pipeline_tag="zero-shot-image-classification", tags=["clip", "unlearning"]
     )
     return ModelCard.from_template(
         data, template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=facts,
         table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, escaped=escaped,
-        file=CARD, norms=norms,
+        file=CARD, norms=norms, layout=layout,
     )  # fmt: skip
 
 
