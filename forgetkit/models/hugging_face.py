@@ -53,7 +53,7 @@ def converted(kind: str, state: dict[str, torch.Tensor], given: int) -> dict[str
                 t = t.reshape(() if given or kind == "clip" else (1,))
             shares = {1: (), 2: (1, 2), 3: (1, 1, 1)}[len(new)]
             parts = t.split([len(t) * share // 3 for share in shares]) if shares else [t]
-            found |= {name: part.contiguous() for name, part in zip(new, parts)}
+            found |= {name: part.clone(memory_format=torch.contiguous_format) for name, part in zip(new, parts)}
             left -= {*old}
     if left:
         raise KeyError(min(left))
@@ -95,7 +95,7 @@ def from_transformers(file: Path, state: dict[str, torch.Tensor]) -> tuple[dict[
         return converted(kind, state, 1), model_cfg(kind, config, state), preprocess_cfg(kind, said)
     except OSError:
         raise ModelError(f"{file} is in transformers' layout: its {CONFIG} has to stand beside it.") from None
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{file} and its {CONFIG} are no whole CLIP of transformers' ({error}).") from error
 
 
@@ -178,7 +178,7 @@ def write(folder: Path, clip, cfg: dict) -> None:
                 "hidden_act": "quick_gelu" if isinstance(act, QuickGELU) else tanh,
             }
         end = text.eos_id if text.pool_type == "eos" else text.vocab_size - 1
-        found["text"] |= {"eos_token_id": end, "projection_size": cfg["embed_dim"]}
+        found["text"] |= {"eos_token_id": end} if kind == "clip" else {"projection_size": cfg["embed_dim"]}
         config = {"model_type": kind, "architectures": [KINDS[kind]], "projection_dim": cfg["embed_dim"]}
         config |= {f"{side}_config": its for side, its in found.items()}
         again = model_cfg(kind, config, state)

@@ -72,7 +72,7 @@ def load_clip(
         if pretrained or quick_gelu is not None:
             raise ModelError(f"{name!r} brings its own weights and activation: leave out pretrained and quick_gelu.")
         if folder := _fetched(name) if name.startswith(HUB) else Path(name.removeprefix(FOLDER)).expanduser():
-            return _from_folder(folder, device, settings)
+            return _from_folder(folder, device, settings, name)
         return _create(name, None, device, settings, f"The model {name!r}")
     name = name.replace("/", "-")
     if name not in open_clip.list_models():
@@ -133,7 +133,7 @@ def _fetched(name: str) -> Path | None:
         return Path(folder)
 
 
-def _from_folder(folder: Path, device: torch.device, settings: dict) -> Clip:
+def _from_folder(folder: Path, device: torch.device, settings: dict, name: str) -> Clip:
     file = _find_checkpoint_in_dir(folder)  # the one that open_clip takes
     found = checkpoints.read_checkpoint(Path(file)) if file else None
     if not found or not (found.model_cfg or (folder / CONFIG).is_file()):
@@ -147,6 +147,8 @@ def _from_folder(folder: Path, device: torch.device, settings: dict) -> Clip:
     clip = _create(f"{FOLDER}{folder}", None, device, settings, f"The model in {folder}", found)
     for (classes, prompts), head in read_heads(folder).items():
         clip = clip.with_head(classes, head, prompts)
+    if name.startswith(HUB):
+        clip.record["source"]["model"] = name
     card = read_card(folder)
     return replace(clip, name=card["name"], record=card["record"]) if card else clip
 

@@ -29,7 +29,7 @@ def clip_model(act: str = "quick_gelu"):
 def siglip_model(monkeypatch):
     def vit_tiny_patch8_siglip_32(pretrained=False, **given):
         sizes = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=4, mlp_ratio=72 / 32)
-        return timm.models.VisionTransformer(**sizes, class_token=False, **{"global_pool": "map", **given})
+        return timm.models.VisionTransformer(**sizes, class_token=False, global_pool="map", num_classes=0)
 
     monkeypatch.setitem(
         timm.models._registry._model_entrypoints, "vit_tiny_patch8_siglip_32", vit_tiny_patch8_siglip_32
