@@ -20,7 +20,8 @@ def export(data, folder: str | Path, image: str = "image", label: str = "label",
     image:           the column of pictures
     label, subgroup: columns of names, or of numbers whose names the data set knows; subgroup: finer than labels
 
-    Raises DataError: no such column, splits that are no parts, a picture without a label, a folder that is there.
+    Raises DataError, before anything is written: no such column, splits that are no parts, pictures without a label, a
+    folder that is there.
     """
     folder = Path(folder).expanduser()
     if folder.exists():
@@ -30,25 +31,27 @@ def export(data, folder: str | Path, image: str = "image", label: str = "label",
 
         data = datasets.load_dataset(data)
     splits = {**data} if isinstance(data, dict) else {"": data}
-    if wrong := [name for name in splits if len(splits) > 1 and name not in PART_OF]:
+    if len(splits) == 1:  # of one, `scan` makes all parts
+        splits = {"": part for part in splits.values()}
+    elif wrong := [name for name in splits if name not in PART_OF]:
         raise DataError(f"The split {wrong[0]!r} is none of {', '.join(PART_OF)}: rename it, or leave it out.")
-    columns = [label, subgroup or label]
-    rows = []
+    columns, rows = [label, subgroup or label], []
     for split, part in splits.items():
         if lacking := [name for name in (image, *columns) if name not in part.features]:
             raise DataError(f"There is no column {lacking[0]!r}, but {', '.join(part.features)}: name image and label.")
+        if not hasattr(part.features[image], "decode"):
+            raise DataError(f"The column {image!r} holds no pictures, but {type(part.features[image]).__name__}.")
+        if any(value in (None, -1) for name in columns for value in part[name]):  # test splits of competitions
+            raise DataError(f"The split {split!r} has pictures without a label: leave it out.")
+    for split, part in splits.items():
+        (folder / split).mkdir(parents=True)
         known = [getattr(part.features[name], "names", None) for name in columns]
-        undecoded = part.cast_column(image, type(part.features[image])(decode=False))
-        (folder / split).mkdir(parents=True, exist_ok=True)
-        for number, row in enumerate(undecoded):
-            said = [row[name] for name in columns]
-            if None in said or -1 in said:  # as test splits of competitions have it
-                raise DataError(f"Picture {number} of the split {split!r} has no label: leave that split out.")
+        for number, row in enumerate(part.cast_column(image, type(part.features[image])(decode=False))):
             content = row[image]["bytes"] or Path(row[image]["path"]).read_bytes()
             file = folder / split / f"{number:07d}.{Image.open(io.BytesIO(content)).format.lower()}"
             file.write_bytes(content)
-            words = [names[value] if names else value for names, value in zip(known, said)]
-            rows.append([file.relative_to(folder).as_posix(), *words, split if split in PART_OF else ""])
+            words = [names[row[name]] if names else row[name] for name, names in zip(columns, known)]
+            rows.append([file.relative_to(folder).as_posix(), *words, split])
     with (folder / "list.csv").open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([["image", "label", "subgroup", "part"], *rows])
     return folder

@@ -113,24 +113,20 @@ def _from_file(name: str, file: Path, device: torch.device, settings: dict, quic
 
 def _fetched(name: str) -> Path | None:
     """The folder of a hub's model in transformers' layout; None where it has open_clip's, or cannot be had."""
-    repo, config = name.removeprefix(HUB), None
+    repo = name.removeprefix(HUB)
+
+    def there(file: str) -> bool:
+        try:
+            huggingface_hub.hf_hub_download(repo, file)
+            return True
+        except Exception:  # the hub's client has many
+            return False
+
     with _hub(name, None):
-        for config in (CONFIG, hugging_face.CONFIG):
-            try:
-                huggingface_hub.hf_hub_download(repo, config)
-                break
-            except Exception:  # the hub's client has many: where nothing is found, open_clip says what it misses
-                continue
-        else:
-            return None
-        if config == CONFIG:
-            return None
-        folder = huggingface_hub.snapshot_download(
-            repo, allow_patterns=["*.json", "*.txt", "*.model", hugging_face.WEIGHTS]
-        )
-        if not (Path(folder) / hugging_face.WEIGHTS).exists():
-            huggingface_hub.hf_hub_download(repo, "pytorch_model.bin")
-        return Path(folder)
+        if there(CONFIG) or not there(hugging_face.CONFIG):
+            return None  # open_clip fetches it, or says what it misses
+        if there(hugging_face.WEIGHTS) or there("pytorch_model.bin"):
+            return Path(huggingface_hub.snapshot_download(repo, allow_patterns=["*.json", "*.txt", "*.model"]))
 
 
 def _from_folder(folder: Path, device: torch.device, settings: dict, name: str) -> Clip:

@@ -37,10 +37,12 @@ def test_what_cannot_be_taken_is_said(tmp_path):
     one = made(4, 0)
     for data, given, message in [
         (one, {"label": "fine"}, "no column 'fine', but image, label, kind"),
+        (one, {"image": "kind"}, "'kind' holds no pictures, but Value"),
         (datasets.DatasetDict(train=one, extra=one), {}, "split 'extra' is none of train"),
-        (one.map(lambda row: {"label": -1}), {}, "Picture 0 of the split '' has no label"),
+        (one.map(lambda row: {"label": -1}), {}, "The split '' has pictures without a label"),
     ]:
         with pytest.raises(DataError, match=message):
-            export(data, tmp_path / message[:6].strip(), **given)
+            export(data, tmp_path / "new", **given)
+    assert not (tmp_path / "new").exists()
     with pytest.raises(DataError, match="is there already"):
         export(one, tmp_path)
