@@ -43,15 +43,15 @@ def export(data, folder: str | Path, image: str = "image", label: str = "label",
             raise DataError(f"The column {image!r} holds no pictures, but {type(part.features[image]).__name__}.")
         if any(value in (None, -1) for name in columns for value in part[name]):  # test splits of competitions
             raise DataError(f"The split {split!r} has pictures without a label: leave it out.")
+    folder.mkdir(parents=True)
     for split, part in splits.items():
-        (folder / split).mkdir(parents=True)
         known = [getattr(part.features[name], "names", None) for name in columns]
         for number, row in enumerate(part.cast_column(image, type(part.features[image])(decode=False))):
             content = row[image]["bytes"] or Path(row[image]["path"]).read_bytes()
-            file = folder / split / f"{number:07d}.{Image.open(io.BytesIO(content)).format.lower()}"
-            file.write_bytes(content)
+            file = f"{split or 'picture'}-{number:07d}.{Image.open(io.BytesIO(content)).format.lower()}"
+            (folder / file).write_bytes(content)
             words = [names[row[name]] if names else row[name] for name, names in zip(columns, known)]
-            rows.append([file.relative_to(folder).as_posix(), *words, split])
+            rows.append([file, *words, split])
     with (folder / "list.csv").open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([["image", "label", "subgroup", "part"], *rows])
     return folder
