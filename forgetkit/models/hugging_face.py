@@ -16,7 +16,6 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip.transformer import QuickGELU
-from safetensors.torch import save_file
 
 from forgetkit.models import ModelError
 
@@ -157,16 +156,15 @@ def set_activations(model: torch.nn.Module, cfg: dict) -> None:
                 module.approximate = (cfg[f"{side}_cfg"]["act_kwargs"] or {}).get("approximate", "none")
 
 
-def write(folder: Path, clip, cfg: dict) -> None:
-    """The model as `CLIPModel.from_pretrained` or `SiglipModel.from_pretrained` reads it, with processor and BPE.
+def to_transformers(clip, cfg: dict, state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(state, files): what `CLIPModel.from_pretrained` or `SiglipModel.from_pretrained` reads, by name; and the BPE.
 
-    cfg: open_clip's configuration of it. Raises ModelError for a model that cannot be either.
+    cfg, state: as open_clip has them. Raises ModelError for a model that cannot be either.
     """
     model, kind = clip.model, "clip" if getattr(clip.model, "logit_bias", None) is None else "siglip"
-    state = {n.removeprefix("text.") if kind == "clip" else n: t.detach().cpu() for n, t in model.state_dict().items()}
     text, preparing = open_clip.CLIPTextCfg(**cfg["text_cfg"]), model.visual.preprocess_cfg
     try:
-        state = converted(kind, state, 0)
+        state = converted(kind, {n.removeprefix("text.") if kind == "clip" else n: t for n, t in state.items()}, 0)
         found = shapes(kind, state)
         for side, tower in towers(model).items():
             first = lambda having: next(m for m in tower.modules() if having(m))
@@ -198,13 +196,10 @@ def write(folder: Path, clip, cfg: dict) -> None:
         "image_mean": [*preparing["mean"]], "image_std": [*preparing["std"]],
         "resample": next(number for number, name in RESAMPLING.items() if name == preparing["interpolation"]),
     }}  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / WEIGHTS, {"format": "pt"})
+    words = {}
     if isinstance(clip.tokenizer, open_clip.SimpleTokenizer):
-        words = [*[*clip.tokenizer.encoder][:-2], "<|startoftext|>", "<|endoftext|>"]
-        files["vocab.json"] = {word: number for number, word in enumerate(words)}
+        named = [*[*clip.tokenizer.encoder][:-2], "<|startoftext|>", "<|endoftext|>"]
+        files["vocab.json"] = {word: number for number, word in enumerate(named)}
         files["tokenizer_config.json"] = {"tokenizer_class": "CLIPTokenizer", "model_max_length": text.context_length}
-        merges = "\n".join(["#version: 0.2", *map(" ".join, clip.tokenizer.bpe_ranks)])
-        (folder / "merges.txt").write_text(merges, encoding="utf-8")
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        words["merges.txt"] = "\n".join(["#version: 0.2", *map(" ".join, clip.tokenizer.bpe_ranks)])
+    return state, {name: json.dumps(content, indent=2) for name, content in files.items()} | words

@@ -54,7 +54,7 @@ def load_clip(
     """Load an embedded mini-CLIP (`mini`, or an oracle such as `mini-clip-without-cat`) or any model of open_clip's.
 
     name:       one in `EMBEDDED` or `open_clip.list_models()`, `hf-hub:owner/model`, or `local-dir:folder`
-                (what `clip.save` wrote comes back with its name, record and head), in open_clip's or transformers' layout
+                in open_clip's or transformers' layout (what `clip.save` wrote comes back with name, record and head)
     pretrained: an open_clip tag such as "openai", or a checkpoint file; None, with a plain name: random weights
     quick_gelu: the activation of a checkpoint file that does not tell it
     image_size: another than the weights' own (a ViT's position embeddings are then resampled)
