@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
 
 import forgetkit
 from forgetkit import __main__ as cli
@@ -164,7 +165,14 @@ def test_python_in_blocks_names_what_there_is(path):
 
 
 # --------------------------------------------------------------------------------------------------
-# README
+# Pictures and README
+
+
+@pytest.mark.parametrize("picture, name", {"default": "default", "paper": "paper", "story_forget": "paper",
+                                           "story_remind": "default", "story_restore": "default"}.items())  # fmt: skip
+def test_a_diagram_shows_the_recipe_as_it_is(picture, name):
+    drawn = Image.open(ROOT / f"docs/figures/{picture}.png").text["recipe"]
+    assert drawn == repr(forgetkit.Recipe.named(name)), "run `python docs/figures/method.py`"
 
 
 def test_the_readme_is_short_and_shows_all_on_its_first_screen():

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import figures
-from benchmarks.tables import audits, goals, made, methods, studies  # noqa: F401  (they register tables)
+from benchmarks.tables import audits, card, goals, made, methods, studies  # noqa: F401  (they register tables)
 from benchmarks.tables.values import filled
 from forgetkit.lessons.committed import RESULTS
 from forgetkit.lessons.figures import runs, style

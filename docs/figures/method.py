@@ -1,7 +1,7 @@
 """Draws the pictures of CLIP and of the method beside this file: `python docs/figures/method.py`.
 
-towers.png: CLIP's two towers; story.png: three stages, what each trains and reads; story_STAGE.png: the same, with one
-stage framed.
+towers.png: CLIP's two towers; default.png and paper.png: a recipe's stages, their data, layers, losses, and who reads
+which set, with the values of `forgetkit.recipe`; story_STAGE.png: the same, with one stage framed.
 """
 
 from __future__ import annotations
@@ -12,64 +12,123 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from forgetkit.lessons.figures import COLOURS, save, use_style
+from forgetkit.recipe import Recipe, Remind
 
-# Per stage: what is trained, what is frozen, what is minimised or chosen, and what comes out.
-STAGES = {
-    "forget": (
-        "1  Forget", "adapters on $k$ layers,\nby relative Fisher information", "all other weights",
-        "$L_f$ on $D_f$, until it is no longer\nrecognised (default: no stage 1)",
-    ),
-    "remind": (
-        "2  Remind", "adapters on the last layers\n(paper: of stage 1; averaged, EMA)",
-        "all other weights; the original\nteaches",
-        "contrastive + distillation on $D_r$\n(paper: aligned to BatchNorm;\ndefault: + guard, MMD on $D_f$)",
-    ),
-    "restore": (
-        "3  Restore", "nothing", "both models",
-        r"$\alpha$ of the soup" + "\n" + r"$\alpha\,\theta_f+(1-\alpha)\,\theta_0$ on $D_m$",
-    ),
-}  # fmt: skip
 ARROW = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
-ROWS = ("trained", "frozen", "minimised,\nor chosen")
-# Which sets each stage, and the table, reads.
-READ = {
-    "$D_f$  forget: images of the target": ("forget", "remind"),
-    "$D_r$  retain: images of its siblings": ("forget", "remind"),
-    "$D_m$  calibration: a few of each": ("forget", "remind", "restore"),
-    "validation: to tune a recipe": (),
-    "test: read once": ("table",),
-}
+NAMES = {"default": "default: ours", "paper": "paper: the published method, guesses marked *"}
+TITLES = {"forget": "1  Forget", "remind": "2  Remind", "restore": "3  Restore"}
+WIDTH, LINE = 4.3, 0.172  # inches: text of 8 points is legible where the picture is 390 pixels wide
 
 
-def story(here: str = "") -> Figure:
-    """The three stages from left to right and, below, which of the sets each reads; `here` is one of them, framed."""
-    figure, axis = plt.subplots(figsize=(9.2, 4.6))
-    axis.set(xlim=(0, 12.2), ylim=(-3.4, 4.2))
+def terms(recipe: Remind) -> list[tuple[str, str, str]]:
+    """Stage 2's loss: what a term is, on which images, its weight."""
+    published = recipe.retain_as == "aligned"
+    d_r = "$D_r$ aligned" if published else "$D_r$"
+    found = [
+        ("contrastive", d_r, 1.0),
+        ("distillation" + ("*" if published else ""), d_r, recipe.distill),
+        ("feature distillation", "$D_r$, classless images", recipe.feature),
+        ("guard (a hinge)", "$D_f$", recipe.guard),
+        ("distillation, target removed", "$D_f$", recipe.distill if recipe.guard else 0.0),
+        ("MMD to $D_r$", "$D_f$ with a label of its own", recipe.mmd),
+    ]
+    return [(name, on, f"{weight:g}") for name, on, weight in found if weight]
+
+
+def plan(recipe: Recipe) -> dict[str, list[tuple[str, ...]]]:
+    """The rows of each stage's box: what a row is about, and what it says."""
+    forget, remind, restore = recipe.forget, recipe.remind, recipe.restore
+    guess = "*" if recipe.name == "paper" else ""
+    one = [("", "left out: stage 2 starts from the original")]
+    if forget.steps:
+        one = [
+            ("data", "$D_f$"),
+            ("learns", f"adapters on $k$ = {forget.k}{guess} layers of all, those of the"),
+            ("", "highest relative Fisher information ($D_f$ : $D_r$)"),
+            ("frozen", "all other weights, BatchNorm, the text tower"),
+            ("loss", "mean similarity of $D_f$ to the target's text"),
+            ("stop", f"at most {forget.stop:g} %{guess} of $D_f$ are recognised"),
+        ]
+    aligned = remind.retain_as == "aligned"
+    data = [("data", f"$D_r$, aligned to BatchNorm in {remind.align_steps}{guess} steps")]
+    if not aligned:
+        data = [
+            ("data", "$D_f$ and $D_r$, as they are and mirrored"),
+            ("", f"classless images: {remind.n_noise} of noise, aligned to"),
+            ("", f"BatchNorm, and {remind.n_abstract} abstractions of $D_r$"),
+        ]
+    same = remind.trainable_fraction is None
+    learns = f"adapters on the same {forget.k} layers{guess}" if same else "adapters on the last layers alone:"
+    rows = [("learns", learns)]
+    rows += [] if same else [("", f"{100 * remind.trainable_fraction:g} % of all matrices (the attention pool)")]
+    average = f"the average (EMA, decay {remind.ema_decay:g}{guess})" if remind.ema_decay else "the last weights"
+    two = [
+        *data,
+        *rows,
+        ("frozen", "all other weights, BatchNorm, the text tower"),
+        *(("loss" if i == 0 else "", *term) for i, term in enumerate(terms(remind))),
+        ("steps", f"{remind.steps}{guess}; kept: {average}"),
+    ]
+    near = "largest" + guess + r" $\alpha$ within half a point of the best"
+    three = [
+        ("learns", "nothing"),
+        ("blend", r"$\alpha\,\theta_f+(1-\alpha)\,\theta_0$"),
+        ("choice", near + " on $D_m$"),
+    ]
+    if restore.strengths:
+        three += [("then", "within one label: a plane edit of the last layer")]
+    return {"forget": one, "remind": two, "restore": three}
+
+
+def readers(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """What the three stages, and the table, read a set for; a sentence where none does."""
+    first, back = bool(recipe.forget.steps), recipe.remind.drift is not None
+    plane = "plane" if recipe.restore.strengths else "–"
+    return {
+        "$D_f$  target": ("loss, stop" if first else "–", "loss" if recipe.remind.guard else "–", plane, "–"),
+        "$D_r$  siblings": ("Fisher" if first else "–", "loss", plane, "–"),
+        "$D_m$  mixed": ("pace" if first else "–", "pace, rollback" if back else "pace", "choice", "–"),
+        "validation": ("no stage: it served to choose the recipe",),
+        "test": ("–", "–", "–", "once"),
+    }
+
+
+def story(recipe: Recipe, here: str = "") -> Figure:
+    """The stages of a recipe from top to bottom, and which sets each reads; `here`: the stage that is framed."""
+    boxes, read = plan(recipe), readers(recipe)
+    lines = sum(len(rows) + 2.3 for rows in boxes.values()) + len(read) + 3.6
+    figure = plt.figure(figsize=(WIDTH, lines * LINE))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, WIDTH), ylim=(lines, 0))
     axis.axis("off")
-    for y, row in zip((2.35, 1.25, 0.25), ROWS):
-        axis.text(1.55, y, row, ha="right", va="center", style="italic", fontsize=9, color="#555555")
-    for i, (stage, (title, *lines)) in enumerate(STAGES.items()):
-        left, centre = 1.9 + 3.3 * i, 3.35 + 3.3 * i
-        frame = {"edgecolor": "black" if stage == here else COLOURS[stage], "linewidth": 3 if stage == here else 1.5}
-        box = FancyBboxPatch((left, -0.4), 2.9, 4.1, boxstyle="round,pad=0.05", facecolor="white", **frame)
-        axis.add_patch(box)
-        axis.text(centre, 3.3, title, ha="center", va="center", weight="bold", color=COLOURS[stage], fontsize=12)
-        for y, line in zip((2.35, 1.25, 0.25), lines):
-            axis.text(centre, y, line, ha="center", va="center", fontsize=8.2)
+    axis.text(0.08, 0.9, NAMES[recipe.name], va="center", weight="bold", fontsize=9.5)
+    y = 2.0
+    for stage, rows in boxes.items():
+        frame = {"edgecolor": "black" if stage == here else COLOURS[stage], "linewidth": 2.5 if stage == here else 1.5}
+        axis.add_patch(Rectangle((0.08, y), WIDTH - 0.16, len(rows) + 1.6, facecolor="white", **frame))
+        axis.text(0.18, y + 0.85, TITLES[stage], va="center", weight="bold", color=COLOURS[stage], fontsize=9.5)
         if stage == here:
-            axis.text(centre, 4.02, "you are here", ha="center", va="center", fontsize=9)
-        if i:
-            axis.annotate("", (left - 0.05, 3.3), (left - 0.38, 3.3), arrowprops=ARROW)
-    for y, (name, readers) in zip((-1.2, -1.7, -2.2, -2.7, -3.2), READ.items()):
-        axis.text(0, y, name, va="center", fontsize=8.2)
-        for stage, x in (*((stage, 3.35 + 3.3 * i) for i, stage in enumerate(STAGES)), ("table", 11.75)):
-            read = stage in readers
-            axis.plot(x, y, "o", ms=9, color=COLOURS.get(stage, "black") if read else "white", mec="#999999")
-    axis.text(0, -0.72, "who reads which set", va="center", style="italic", fontsize=9, color="#555555")
-    axis.text(11.75, -0.72, "the table", ha="center", va="center", fontsize=9)
-    figure.tight_layout(pad=0.3)
+            axis.text(WIDTH - 0.18, y + 0.85, "you are here", va="center", ha="right", fontsize=8)
+        for i, (about, said, *more) in enumerate(rows):
+            at = y + 1.9 + i
+            axis.text(0.18, at, about, va="center", style="italic", fontsize=8, color="#555555")
+            axis.text(0.72, at, said, va="center", fontsize=8)
+            for x, word in zip((2.45, WIDTH - 0.18), more):
+                axis.text(x, at, word, va="center", ha="right" if x > 3 else "left", fontsize=8)
+        y += len(rows) + 2.3
+        if stage != "restore":
+            axis.annotate("", (WIDTH / 2, y), (WIDTH / 2, y - 0.7), arrowprops=ARROW)
+    columns = (1.55, 2.45, 3.3, 3.95)
+    axis.text(0.08, y + 0.6, "who reads what", va="center", style="italic", fontsize=8, color="#555555")
+    for x, name in zip(columns, ("1", "2", "3", "table")):
+        axis.text(x, y + 0.6, name, va="center", ha="center", weight="bold", fontsize=8)
+    for i, (name, uses) in enumerate(read.items()):
+        axis.text(0.08, y + 1.7 + i, name, va="center", fontsize=8)
+        for x, use in zip(columns if len(uses) > 1 else (2.8,), uses):
+            axis.text(x, y + 1.7 + i, use, va="center", ha="center", fontsize=8)
     return figure
 
 
@@ -109,10 +168,13 @@ def towers(pairs: int = 4) -> Figure:
 
 if __name__ == "__main__":
     use_style()
-    here = Path(__file__).parent
-    drawn = {"towers": towers(), "story": story(), **{f"story_{stage}": story(stage) for stage in STAGES}}
-    for name, figure in drawn.items():
+    here, ours, published = Path(__file__).parent, Recipe.default(), Recipe.paper()
+    drawn = {"towers": (towers(), None), "default": (story(ours), ours), "paper": (story(published), published)}
+    framed = {"forget": published, "remind": ours, "restore": ours}  # each by a recipe that has the stage
+    drawn |= {f"story_{stage}": (story(recipe, stage), recipe) for stage, recipe in framed.items()}
+    for name, (figure, recipe) in drawn.items():
         save(figure, here, name)
-        picture = Image.open(here / f"{name}.png").convert("RGB")
-        picture.thumbnail((700, 700))
-        picture.quantize(256).save(here / f"{name}.png", optimize=True)
+        picture, values = Image.open(here / f"{name}.png").convert("RGB"), PngInfo()
+        values.add_text("recipe", repr(recipe))  # a test compares: a picture of other values is stale
+        picture.thumbnail((700, 1400))
+        picture.quantize(256).save(here / f"{name}.png", optimize=True, pnginfo=values)

@@ -69,4 +69,4 @@ def test_jupyterlab_is_opened_on_lesson_00_with_the_readers_options(tmp_path, mo
     assert f"copied to {mine}." in capsys.readouterr().out
     lessons = {path.name for path in (forgetkit.HOME / "notebooks").glob("*.ipynb")}
     assert {path.name for path in (mine / "notebooks").glob("*.ipynb")} == lessons
-    assert (mine / "docs/figures/story.png").exists() and (mine / "notebooks/sweeps/sixty.yaml").exists()
+    assert (mine / "docs/figures/default.png").exists() and (mine / "notebooks/sweeps/sixty.yaml").exists()

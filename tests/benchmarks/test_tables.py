@@ -13,7 +13,7 @@ import pytest
 from benchmarks import tables
 from benchmarks.benchmark import ranked
 from benchmarks.rows import measured
-from benchmarks.tables import goals, studies
+from benchmarks.tables import card, goals, studies
 from benchmarks.tables.__main__ import rendered
 from benchmarks.tables.values import filled, over_seeds
 from forgetkit.lessons.committed import committed, percent_of_original, with_whole_seeds
@@ -103,6 +103,27 @@ def test_a_lesson_tells_numbers_too_and_nothing_else_of_it_changes(bench, tmp_pa
     made = nbformat.reads(rendered(tmp_path / "lesson.ipynb", tmp_path), as_version=4)
     assert made.cells[0].source == "So <!-- = rows | | score | max | .0f -->99<!-- . -->."
     assert made.cells[1] == nbformat.read(tmp_path / "lesson.ipynb", as_version=4).cells[1]
+
+
+def test_the_card_has_a_line_a_part_and_what_each_is_worth_even_nothing(bench):
+    """Worth is Score with the part less Score without it, over seeds where there are several."""
+    shown = card.card(bench).set_index("part")["worth in `default`"]
+    assert shown["guard"] == "+39.0" and shown["soup, α by $D_m$"] == "+1.0" and shown["MMD"] == "–"
+    second = bench[bench["method"] != "original"].assign(seed=1)
+    more = pd.concat([bench, second.assign(score=second["score"].where(second["method"] == "default", 99.0))])
+    assert card.worth(more, "default", "soup") == "+0.5 ± 0.7"
+    none = bench.assign(score=bench["score"].replace(98.0, 99.0))
+    assert card.worth(none, "default", "soup") == "0.0"
+    assert "guard +39.0" in card.card_in_short(bench).iloc[-1, -1]
+
+
+def test_a_recipe_is_compared_with_doing_nothing(bench):
+    """Two columns of three are kept: doing nothing scores 66.7."""
+    rows = [bench.assign(method=bench["method"].replace({"ga": "paper"}), score=score) for score in (60.0, 200 / 3)]
+    rows[1]["subgroup"] = "blue"
+    found = card.nothing_table(*rows).set_index("recipe").loc["`paper`"]
+    assert (found["subgroups"], found["below"], found["the same"], found["above"]) == (2, 1, 1, 0)
+    assert found["doing nothing"] == pytest.approx(200 / 3)
 
 
 def test_the_first_table_has_a_line_a_kind(tmp_path):
