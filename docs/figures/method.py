@@ -88,7 +88,7 @@ def readers(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     first, back = bool(recipe.forget.steps), recipe.remind.drift is not None
     plane = "plane" if recipe.restore.strengths else "–"
     return {
-        "$D_f$  target": ("loss, stop" if first else "–", "loss" if recipe.remind.guard else "–", plane, "–"),
+        "$D_f$  target": ("Fisher, loss, stop" if first else "–", "loss" if recipe.remind.guard else "–", plane, "–"),
         "$D_r$  siblings": ("Fisher" if first else "–", "loss", plane, "–"),
         "$D_m$  mixed": ("pace" if first else "–", "pace, rollback" if back else "pace", "choice", "–"),
         "validation": ("no stage: it served to choose the recipe",),

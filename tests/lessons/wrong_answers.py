@@ -33,6 +33,13 @@ WRONG = """
     50 ## still guesses
     60 ## other half
     10 ## what it is worth
+02.1
+    ("aligned", {"aligned": 80}) ## run it first
+    ("both", {"aligned": 80, "raw": 90}) ## predict one out of
+    ("aligned", {"aligned": 80, "raw": 90}) ## came out aligned 80.0, raw 90.0
+02.2
+    "lora" ## lower without another part
+    "ema" ## give one name out of
 03.1 g
     g.mean(0).square().sum() ## cancelled
     g.square().sum() ## sum over samples

@@ -1,4 +1,4 @@
-"""Exercises of notebooks 03 to 06: forgetting, alignment, reminding, restoring; those that are no cases."""
+"""Exercises of notebooks 02 to 06: from scratch, and part by part; those that are no cases."""
 
 import math
 
@@ -7,6 +7,15 @@ import torch
 
 from forgetkit.lessons.committed import committed
 from forgetkit.lessons.exercises.checking import exercise, expect, expect_choice, expect_pair
+
+
+@exercise("02.2")
+def published_part_worth_most(part):
+    rows = committed("benchmark")
+    left = rows.set_index(rows["method"].str.removeprefix("paper without "))["score"]
+    left = left[rows["method"].str.startswith("paper without ").to_numpy()]
+    hint = "without {} the Score was {:.1f}, and lower without another part."
+    expect_choice(part, left, left.idxmin(), hint)
 
 
 @exercise("03.2")
