@@ -65,7 +65,7 @@ def names(context, option, value: str | None) -> list[str] | None:
 
 def a_model(context, option, value: str) -> str:
     """A model's name; the folder of a saved one may be named as it is."""
-    return f"local-dir:{value}" if Path(value).is_dir() else value
+    return f"local-dir:{value}" if (Path(value) / "open_clip_config.json").is_file() else value
 
 
 def own_pictures(command):

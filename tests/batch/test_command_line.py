@@ -96,3 +96,9 @@ def test_options_become_parameters_of_the_quickstart(tmp_path, monkeypatch, caps
     looked = executed.pop()
     assert looked.items() >= own.items() and looked["near_copies"] is True
     assert "No alarm." in capsys.readouterr().out
+
+
+def test_a_saved_folder_needs_no_prefix_and_another_hides_no_model(tmp_path):
+    assert cli.a_model(None, None, str(tmp_path)) == str(tmp_path)
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    assert cli.a_model(None, None, str(tmp_path)) == f"local-dir:{tmp_path}"
