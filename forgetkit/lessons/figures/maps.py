@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from forgetkit.data.images import ImageSet
 from forgetkit.evaluation import predict
 from forgetkit.lessons.figures.charts import BESIDE, LOOKS
+from forgetkit.lessons.figures.pictures import short
 from forgetkit.lessons.figures.style import COLOURS
 from forgetkit.models.clip import Clip
 
@@ -102,7 +103,7 @@ def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figu
 
     points: by model and column, (n, 2) as `diagnostics.rivals` makes them
     """
-    columns = list(dict.fromkeys(column for groups in points.values() for column in groups))
+    name, columns = short(name, 24), list(dict.fromkeys(column for groups in points.values() for column in groups))
     size = (2.75 * len(points) + 0.5, 3.4)
     figure, axes = plt.subplots(1, len(points), figsize=size, sharex=True, sharey=True, squeeze=False)
     every = np.concatenate([xy for groups in points.values() for xy in groups.values()])
