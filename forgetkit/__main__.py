@@ -329,7 +329,8 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
         drawing, file = without_screen(), file_name(name)
         file = file if file not in files else f"{file}-{len(files)}"  # names in another script become one
         files.add(file)
-        drawing.plt.close(drawing.save(drawing.mean_and_runs(runs, name, by), folder / "figures", file))
+        with drawing.plt.rc_context({"text.parse_math": False}):  # a $ in a name is a $
+            drawing.plt.close(drawing.save(drawing.mean_and_runs(runs, name, by), folder / "figures", file))
         click.echo(os.path.relpath(folder / f"figures/{file}.png"))
     sys.exit(status)
 

@@ -145,3 +145,12 @@ def test_runs_are_dots_about_their_mean_and_of_many_settings_some_are_named():
 def test_save_writes_a_png(tmp_path):
     figures.save(figures.soup_path(RECORD), tmp_path / "new", "soup")
     assert (tmp_path / "new/soup.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_dollar_in_a_name_is_a_dollar():
+    """And two are no mathematics, which the figures of the lessons have elsewhere."""
+    points = {"original": {"target": np.array([[0.1, 0.2], [0.2, 0.1]])}}
+    figure = figures.decisions(points, "$5 and $10 bills of a very long name")
+    label = figure.axes[0].yaxis.label
+    assert label._preprocess_math(label.get_text()) == ("cosine to the text '$5 and $10 bills of a v…'", False)
+    plt.close(figure)

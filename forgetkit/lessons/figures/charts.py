@@ -9,7 +9,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
 
 from forgetkit.lessons.figures.style import COLOURS
 
@@ -57,8 +56,6 @@ def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mappin
             axis.axvline(own.pop("mark"), color="black", lw=1, ls=":")
         ylabel = label[title] if not shared else label if axis is axes[0, 0] else ""
         axis.set(**{"title": title, "xlabel": table.index.name, "ylabel": ylabel, **own})
-        if axis.get_yscale() == "log":
-            axis.yaxis.set(major_formatter="{x:g}", minor_formatter=LogFormatter(minor_thresholds=(1, 0.5)))
     axes[0, -1].legend(**BESIDE)
     figure.tight_layout()
     return figure

@@ -37,13 +37,13 @@ def percents(tables: Mapping[str, pd.DataFrame], size: tuple[float, float], labe
 
 def confusion(models: Sequence[Clip], part: ImageSet, head: torch.Tensor) -> Figure:
     """What each model calls the images of each class, in percent of the class; head (C, D)."""
-    shares = {}
+    shares, names = {}, [*map(short, part.classes)]
     for clip in models:
         called = predict(clip, part.images, head).numpy()
         counts = np.zeros([len(part.classes)] * 2)
         np.add.at(counts, (part.labels, called), 1)
         share = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
-        shares[clip.name] = pd.DataFrame(share, part.classes, part.classes)
+        shares[clip.name] = pd.DataFrame(share, names, names)
     figure = percents(shares, (4.6, 4.2), "images of the class (%)", xlabel="called")
     figure.axes[0].set_ylabel("is")
     return figure

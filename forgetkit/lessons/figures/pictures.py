@@ -15,8 +15,8 @@ from forgetkit.models.clip import Clip
 
 
 def short(name: str, length: int = 14) -> str:
-    """A name that fits above a small picture."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+    """A name that fits above a small picture, in which a $ is a $."""
+    return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")
 
 
 def grid(names: Sequence[str], columns: int, width: float, height: float, bold: bool = False):

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours; light to dark also in grey.
 COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#CC3311"}
 STYLE = {"figure.dpi": 90, "savefig.dpi": 140, "font.size": 10, "axes.titlesize": 11}
-STYLE |= {"text.parse_math": False}  # a $ in a name is a $
 RECIPES = {"default": COLOURS["restore"], "paper": COLOURS["forget"]}  # drawn larger than the baselines
 
 
