@@ -120,8 +120,8 @@ def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figu
             height = 0.72 - 0.075 * (len(columns) - 1 - line)
             axis.text(0.03, height, f"{column} {100 * (own > other).mean():.0f} %", transform=axis.transAxes, **words)
         axis.set(title=model, xlabel="cosine to the best other text", xlim=(low, high), ylim=(low, high))
-    axes[0, 0].set_ylabel(f"cosine to the text {name!r}")
+    axes[0, 0].set_ylabel(f"cosine to the text '{name}'")
     handles, labels = axes[0, -1].get_legend_handles_labels()
-    axes[0, -1].legend(handles[::-1], labels[::-1], title=f"corner: called\n{name!r} (%)", **BESIDE)
+    axes[0, -1].legend(handles[::-1], labels[::-1], title=f"corner: called\n'{name}' (%)", **BESIDE)
     figure.tight_layout()
     return figure
