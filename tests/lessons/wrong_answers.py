@@ -245,4 +245,8 @@ WRONG = """
     (unlearned - oracle) / (original - oracle) ## that is a share
     100 * unlearned / original ## with the original alone
     100 * (unlearned - oracle) / (original - oracle) ## not less
+    max(0, 100 * (unlearned - oracle) / (original - oracle)) if original != oracle else 0 ## is not it
+    max(0, 100 * (unlearned - oracle) / (original - oracle)) if original >= oracle else 0 ## ZeroDivisionError
+11.4
+    ("raw", {"raw": 50, "aligned": 80}) ## by that alone
 """

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown
 
 from forgetkit.evaluation import score
-from forgetkit.lessons.exercises.checking import exercise, expect, expect_outcome, expect_pair, read
+from forgetkit.lessons.exercises.checking import exercise, expect, expect_pair, read
 
 QUIZ = read("quiz.toml")["question"]
 
@@ -55,15 +55,6 @@ def score_that_looks_well(found):
     assert min(found[c] / original[c] for c in "abcd") < 0.3, "no column has lost most of itself: this model is fine."
     value = score(found, original)
     assert value >= 85, f"the Score is {value:.1f}: it does not look well. How many columns need to suffer?"
-
-
-@exercise("07.5")
-def neighbours_with_and_without_the_mmd(answer):
-    hint = (
-        "you said {}, and it came out {}. The guard alone moves the target across the boundary as one cloud: its images"
-        " stay one another's neighbours."
-    )
-    expect_outcome(answer, ("with", "without"), hint)
 
 
 @exercise("07.6")

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from forgetkit.lessons.exercises.checking import exercise, expect, expect_outcome, expect_pair
+from forgetkit.lessons.exercises.checking import exercise, expect, expect_pair
 from forgetkit.subgroups import Subgroup
 
 
@@ -114,12 +114,3 @@ def style_lost_in_a_mean(after):
     assert 0 in after, "one of the two styles must be lost as a whole: 0 %."
     fall = (1000 * (90 - after[0]) + 3 * (100 - after[1])) / 1003
     assert fall < 1, f"`retain` falls by {fall:.1f} points, and everybody sees it. Which style has few images?"
-
-
-@exercise("09.4")
-def target_without_the_guard_and_without_the_plane(answer):
-    hint = (
-        "you said {}, and it came out {}. The contrastive loss holds the target's label up, on its siblings: which of"
-        " the two works against it at every step?"
-    )
-    expect_outcome(answer, ("guard", "plane edit"), hint)
