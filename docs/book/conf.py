@@ -24,6 +24,7 @@ html_show_copyright = False
 
 nb_execution_mode = "off"  # notebooks are committed executed
 nb_output_stderr = "remove"
+nb_render_markdown_format = "myst"  # sentences that a cell made have formulas, too
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
