@@ -225,15 +225,12 @@ WRONG = """
     json.dumps({**defaults, **given}, sort_keys=True)[:64] ## differ at the end
     "x" ## another seed
 10.4
-    ([80, 95, 95], [70, 85, 85]) ## the means are
-    ([80, 95, 95], [85, 90, 95]) ## deviations are
-    ([80, 90, 100], [90, 80, 100]) ## 0.0 points apart
-    ([90, 90], [90, 90]) ## three Scores
-10.5
     {"order", "seed", "code"} ## known by its values
     {"text"} ## only code is compared
     {"code"} ## another draw
     {"seed"} ## other code
+10.5
+    ("late", {"late": 60, "early": 80}) ## past the stop
 11.1 gap, share
     torch.quantile(gap, 1 - share) ## turned round
     -torch.quantile(gap, share) ## where 10% should

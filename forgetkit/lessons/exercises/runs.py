@@ -1,7 +1,6 @@
 """Exercises of notebooks 07, 10 and 11: evaluation, batches, attacks, and the closing quiz; those that are no cases."""
 
 import builtins
-from statistics import mean, stdev
 from unittest.mock import patch
 
 import torch
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown
 
 from forgetkit.evaluation import score
-from forgetkit.lessons.exercises.checking import exercise, expect, expect_pair, read
+from forgetkit.lessons.exercises.checking import exercise, expect, read
 
 QUIZ = read("quiz.toml")["question"]
 
@@ -93,17 +92,6 @@ def key_of_a_run(key):
     assert key({"seed": "1", "target": "dog"}, defaults) != one, "the word '1' is not the number 1."
     long = [key({"text": "x" * 99 + end}, {"text": ""}) for end in "ab"]
     assert long[0] != long[1], "long values that differ at the end are two runs: hash, don't cut."
-
-
-@exercise("10.4")
-def runs_that_look_alike(runs):
-    a, b = map(sorted, expect_pair(runs, 3, "give two lists of three Scores each."))
-    assert 0 <= min(a[0], b[0]) and max(a[2], b[2]) <= 100, "Scores are percent, 0 to 100."
-    apart = abs(mean(a) - mean(b))
-    assert apart < 0.05, f"the means are {apart:.2f} apart: a table to 0.1 would tell them apart."
-    assert abs(stdev(a) - stdev(b)) < 0.05, f"the deviations are {stdev(a):.2f} and {stdev(b):.2f}: make them the same."
-    worst = abs(a[0] - b[0])
-    assert worst >= 3, f"their worst runs are {worst:.1f} points apart; make it 3: turn one list round its mean."
 
 
 @exercise("11.1")
