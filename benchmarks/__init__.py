@@ -12,7 +12,7 @@
 | `audit`       | whole audits of some methods, and of the oracles                                               |
 | `real_clip`   | the method on a real CLIP                                                                      |
 | `pretraining/`| how mini-CLIP and its oracles were made, and what they recognise                               |
-| `bridge`      | facts of mini-CLIP beside RN50 and ViT-B/16, for lesson 07                                     |
+| `bridge`      | facts of mini-CLIP beside RN50 and ViT-B/16, for lesson 08                                     |
 | `notebooks`   | executes the lessons as they are committed                                                     |
 | `rows`        | rows in a CSV file that is whole at every moment; `made_by`: the code that made a row          |
 | `tables/`     | from rows to tables and numbers in Markdown; `figures`: to pictures                            |

@@ -1,6 +1,6 @@
 """From mini-CLIP to a real CLIP: what is the same, what is larger, and what the committed rows say of it.
 
-`python -m benchmarks.bridge` writes docs/results/bridge.csv, which lesson 07 shows.
+`python -m benchmarks.bridge` writes docs/results/bridge.csv, which lesson 08 shows.
 """
 
 from __future__ import annotations
