@@ -76,7 +76,7 @@ class Remind(Checked):
     distill: Weight = 1.0  # class distillation on retain and forget images; the contrastive loss weighs 1
     feature: Weight = 200.0  # feature distillation on retain and classless images; 1 - cos is small
     n_noise: Whole = 400  # noise images aligned to the BatchNorm statistics: they hold what nobody shows
-    n_abstract: Whole = 400  # abstractions of retain images: inverted, edges, grey, blended
+    n_abstract: Whole = 800  # abstractions of retain images: inverted, edges, grey, blended, turned, strokes
     guard: Weight = 3.0  # hinge on D_f that keeps the target's text below the best other; with it, no teacher names it
     margin: Weight = 4.0  # of that hinge, in logits: less leaves more of the target, more costs siblings
     mmd: Weight = 30.0  # squared MMD of D_f and siblings: without it, the target is renamed only
