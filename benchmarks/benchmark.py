@@ -85,7 +85,7 @@ GRIDS = {
             "remind.feature": (0.0, 50.0, 200.0),
         },
     ),
-    "default": combinations(**{"remind.embedding_step": (0.007, 0.01), "margin": (2.0, 4.0, 6.0)}),
+    "default": combinations(**{"remind.feature": (200.0, 400.0), "remind.margin": (1.0, 2.0, 4.0)}),
 }
 
 

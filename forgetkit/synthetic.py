@@ -1,8 +1,4 @@
-"""Images of no class, for distillation: they hold what neither forget nor retain images show.
-
-Neither kind needs data beyond D_r. The idea of distilling on synthetic images matched to BatchNorm statistics is
-DeepInversion's (Yin et al., CVPR 2020), here for keeping, not for making, a model.
-"""
+"""Images of no class, for distillation: they hold what neither forget nor retain images show, without other data."""
 
 from __future__ import annotations
 
@@ -14,16 +10,6 @@ from PIL import Image, ImageDraw
 from torchvision.transforms.v2 import functional as transforms
 
 from forgetkit.models.clip import Clip
-
-
-def noise_images(clip: Clip, n: int, generator: torch.Generator) -> torch.Tensor:
-    """Random images of many scales, from blobs to grain: (n, 3, S, S) preprocessed, to be aligned before use."""
-    size = clip.image_shape
-    x = torch.zeros(n, 3, *size)
-    for cells in (4, 8, 16, 32):
-        coarse = torch.randn(n, 3, cells, cells, generator=generator)
-        x += F.interpolate(coarse, size, mode="bilinear") / 2
-    return clip.clamp(x.to(clip.device)).contiguous(memory_format=torch.channels_last)
 
 
 def abstract_images(clip: Clip, x: torch.Tensor, n: int, generator: torch.Generator) -> torch.Tensor:

@@ -32,7 +32,7 @@ from forgetkit.lessons.committed import committed
 
 QUICK = {
     "forget.k": 2, "forget.fisher_samples": 4, "forget.steps": 2, "forget.batch": 8, "remind.steps": 2,
-    "remind.align_steps": 1, "remind.n_noise": 4, "remind.n_abstract": 4, "remind.batch": 8,
+    "remind.align_steps": 1, "remind.n_abstract": 4, "remind.batch": 8,
     "restore.alphas": (0.0, 1.0),
 }  # fmt: skip
 

@@ -128,7 +128,7 @@ def test_a_weight_with_two_names_has_a_key_and_is_kept(vit, tmp_path):
 
 
 def test_stage_2_with_other_terms_aligns_the_same_images_once(mini, ready, tmp_path):
-    sizes = {"steps": 1, "batch": 4, "rank": 2, "align_steps": 1, "retain_as": "aligned", "n_noise": 4, "n_abstract": 0}
+    sizes = {"steps": 1, "batch": 4, "rank": 2, "align_steps": 1, "n_abstract": 0}
     plain, other = (Recipe.default(remind={**sizes, "guard": guard}).remind for guard in (3.0, 0.0))
     made, stage1 = [], forget(mini, ready, RECIPE)
 
