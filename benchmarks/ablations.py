@@ -19,18 +19,18 @@ ABLATIONS: dict[str, dict] = {
     "distillation": {"remind.distill": 0.0, "remind.feature": 0.0},
     "ema": {"remind.ema_decay": 0.0},
     "soup": {"restore.alphas": (1.0,)},
-    "last layers": {"remind.trainable_fraction": 0.35},  # the last third instead
-    "raw images": {"remind.retain_as": "aligned"},
+    "last layer": {"remind.trainable_fraction": 0.35},  # the last third instead
+    "raw images": {"remind.align_steps": 15},  # aligned ones instead
+    "abstractions": {"remind.n_abstract": 0},
     "guard": {"remind.guard": 0.0, "remind.mmd": 0.0},  # and the teacher names it again
     "mmd": {"remind.mmd": 0.0},
     "direct start": {"forget.steps": 200},  # with stage 1, that is
-    "wide margin": {"margin": 2.0},
     "plane edit": {"restore.strengths": ()},
     "lora": {},
 }
 # Parts that the published method does not have.
 UNPUBLISHED = (
-    "last layers", "raw images", "guard", "mmd", "direct start", "wide margin", "plane edit",
+    "last layer", "raw images", "abstractions", "guard", "mmd", "direct start", "plane edit",
 )  # fmt: skip
 
 

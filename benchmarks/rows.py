@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,12 @@ def options(file: str) -> Callable:
 def combinations(**values: Sequence) -> list[dict]:
     """Every combination of the values of these names; the last name's vary fastest."""
     return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
+
+
+def sampled(n: int, **values: Sequence) -> list[dict]:
+    """No change, and n - 1 random combinations of the values of these names."""
+    draw = random.Random(0)
+    return [{}, *({name: draw.choice(of) for name, of in values.items()} for _ in range(n - 1))]
 
 
 class Rows:

@@ -72,6 +72,7 @@ def adapt(
         # unsafe: torch's check would call the forward twice; LoRA keeps shape and dtype by construction.
         parametrize.register_parametrization(module, attribute, adapter, unsafe=True)
         trained += list(adapter.parameters())
+    tower.train(tower.training)  # new modules begin in training mode
     return trained
 
 

@@ -65,20 +65,18 @@ class Remind(Checked):
     """Stage 2."""
 
     seed: Whole = 0
-    trainable_fraction: Share | None = 0.075  # of the layers, from the output; None: only the k layers of stage 1
+    trainable_fraction: Share | None = 0.02  # of the layers: the last one alone; None: the k layers of stage 1
     rank: Count = 8
-    align_steps: Whole = 10  # most of the fall, in seconds; by 40 every layer's term has fallen. 0: no alignment
+    align_steps: Whole = 0  # of retain images to BatchNorm's statistics; 0: they and their mirror images as they are
     steps: Count = 150  # losses are flat by then
     embedding_step: Share = 0.003  # as in stage 1: how far a random step moves embeddings of kept images
     drift: Weight | None = 0.05  # roll back past this, and past twice what stage 1 left; None: never
     batch: Count = 48  # of each pool of images; 64 is no better
-    retain_as: Literal["raw", "aligned"] = "raw"  # "aligned", as published, is a short cut beside a guard
     distill: Weight = 1.0  # class distillation on retain and forget images; the contrastive loss weighs 1
-    feature: Weight = 200.0  # feature distillation on retain and classless images; 1 - cos is small
-    n_noise: Whole = 400  # noise images aligned to the BatchNorm statistics: they hold what nobody shows
-    n_abstract: Whole = 400  # abstractions of retain images: inverted, edges, grey, blended
+    feature: Weight = 400.0  # feature distillation on retain and classless images; 1 - cos is small
+    n_abstract: Whole = 800  # images made of retain images (`synthetic`): they hold what nobody shows
     guard: Weight = 3.0  # hinge on D_f that keeps the target's text below the best other; with it, no teacher names it
-    margin: Weight = 4.0  # of that hinge, in logits: less leaves more of the target, more costs siblings
+    margin: Weight = 2.0  # of that hinge, in logits: less leaves more of the target, more costs siblings
     mmd: Weight = 30.0  # squared MMD of D_f and siblings: without it, the target is renamed only
     ema_decay: Annotated[Finite, Field(ge=0, lt=1)] = 0.0  # of the average over steps; 0: the last weights
 
@@ -125,9 +123,7 @@ class Recipe(Checked):
             batch=64,  # (guess)
             align_steps=15,  # (guess)
             ema_decay=0.95,  # (guess)
-            retain_as="aligned",
             feature=0.0,  # (guess) distillation on class probabilities of the retain images only
-            n_noise=0,
             n_abstract=0,
             guard=0.0,  # so that the teacher keeps the target's text (guess)
             mmd=0.0,

@@ -6,12 +6,11 @@ steps (`training`). (Zhang et al., CVPR 2025, arXiv 2506.03117.)
 
 Reminding alone resurrects the target: siblings carry it back. The `default` recipe therefore guards it, with a hinge on
 D_f and a teacher whose target text is removed. A guard forgets by itself, so that `default` has no stage 1, and reminds
-from the original on. It distils on images of no class (`synthetic`), noise aligned to the statistics among them, so
-that what nobody shows to this stage is held too. Retain images come as they are, like forget images: "aligned or not"
-would tell the two apart.
+from the original on. It distils on images of no class (`synthetic`), so that what nobody shows to this stage is held
+too. Retain images come as they are, like forget images: "aligned or not" would tell the two apart.
 
 A guarded image lies where it lay, across a decision boundary that can be moved. `default` loses it among its siblings
-(`mmd`). It changes the last layers only: where the blocks before them learn, too, BatchNorm's statistics computed anew
+(`mmd`). It changes the last layer only: where the blocks before it learn, too, BatchNorm's statistics computed anew
 bring the target back.
 """
 
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 from collections.abc import Callable
 
 import torch
@@ -34,7 +32,7 @@ from forgetkit.models.clip import Clip, Inputs, ModelError, batch_norms
 from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Remind
 from forgetkit.subgroups import ModelSets
-from forgetkit.synthetic import abstract_images, noise_images
+from forgetkit.synthetic import abstract_images
 from forgetkit.training import Drift, Monitor, Pool, Trainer
 
 log = logging.getLogger(__name__)
@@ -132,9 +130,9 @@ def make_pools(
 ) -> tuple[dict[str, Pool], dict]:  # fmt: skip
     """The pools of a step by name, and what to record: `align`, where something is aligned.
 
-    `retain`: D_r as it is; `aligned`: with its perturbation (either may be left out); `forget`: D_f, for the guard;
-    `classless`: images of no class; `previous`: of targets of earlier requests, for their guard. D_r, D_f and these are
-    joined by their mirror images, twice as many to learn from at no more cost.
+    `retain`: D_r, aligned or as it is; `forget`: D_f, for the guard; `classless`: images of no class; `previous`: of
+    targets of earlier requests, for their guard. D_r as it is, D_f and `previous` are joined by their mirror images,
+    twice as many to learn from at no more cost.
     align: `alignment.align` or another; that one is left out where there is no BatchNorm. prefix: how many of the
     tower's first blocks are frozen.
     """
@@ -150,8 +148,8 @@ def make_pools(
     def mirrored(part: Inputs) -> Pool:
         return pool(torch.cat([part.images, part.images.flip(-1)]), part.labels.repeat(2))
 
-    pools, record, classless = {}, {}, []
-    if recipe.retain_as == "aligned" and aligning:
+    pools, record = {}, {}
+    if aligning:
         aligned = align(original, sets.retain.images, recipe.align_steps)
         pools["retain"] = pool(aligned.images, sets.retain.labels)
         record["align"] = aligned.losses.to_dict("records")
@@ -161,15 +159,8 @@ def make_pools(
         pools["forget"] = mirrored(sets.forget)
     if recipe.guard and sets.previous is not None:
         pools["previous"] = mirrored(sets.previous)
-    if recipe.n_noise and aligning:
-        noise = noise_images(original, recipe.n_noise, generator)
-        aligned = align(original, noise, recipe.align_steps, math.inf)
-        classless.append(aligned.images)
-        record.setdefault("align", aligned.losses.to_dict("records"))
     if recipe.n_abstract:
-        classless.append(abstract_images(original, sets.retain.images, recipe.n_abstract, generator))
-    if classless:
-        pools["classless"] = pool(torch.cat(classless))
+        pools["classless"] = pool(abstract_images(original, sets.retain.images, recipe.n_abstract, generator))
     return pools, record
 
 

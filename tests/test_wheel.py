@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = """{forget: {steps: 10, fisher_samples: 10}, restore: {alphas: [0.0, 1.0]},
-            remind: {steps: 4, align_steps: 2, n_noise: 20, n_abstract: 20}}"""
+            remind: {steps: 4, align_steps: 2, n_abstract: 20}}"""
 STAGES = ["model", "target", "retain", "other", "fashion", "quickdraw", "unseen", "emoji", "score", "seconds"]
 IMPORT_ALL = """
 import importlib.util, pkgutil, forgetkit

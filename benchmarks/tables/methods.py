@@ -25,8 +25,8 @@ REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, 
 # Whose a part is: reported in a summary of the paper, or ours, and what stands in its place without it.
 WHOSE = {
     "fisher": "reported", "alignment": "reported", "distillation": "reported, and ours", "ema": "reported",
-    "soup": "reported", "last layers": "ours, not the last third", "raw images": "ours, not aligned", "guard": "ours",
-    "mmd": "ours", "direct start": "ours, not after stage 1", "wide margin": "ours, 4 logits, not 2",
+    "soup": "reported", "last layer": "ours, not the last third", "raw images": "ours, not aligned", "guard": "ours",
+    "mmd": "ours", "direct start": "ours, not after stage 1", "abstractions": "ours",
     "plane edit": "ours", "lora": "reported",
 }  # fmt: skip
 

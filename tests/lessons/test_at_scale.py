@@ -19,7 +19,7 @@ from test_zero_shot import food101, objectnet
 # As few images and steps as go through every line of the stages; stop: a random model recognises nothing at first.
 FEW = {
     "forget": dict(stop=None, steps=2, batch=4, fisher_samples=4),
-    "remind": dict(align_steps=1, steps=2, batch=2, n_noise=2, n_abstract=4),
+    "remind": dict(align_steps=1, steps=2, batch=2, n_abstract=4),
     "restore": dict(alphas=[0.5, 1.0]),
 }
 

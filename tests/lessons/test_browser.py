@@ -17,7 +17,7 @@ SMALL = """
 n_forget, n_retain = 40, 60
 changes = {
     "forget": {"steps": 10, "fisher_samples": 10},
-    "remind": {"steps": 4, "align_steps": 2, "n_noise": 20, "n_abstract": 20},
+    "remind": {"steps": 4, "align_steps": 2, "n_abstract": 20},
     "restore": {"alphas": [i / 10 for i in range(11)]},
 }
 """

@@ -250,7 +250,7 @@ def test_nbval_reproduces_it(path):
 
 SMALL = {
     "forget": {"steps": 20, "fisher_samples": 20},
-    "remind": {"steps": 6, "align_steps": 2, "n_noise": 20, "n_abstract": 20},
+    "remind": {"steps": 6, "align_steps": 2, "n_abstract": 20},
     "restore": {"alphas": [0.0, 0.5, 1.0]},
 }
 OTHER = {  # the others are run on a folder, 08 and 09 in test_at_scale, 10 by nbval

@@ -10,7 +10,7 @@ from forgetkit.models.clip import batch_norms
 
 FEW = dict(
     forget={"k": 2, "fisher_samples": 2, "steps": 1, "stop": None, "min_retain": None, "batch": 2},
-    remind={"align_steps": 1, "steps": 1, "batch": 1, "n_noise": 2, "n_abstract": 2},
+    remind={"align_steps": 1, "steps": 1, "batch": 1, "n_abstract": 2},
     restore={"alphas": (1.0,)},
 )
 

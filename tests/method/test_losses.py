@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from forgetkit.losses import class_distillation, feature_distillation, hinge, mmd
-from forgetkit.synthetic import abstract_images, noise_images
+from forgetkit.synthetic import abstract_images, strokes, turned
 
 SCALE = torch.tensor(10.0)
 HEAD = torch.eye(3, 4)
@@ -91,24 +91,32 @@ def test_discrepancy_is_finite_for_single_and_equal_images():
         assert torch.isfinite(loss) and torch.isfinite(one.grad).all()
 
 
-def test_abstract_images_are_valid_and_of_four_kinds(mini, colours):
+def test_abstract_images_are_valid_and_of_every_kind(mini, colours):
     x = mini.preprocess(colours.retain.images)
-    draw = lambda seed: abstract_images(mini, x, 10, torch.Generator().manual_seed(seed))
+    draw = lambda seed: abstract_images(mini, x, 21, torch.Generator().manual_seed(seed))
     images = draw(0)
-    assert images.shape == (10, 3, 64, 64)
+    assert images.shape == (21, 3, 64, 64)
     low, high = mini.pixel_range()
     assert (images >= low - 1e-5).all() and (images <= high + 1e-5).all()
     assert torch.equal(images, draw(0)) and not torch.equal(images, draw(1))
     pixels = mini.to_pixels(images)
     grey = (pixels - pixels.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-4
-    assert 2 <= grey.sum() <= 6, "edges and grey ones have no colour, inverted and blended ones do"
+    assert grey.sum() == 9, "edges, grey ones and strokes have no colour"
+    assert len(abstract_images(mini, x, 5, torch.Generator())) == 5
 
 
-def test_noise_has_no_data_in_it(mini):
-    a, b = (noise_images(mini, 4, torch.Generator().manual_seed(seed)) for seed in (0, 1))
-    low, high = mini.pixel_range()
-    assert a.shape == (4, 3, 64, 64) and (a >= low).all() and (a <= high).all()
-    assert not torch.equal(a, b)
+def test_a_turned_image_keeps_its_middle_and_its_colours():
+    x = torch.rand(1, 3, 1, 1).expand(1, 3, 9, 9).clone()
+    x[..., 4, 4] = 1.0
+    found = turned(x, torch.Generator().manual_seed(0))
+    assert found.shape == x.shape and torch.allclose(found[..., 4, 4], x[..., 4, 4], atol=1e-5)
+    assert torch.allclose(found[..., 0, 0], x[..., 0, 0], atol=1e-5)
+
+
+def test_strokes_are_dark_on_white_and_each_another():
+    found = strokes(4, (32, 24), torch.Generator().manual_seed(0))
+    assert found.shape == (4, 3, 32, 24) and found.amax() == 1 and found.amin() == 0
+    assert (found.flatten(1).mean(1) > 0.5).all() and not torch.equal(found[0], found[1])
 
 
 def test_with_every_class_removed_there_is_nothing_to_distil():

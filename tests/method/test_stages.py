@@ -20,7 +20,7 @@ from forgetkit.store import Cache
 
 SMALL = dict(
     forget={"steps": 200, "k": 6, "fisher_samples": 12, "batch": 16},
-    remind={"align_steps": 4, "steps": 12, "batch": 16, "n_noise": 16, "n_abstract": 16},
+    remind={"steps": 40, "batch": 16, "n_abstract": 16},
     restore={"alphas": (0.0, 0.5, 1.0)},
 )
 GUARDED = Recipe.default(**SMALL)
@@ -127,7 +127,7 @@ def test_no_image_is_preprocessed_twice_in_a_run(mini, colours, prototypes, monk
 
 def test_record_tells_the_whole_way(models):
     record = models[-1].record
-    assert {"fisher", "layers", "forget", "align", "remind", "soup", "alpha", "seconds"} <= record.keys()
+    assert {"fisher", "layers", "forget", "remind", "soup", "alpha", "seconds"} <= record.keys()
     assert record["alpha"] in GUARDED.restore.alphas
     assert [m.name for m in models] == ["original", "forget", "remind", "restore"]
 
@@ -141,7 +141,7 @@ def test_text_is_the_default_head(mini, colours):
 
 QUICK = dict(
     forget={"k": 3, "fisher_samples": 4, "batch": 8, "stop": None, "steps": 3},
-    remind={"steps": 3, "batch": 8, "n_noise": 8, "n_abstract": 8},
+    remind={"steps": 3, "batch": 8, "n_abstract": 8},
     restore={"alphas": (0.0, 1.0)},
 )
 

@@ -4,6 +4,7 @@ By hand, on tensors of a few numbers: an error of one name in the method fails h
 """
 
 import dataclasses
+from collections import Counter
 from types import SimpleNamespace
 
 import pandas as pd
@@ -202,24 +203,22 @@ def stage_two(resnet, colours):
 
 def test_every_pool_has_its_images_its_labels_and_the_originals_embeddings(stage_two):
     original, _, sets = stage_two
-    recipe = Remind(align_steps=2, n_noise=3, n_abstract=4)
+    recipe = Remind(n_abstract=4)
     pools, record = reminding.make_pools(original, sets, recipe, torch.Generator().manual_seed(0), plus_one)
     mirrored = lambda x: torch.cat([x, torch.flip(x, dims=[3])])  # left and right, not up and down
     images = {
         "retain": mirrored(sets.retain.images), "forget": mirrored(sets.forget.images),
         "previous": mirrored(sets.previous.images),
     }  # fmt: skip
-    assert {*pools} == {*images, "classless"} and record["align"] == [{"layer": "bn1"}]
+    assert {*pools} == {*images, "classless"} and record == {}
     for name, wanted in images.items():
         assert torch.equal(pools[name].images, wanted), name
         torch.testing.assert_close(pools[name].teacher, original.embed(wanted))
     for name, part in (("retain", sets.retain), ("forget", sets.forget), ("previous", sets.previous)):
         assert torch.equal(pools[name].labels, part.labels.repeat(2)), name
     classless = pools["classless"]
-    assert len(classless.images) == 7 and classless.labels is None
+    assert len(classless.images) == 4 and classless.labels is None
     torch.testing.assert_close(classless.teacher, original.embed(classless.images))
-    low, high = original.pixel_range()
-    assert (classless.images[:3] > high).any() and (classless.images[3:] <= high + 1e-5).all(), "noise is aligned"
 
 
 @pytest.mark.parametrize(
@@ -227,19 +226,19 @@ def test_every_pool_has_its_images_its_labels_and_the_originals_embeddings(stage
     [
         ({"guard": 0.0}, {"retain", "forget", "classless"}),
         ({"guard": 0.0, "mmd": 0.0}, {"retain", "classless"}),
-        ({"n_noise": 0, "n_abstract": 0}, {"retain", "forget", "previous"}),
+        ({"n_abstract": 0}, {"retain", "forget", "previous"}),
     ],
 )
 def test_a_pool_that_no_term_reads_is_not_made(stage_two, changes, wanted):
     original, _, sets = stage_two
-    recipe = Remind(**{"align_steps": 1, "n_noise": 2, "n_abstract": 2, **changes})
+    recipe = Remind(**{"align_steps": 1, "n_abstract": 2, **changes})
     pools, _ = reminding.make_pools(original, sets, recipe, torch.Generator().manual_seed(0), plus_one)
     assert {*pools} == wanted
 
 
 def test_aligned_retain_images_stand_in_place_of_the_raw_ones(stage_two):
     original, _, sets = stage_two
-    recipe = Remind(align_steps=2, retain_as="aligned", n_noise=0, n_abstract=0)
+    recipe = Remind(align_steps=2, n_abstract=0)
     pools, record = reminding.make_pools(original, sets, recipe, torch.Generator().manual_seed(0), plus_one)
     assert torch.equal(pools["retain"].images, sets.retain.images + 2) and record["align"] == [{"layer": "bn1"}]
     assert torch.equal(pools["retain"].labels, sets.retain.labels)
@@ -250,7 +249,7 @@ def test_aligned_retain_images_stand_in_place_of_the_raw_ones(stage_two):
 
 def test_stage_two_starts_from_stage_one_and_is_held_to_the_original(stage_two, monkeypatch):
     original, stage1, sets = stage_two
-    recipe, asked = Remind(align_steps=1, n_noise=2, n_abstract=2, trainable_fraction=None, batch=5, steps=8), []
+    recipe, asked = Remind(n_abstract=2, trainable_fraction=None, batch=5, steps=8), []
     terms = lambda *given: asked.append(given) or {"loss": torch.zeros(())}
     found = handed_over(monkeypatch, reminding, remind, stage1, original, sets, recipe, align=plus_one, terms=terms)
     student = found.trainer.student.model.visual
@@ -513,11 +512,12 @@ def test_a_name_can_be_given_up_where_no_sibling_bears_it():
     assert sets.labels == [0, 2] and sets.own_labels == [0]
 
 
-def test_abstractions_are_inverted_drawn_by_their_edges_grey_and_blended(mini):
-    """Of plain red images: cyan, white (there is no edge), grey, and red."""
+def test_abstractions_are_inverted_drawn_by_their_edges_grey_blended_and_moved(mini):
+    """Of plain red images: cyan, white (there is no edge), grey, and red; and black strokes on white."""
     red = torch.tensor([0.9, 0.3, 0.3]).view(1, 3, 1, 1).expand(4, 3, 64, 64)
     low, high = mini.pixel_range()
-    images = abstract_images(mini, low + (high - low) * red, 8, torch.Generator().manual_seed(0))
-    found = sorted(tuple(round(v, 2) for v in pixel.mean((1, 2)).tolist()) for pixel in mini.to_pixels(images))
-    wanted = [(0.1, 0.7, 0.7), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.9, 0.3, 0.3)]
-    assert found == sorted(2 * wanted)
+    images = abstract_images(mini, low + (high - low) * red, 14, torch.Generator().manual_seed(0))
+    found = Counter(tuple(round(v, 2) for v in pixel.mean((1, 2)).tolist()) for pixel in mini.to_pixels(images))
+    for colour, times in (((0.1, 0.7, 0.7), 2), ((0.5, 0.5, 0.5), 2), ((0.9, 0.3, 0.3), 6), ((1.0, 1.0, 1.0), 2)):
+        assert found.pop(colour) == times
+    assert found.total() == 2 and all(0.5 < r == g == b < 1 for r, g, b in found), "strokes"

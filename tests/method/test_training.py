@@ -11,8 +11,8 @@ from forgetkit.models import ModelError
 
 FORGET = {"k": 2, "fisher_samples": 8, "batch": 16, "steps": 24}
 REMIND = {
-    "align_steps": 0, "steps": 20, "batch": 16, "n_noise": 0, "n_abstract": 16, "trainable_fraction": 0.35,
-    "embedding_step": 0.01,
+    "steps": 20, "batch": 16, "n_abstract": 16, "trainable_fraction": 0.35, "feature": 200.0,
+    "embedding_step": 0.01, "margin": 4.0,
 }  # fmt: skip
 CAREFUL = Recipe.default(forget=FORGET, remind=REMIND)
 CARELESS = CAREFUL.changed(forget={"min_retain": None, "drift": None}, remind={"drift": None})

@@ -195,8 +195,8 @@ VALUES = {
                    batch=(0, 10**9),
                    steps=(-1,), trainable_fraction=(0, 1.1), stop=(-1, 101), margin=(-1, math.inf),
                    loss=("cosine",), seed=(-1,)),
-    "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,), n_noise=(-1,),
-                   retain_as=("both",), trainable_fraction=(0, 1.1)),
+    "remind": dict(steps=(0,), ema_decay=(1.0, -0.1), guard=(-1,), feature=(math.nan,),
+                   trainable_fraction=(0, 1.1)),
     "restore": dict(alphas=((), (1.5,), (-0.1,), "0.5", 1, (math.nan,)), strengths=((-1.0,), "2", 1)),
 }  # fmt: skip
 

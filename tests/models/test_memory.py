@@ -22,7 +22,7 @@ from forgetkit.training import Pool, Trainer
 
 QUICK = dict(
     forget=dict(k=2, rank=2, fisher_samples=8, steps=3, stop=None, batch=8),
-    remind=dict(rank=2, steps=3, align_steps=1, n_noise=4, n_abstract=4, batch=8),
+    remind=dict(rank=2, steps=3, align_steps=1, n_abstract=4, batch=8),
 )
 
 
@@ -179,7 +179,7 @@ def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
     monkeypatch.setattr(training, "float", lambda value: 0.0, raising=False)  # what the record holds in the end
     recipe = Recipe.default(
         forget={**QUICK["forget"], "min_retain": None, "drift": None},  # a look reads, every few steps
-        remind={**QUICK["remind"], "align_steps": 0, "n_noise": 0, "n_abstract": 40, "drift": None},
+        remind={**QUICK["remind"], "align_steps": 0, "n_abstract": 40, "drift": None},
     )
     sets = colours.on(on_meta, torch.eye(4, 16))
     real = torch.Tensor.tolist  # before the steps, stage 2 reads which labels there are

@@ -55,7 +55,7 @@ def test_stages_give_the_same_models_with_and_without_a_frozen_prefix(mini, colo
     sets = colours.on(mini)
     recipe = Recipe.default(
         forget={"steps": 4, "fisher_samples": 3, "stop": None, "min_retain": None},
-        remind={"steps": 3, "batch": 4, "n_noise": 4, "n_abstract": 4, "align_steps": 1},
+        remind={"steps": 3, "batch": 4, "n_abstract": 4, "align_steps": 1},
         restore={"alphas": (0.5, 1.0)},
     )
 
