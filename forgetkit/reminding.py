@@ -93,6 +93,11 @@ def remind(
     Where it would know less of what must be kept than `stage1`, and forgot too little for that, that is returned.
     Raises ModelError where the two models are in the wrong order.
     """
+    if recipe.ema_decay and (reach := 1 / (1 - recipe.ema_decay)) > recipe.steps:
+        log.warning(
+            f"remind.ema_decay averages over about {reach:,.0f} steps, and there are {recipe.steps}: the result is near"
+            f" where the stage began. Lower it to {max(0, 1 - 2 / recipe.steps):.3g}, or take more steps."
+        )
     generator = torch.Generator().manual_seed(recipe.seed + 1)
     student = stage1.copy("remind")
     tower = student.model.visual

@@ -127,16 +127,17 @@ def split(
     if unknown := [name for name in wanted if name not in names]:
         shown = ", ".join(sorted(names)[:20]) + (", …" if len(names) > 20 else "")
         raise DataError(f"{train.name} has no subgroup {', '.join(map(repr, unknown))}. Choose among: {shown}.")
-    rng = np.random.default_rng(seed)
     members = {name: np.flatnonzero(groups["train"] == name) for name in wanted}
     names = [name for name in names if name not in previous_targets]
     there = {"n_forget": len(members[subgroup.target]), "n_retain": sum(len(members[s]) for s in subgroup.siblings)}
     n_forget = min(N, there["n_forget"]) if n_forget is None else n_forget
     n_retain = min(N, there["n_retain"]) if n_retain is None else n_retain
     sizes = {"n_forget": n_forget, "n_retain": n_retain, "n_calibration": n_calibration}
-    for name, n in {**sizes, "n_calibration_target": n_calibration_target}.items():
-        if not isinstance(n, int) or n < 1:
-            raise DataError(f"{name} must be a whole number, at least 1, got {n!r}: an empty set teaches nothing.")
+    for name, n in {**sizes, "n_calibration_target": n_calibration_target, "seed": seed}.items():
+        least = int(name != "seed")
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < least:
+            raise DataError(f"{name} must be a whole number, at least {least}, got {n!r}.")
+    rng = np.random.default_rng(seed)
     if n_retain < len(subgroup.siblings):
         raise DataError(
             f"n_retain={n_retain} is fewer than the {len(subgroup.siblings)} siblings: ask for one of each."

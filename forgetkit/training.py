@@ -120,14 +120,20 @@ class Trainer:
         pools: each step draws `batch` images of each, and z (B, D) is what the student makes of them, by pool
         rule: asked at each check, every `eval_every` steps, before the first and after the last; decay: of the average
         last_rate: the share of the rate to which it falls linearly; after: called after each step
+        Raises ModelError where the loss is NaN or infinite and no drift is set that would take such steps back.
         """
         device = self.student.device
         batches = {name: index_batches(len(pool.images), batch, generator, device) for name, pool in pools.items()}
         self.average = [w.detach().clone() for w in self.weights] if decay else []
         self.keep(0)
-        self.at_once = max(1, len(pools)) * batch
+        self.at_once, losses = max(1, len(pools)) * batch, {}
         for step in tqdm(range(steps + 1), desc=self.name, leave=False):
             if step % eval_every == 0 or step == steps:
+                if self.limit is None and (none := [name for name, term in losses.items() if not term.isfinite()]):
+                    raise ModelError(
+                        f"{self.name}, step {step}: the loss is no finite number ({', '.join(none)}). Lower"
+                        " embedding_step or the weight of that term, or set `drift`, past which steps are taken back."
+                    )
                 found = rule() if rule else Verdict({})
                 self.history += [{"step": step, **found.noted}] if found.noted else []
                 if (self.check(step, found.harm) and found.done) or self.rollbacks > ROLLBACKS:

@@ -27,7 +27,7 @@ from forgetkit import (
 )
 from forgetkit.alignment import Aligned, alignment_losses, remembered
 from forgetkit.lora import LoRA, adaptable
-from forgetkit.models.clip import Inputs, batch_norms
+from forgetkit.models.clip import Inputs, ModelError, batch_norms
 from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Forget, Remind
 from forgetkit.subgroups import Labelled
@@ -376,6 +376,14 @@ def loop(drift=None, **settings):
     usual = dict(steps=4, batch=4, eval_every=2, after=after)
     trainer.run({"x": Pool(IMAGES)}, terms, torch.Generator().manual_seed(0), **{**usual, **settings})
     return steps, rates, trainer
+
+
+def test_a_loss_that_is_no_number_ends_the_training_unless_the_drift_does():
+    student = Student(torch.eye(4))
+    trainer = Trainer("loop", student, [student.weight], rate=0.1)
+    lost = lambda z, drawn: {"one": z["x"].sum(), "two": z["x"].sum() * torch.nan}
+    with pytest.raises(ModelError, match=r"loop, step 2: the loss is no finite number \(.*two"):
+        trainer.run({"x": Pool(IMAGES)}, lost, torch.Generator().manual_seed(0), steps=4, batch=4, eval_every=2)
 
 
 def test_the_rate_falls_linearly_to_its_last_share():

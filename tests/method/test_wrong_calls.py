@@ -223,6 +223,22 @@ def test_a_recipe_has_its_own_parts(call):
         call()
 
 
+def test_an_average_over_more_steps_than_there_are_is_told(has, caplog):
+    with pytest.raises(BaseException, match="work was begun"):
+        remind(has.stage1, has.clip, has.sets, replace(RECIPE.remind, ema_decay=0.99, steps=50))
+    assert "averages over about 100 steps, and there are 50" in caplog.text and "Lower it to 0.96" in caplog.text
+    caplog.clear()
+    with pytest.raises(BaseException, match="work was begun"):
+        remind(has.stage1, has.clip, has.sets, replace(RECIPE.remind, ema_decay=0.95, steps=50))
+    assert "averages" not in caplog.text
+
+
+@pytest.mark.parametrize("name, value", [("seed", -1), ("seed", None), ("n_forget", True), ("n_calibration", 1.5)])
+def test_a_size_or_seed_that_is_no_whole_number_has_its_sentence(has, name, value):
+    with pytest.raises(DataError, match=f"^{name} must be a whole number, at least [01], got {value}"):
+        split(Grouped(has.parts, Subgroup("red", ("green",))), **{name: value})
+
+
 def test_right_values_are_taken():
     recipe = Recipe.default(
         1, forget={"embedding_step": 1, "stop": None}, remind={"guard": 0}, restore={"alphas": [0, 0.5]}
