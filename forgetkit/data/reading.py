@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import io
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torchvision.transforms import Compose
 from tqdm.auto import tqdm
 
@@ -62,7 +63,7 @@ def read_image(
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture in RGB of 8 bits: turned as its EXIF data say, transparent parts on white.
+    """The picture in sRGB of 8 bits: turned as its EXIF data say, transparent parts on white, by its colour profile.
 
     Of 16-bit grey, 65,535 is white. Grey of 32 bits or floats has no white of its own: it is 1 (floats only), 255 or
     65,535, the first that no pixel exceeds. Raises ValueError for other values (negative, larger, not finite).
@@ -79,7 +80,19 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(np.rint(grey * (255 / white)).astype(np.uint8))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        profile = image.info.get("icc_profile")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        image.info["icc_profile"] = profile
+    return in_srgb(image)
+
+
+def in_srgb(image: Image.Image) -> Image.Image:
+    """The picture in sRGB, by the ICC profile that it carries; without one, or with a damaged one, as it is."""
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "CMYK", "L"):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     return image.convert("RGB")
 
 

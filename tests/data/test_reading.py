@@ -7,7 +7,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 
 from forgetkit.data import PARTS, DataError, ImageSet, folders, imagenet, styles, zero_shot
 from forgetkit.data.layouts import from_csv, from_folder
@@ -285,3 +285,25 @@ def test_a_share_of_none_gets_none_and_of_three_files_one_part_has_none():
     assert [len(files) for files in divide(["a", "b", "c"], (0, 0, 0, 1)).values()] == [0, 0, 0, 3]
     assert sorted(len(files) for files in divide(["a", "b", "c"]).values()) == [0, 1, 1, 1]
     assert all(files == [] for files in divide([]).values())
+
+
+def test_colours_are_those_of_the_profile(tmp_path):
+    """A profile whose gamma is 1 says that 128 is bright: 188 in sRGB; without a profile, 128 stays."""
+    image = Image.new("RGB", (4, 4), (128, 128, 128))
+    image.save(tmp_path / "plain.png")
+    image.save(tmp_path / "linear.png", icc_profile=linear_profile())
+    image.save(tmp_path / "damaged.png", icc_profile=b"x" * 200)
+    values = [int(read_image(tmp_path / f"{name}.png")[0, 0, 0]) for name in ("plain", "linear", "damaged")]
+    assert values[0] == values[2] == 128 and abs(values[1] - 188) <= 2
+
+
+def linear_profile() -> bytes:
+    """sRGB's own profile with the three curves replaced by the identity."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    n = int.from_bytes(profile[128:132])
+    for i in range(n):
+        tag = profile[132 + 12 * i : 144 + 12 * i]
+        if tag[:4] in (b"rTRC", b"gTRC", b"bTRC"):
+            start, size = int.from_bytes(tag[4:8]), int.from_bytes(tag[8:12])
+            profile[start : start + size] = (b"curv" + bytes(8)).ljust(size, b"\0")  # no entries: the identity
+    return bytes(profile)
