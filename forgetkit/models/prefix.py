@@ -112,10 +112,12 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
             skipped = {
                 n: c["shapes"] if c["made"] is tuple else c["shapes"][0] for n, c in gone.items() if not outer(n)
             }
-            if sum(weight.ndim > 1 for weight in tower.get_submodule(name).parameters()) > 1:
+            matrices = sum(weight.ndim > 1 for weight in tower.get_submodule(name).parameters())
+            if matrices > 1:
                 found.append(Block(name, skipped))
             parent, last = name.rpartition(".")[0], max(gone, key=lambda n: gone[n]["end"], default="")
-            if parent in calls and last.startswith(f"{parent}.") and gone[last]["shapes"][0] == call["given"].shape:
+            inside = parent in calls and last.startswith(f"{parent}.")
+            if not matrices and inside and gone[last]["shapes"][0] == call["given"].shape:
                 found.append(Block(name, skipped, parent, last, calls[parent]["given"].shape))
         vars(tower)["_blocks"] = found
     return vars(tower)["_blocks"]
@@ -157,21 +159,17 @@ class Reached(Exception):
 def run(tower: torch.nn.Module, x: torch.Tensor | Features, end: int | None = None) -> torch.Tensor:
     """The tower's output (N, D) of images or features, or what enters its `end`th block."""
     values, start = (x.values, blocks(tower)[x.n_frozen]) if isinstance(x, Features) else (x, None)
+    block = None if end is None else blocks(tower)[end]
 
     def reached(_, given):
         raise Reached(given[0])
 
-    with entered(tower, start, values) if start else nullcontext(values) as images:
-        if end is None:
-            return first(tower(images))
-        block = blocks(tower)[end]
-        handle = tower.get_submodule(block.name).register_forward_pre_hook(reached, prepend=True)
+    hook = tower.get_submodule(block.name).register_forward_pre_hook(reached, prepend=True) if block else nullcontext()
+    with hook, entered(tower, start, values) if start else nullcontext(values) as images:
         try:
-            tower(images)
+            return first(tower(images))
         except Reached as found:
             return found.args[0][:, : block.tokens] if block.tokens else found.args[0]
-        finally:
-            handle.remove()
 
 
 def cuts(tower: torch.nn.Module, names: Sequence[str] = ()) -> Iterator[int]:
