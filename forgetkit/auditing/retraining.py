@@ -49,8 +49,8 @@ def fine_tuned(
     """
     student, count = clip.copy(), itertools.count()
     tower, images = student.model.visual, pools[0].images
-    weights, reached = [*tower.parameters()], prefix.run(tower, images[:1]).sum()
-    gradients = torch.autograd.grad(reached, weights, allow_unused=True)
+    weights = [*tower.parameters()]
+    gradients = torch.autograd.grad(student.embed_tensor(images[:1]).sum(), weights, allow_unused=True)
     trained = [weight for weight, gradient in zip(weights, gradients) if gradient is not None]
     trainer = Trainer("fine-tune", student, trained, rate=LR)
 

@@ -115,6 +115,14 @@ def test_a_cut_past_which_something_else_is_read_is_none():
     assert [blocks(tower)[i].name for i in cuts(tower)] == ["third", "first"]
 
 
+def test_a_layer_scale_of_next_to_nothing_hides_no_branch():
+    """A ConvNeXt begins with one of 1e-6: all but its shortcuts is below rounding."""
+    torch.manual_seed(0)
+    tower = open_clip.CLIP(16, TOWERS["convnext"], TEXT).visual.eval()
+    names = [name for name in adaptable(tower) if "stages.3.blocks.1" in name]
+    assert len(names) == 3 and blocks(tower)[n_frozen(tower, names)].name == "trunk.stages.3.blocks.1"
+
+
 def test_stages_give_the_same_models_with_and_without_a_frozen_prefix(mini, colours, monkeypatch):
     """And each image goes through the frozen blocks once a stage."""
     sets = colours.on(mini)
