@@ -107,18 +107,19 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
         return [Block("", {})]
     if "_blocks" not in vars(tower):
         found, calls = Blocks([Block("", {})]), recorded(tower)[1]
+        matrices = {n: sum(weight.ndim > 1 for weight in tower.get_submodule(n).parameters()) for n in calls}
+        end = max((call["start"] for n, call in calls.items() if matrices[n]), default=-1)
         for name, call in calls.items():
             gone = {n: c for n, c in calls.items() if c["end"] < call["start"] and (c["shapes"][0] or ())[:1] == (2,)}
             outer = lambda n: any(n[:i] in gone for i, letter in enumerate(n) if letter == ".")
             skipped = {
                 n: c["shapes"] if c["made"] is tuple else c["shapes"][0] for n, c in gone.items() if not outer(n)
             }
-            matrices = sum(weight.ndim > 1 for weight in tower.get_submodule(name).parameters())
-            if matrices > 1:
-                found.append(Block(name, skipped))
             parent, last = name.rpartition(".")[0], max(gone, key=lambda n: gone[n]["end"], default="")
-            inside = parent in calls and last.startswith(f"{parent}.")
-            if not matrices and inside and gone[last]["shapes"][0] == call["given"].shape:
+            inside = parent in calls and last.startswith(f"{parent}.") and call["start"] < end
+            if matrices[name] > 1:
+                found.append(Block(name, skipped))
+            elif not matrices[name] and inside and gone[last]["shapes"][0] == call["given"].shape:
                 found.append(Block(name, skipped, parent, last, calls[parent]["given"].shape))
         vars(tower)["_blocks"] = found
     return vars(tower)["_blocks"]
