@@ -197,10 +197,10 @@ def cuts(tower: torch.nn.Module, names: Sequence[str] = ()) -> Iterator[int]:
 @torch.no_grad()
 def loud(tower: torch.nn.Module) -> tuple[torch.nn.Module, torch.Tensor, dict[str, dict]]:
     """A copy with other vectors, its output and calls: a layer scale of next to nothing hides what a cut leaves out."""
-    tower = copy.deepcopy(tower)
+    tower, generator = copy.deepcopy(tower), torch.Generator().manual_seed(0)
     for weight in tower.parameters():
         if weight.numel() == max(weight.shape, default=1):
-            weight.uniform_(0.5, 1.5, generator=torch.Generator(weight.device).manual_seed(0))
+            weight.copy_(0.5 + torch.rand(weight.shape, generator=generator))
     return tower, *recorded(tower)
 
 
