@@ -64,10 +64,13 @@ class Block:
     holds: bool | None = None
 
 
-class Blocks(list):
-    """A tower's, which are those of its copies, too: what is found out of one is known of all."""
+@dataclass
+class Known:
+    """The blocks of a tower and, as one object, of its copies: what is found out of one is known of all."""
 
-    def __deepcopy__(self, memo) -> Blocks:
+    blocks: list[Block]
+
+    def __deepcopy__(self, memo) -> Known:
         return self
 
 
@@ -106,7 +109,7 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
     if not hasattr(tower, "image_size"):
         return [Block("", {})]
     if "_blocks" not in vars(tower):
-        found, calls = Blocks([Block("", {})]), recorded(tower)[1]
+        found, calls = [Block("", {})], recorded(tower)[1]
         matrices = {n: sum(weight.ndim > 1 for weight in tower.get_submodule(n).parameters()) for n in calls}
         end = max((call["start"] for n, call in calls.items() if matrices[n]), default=-1)
         for name, call in calls.items():
@@ -121,8 +124,8 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
                 found.append(Block(name, skipped))
             elif not matrices[name] and inside and gone[last]["shapes"][0] == call["given"].shape:
                 found.append(Block(name, skipped, parent, last, calls[parent]["given"].shape))
-        vars(tower)["_blocks"] = found
-    return vars(tower)["_blocks"]
+        vars(tower)["_blocks"] = Known(found)
+    return vars(tower)["_blocks"].blocks
 
 
 @contextmanager
