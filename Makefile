@@ -43,6 +43,7 @@ results: .venv/installed
 results-all: .venv/installed
 	$(BIN)/python -m benchmarks.pretraining.accuracy
 	$(BIN)/python -m benchmarks.benchmark
+	$(BIN)/python -m benchmarks.families
 	$(BIN)/python -m benchmarks.results --all
 	$(BIN)/python -m benchmarks.bridge
 	$(BIN)/python -m benchmarks.tables

@@ -37,9 +37,10 @@ from forgetkit.data.images import PARTS, Grouped, ImageSet, Subgroup, some
 from forgetkit.data.reading import plain
 from forgetkit.data.sets import load_parts
 from forgetkit.evaluation import TARGET, accuracies
+from forgetkit.lora import adaptable
 from forgetkit.models.clip import Clip, Inputs, autocast
 from forgetkit.models.loading import load_clip
-from forgetkit.models.prefix import Features, blocks, run, shared
+from forgetkit.models.prefix import Features, n_frozen, run, shared
 from forgetkit.subgroups import ModelSets, split
 
 SYNONYMS = {"automobile": "car", "ship": "boat"}  # CIFAR-10's names as the texts have them
@@ -47,7 +48,6 @@ SIZES = dict(n_forget=150, n_retain=150, n_calibration=30, n_calibration_target=
 PER_CLASS = 150  # test images of a class of CIFAR-10, and three times as many of a set of another style
 CLASSES, PROTOTYPES = 40, 8  # of a set without texts: classes at most, and images of which a class embedding is made
 METHODS = ("default", "paper", "projection", "ga", "task_vector")
-KEPT_BLOCKS = -2  # the last block whose output is kept, from the end: within one label, stages change what follows
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Keeping(Clip):
 
     @property
     def cut(self) -> int:
-        return len(blocks(self.model.visual)) + KEPT_BLOCKS
+        return n_frozen(self.model.visual, adaptable(self.model.visual)[-1:])
 
     def copy(self, name: str | None = None, **record) -> Clip:
         """A plain one: its weights are about to change."""

@@ -18,15 +18,19 @@ import torch
 from open_clip.modified_resnet import AttentionPool2d
 
 from forgetkit.models.clip import Clip, ModelError, autocast
-from forgetkit.models.prefix import Features, blocks, run
+from forgetkit.models.memory import halving
+from forgetkit.models.prefix import Features, run
 
 
 @torch.no_grad()
 def raw_embeddings(clip: Clip, x: torch.Tensor | Features, batch: int = 100) -> torch.Tensor:
     """(N, D) float32 of preprocessed images or features, before they are brought to unit length."""
-    x = clip.features(x, max(0, len(blocks(clip.model.visual)) - 1))
-    with autocast(clip.device):
-        return torch.cat([run(clip.model.visual, part).float() for part in x.split(batch)])
+
+    def embedded(size: int) -> torch.Tensor:
+        with autocast(clip.device):
+            return torch.cat([run(clip.model.visual, part).float() for part in x.split(size)])
+
+    return halving(embedded, min(batch, len(x)), "embed")
 
 
 def separating(

@@ -25,17 +25,38 @@ def hinge(z: torch.Tensor, labels: torch.Tensor, head: torch.Tensor, scale: torc
     return F.relu(own - other + margin).mean()
 
 
+def contrastive(
+    z: torch.Tensor, labels: torch.Tensor, head: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy of the classes; of a SigLIP, with a bias, that of each class's own yes or no, summed over them.
+
+    (Zhai et al., *Sigmoid loss for language image pre-training*, ICCV 2023.) z (N, D), head (C, D): unit rows.
+    """
+    logits = scale * z @ head.T
+    if bias is None:
+        return F.cross_entropy(logits, labels)
+    own = F.one_hot(labels, len(head)).to(logits)
+    return F.binary_cross_entropy_with_logits(logits + bias, own, reduction="none").sum(1).mean()
+
+
 def class_distillation(
     student: torch.Tensor, teacher: torch.Tensor, head: torch.Tensor, scale: torch.Tensor, without: Sequence[int] = (),
-    never: Sequence[int] = (),
+    never: Sequence[int] = (), bias: torch.Tensor | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """KL(teacher || student) over class probabilities (Hinton et al., 2015), the classes in `without` removed.
 
     student, teacher (N, D) unit embeddings; head (C, D) unit class embeddings; scale: inverse temperature.
     With the target's text removed, the teacher says what an image is *other than* the target. To the classes in `never`
-    the teacher gives no share, and any that the student gives them costs it.
+    the teacher gives no share, and any that the student gives them costs it. bias: a SigLIP's, whose classes are a yes
+    or no each: the KL is summed over them.
     """
     head, never = without_rows(head, without), [c - sum(w < c for w in without) for c in never]
+    if bias is not None:
+        s, t = (scale * z @ head.T + bias for z in (student, teacher))
+        shown = torch.tensor([c not in never for c in range(len(head))], device=t.device)
+        p = t.sigmoid() * shown
+        cross, entropy = (F.binary_cross_entropy_with_logits(x, p, reduction="none") for x in (s, t))
+        return (cross - entropy * shown).sum(1).mean()
     s = without_rows(F.log_softmax(scale * student @ head.T, dim=-1), never, dim=1)
     t = F.log_softmax(scale * teacher @ without_rows(head, never).T, dim=-1)
     return F.kl_div(s, t, reduction="batchmean", log_target=True)

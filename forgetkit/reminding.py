@@ -21,12 +21,11 @@ import logging
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from forgetkit.alignment import align as to_batch_norms
 from forgetkit.evaluation import recognised
 from forgetkit.lora import adapt, adaptable, merge
-from forgetkit.losses import class_distillation, feature_distillation, hinge, mmd
+from forgetkit.losses import class_distillation, contrastive, feature_distillation, hinge, mmd
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip, Inputs, ModelError, batch_norms
 from forgetkit.models.prefix import n_frozen
@@ -52,25 +51,25 @@ def reminding_terms(
     siblings (N, D): the original's of all retain images, among which D_f is to be lost.
     With a guard the teacher never names the target by a text that no sibling bears; see `losses`.
     """
-    head, target, own, never = sets.head, sets.labels, sets.own_labels, sets.never
+    head, target, own, never, bias = sets.head, sets.labels, sets.own_labels, sets.never, sets.bias
     without = own if recipe.guard else []
     terms = {
-        "contrastive": F.cross_entropy(scale * z["retain"] @ head.T, drawn["retain"].labels),
+        "contrastive": contrastive(z["retain"], drawn["retain"].labels, head, scale, bias),
         "distill": recipe.distill
-        * class_distillation(z["retain"], drawn["retain"].teacher, head, scale, without, never),
+        * class_distillation(z["retain"], drawn["retain"].teacher, head, scale, without, never, bias),
     }
     if "forget" in drawn:
         d_f = drawn["forget"]
         terms["guard"] = recipe.guard * hinge(z["forget"], d_f.labels, head, scale, recipe.margin)
         if recipe.guard:
-            named = class_distillation(z["forget"], d_f.teacher, head, scale, target, never)
+            named = class_distillation(z["forget"], d_f.teacher, head, scale, target, never, bias)
             terms["distill_forget"] = recipe.distill * named
         if recipe.mmd and own == target:  # siblings of the same label would bring it back
             terms["mmd"] = recipe.mmd * mmd(z["forget"], siblings)
     if "previous" in drawn:  # they stay forgotten, and keep the names that they have
         previous, gone = drawn["previous"], {*own, *never}
         guard = recipe.guard * hinge(z["previous"], previous.labels, head, scale, recipe.margin)
-        named = class_distillation(z["previous"], previous.teacher, head, scale, (), gone)
+        named = class_distillation(z["previous"], previous.teacher, head, scale, (), gone, bias)
         terms["stay"] = guard + recipe.distill * named
     if recipe.feature:
         held = [name for name in ("retain", "classless") if name in drawn]

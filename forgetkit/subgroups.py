@@ -81,12 +81,15 @@ class Splits(Labelled):
             "previous": self.previous and clip.inputs(self.previous),
         }
         as_they_are = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ModelSets(**{**as_they_are, **on_model}, head=head)
+        return ModelSets(**{**as_they_are, **on_model}, head=head, bias=clip.bias)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSets(Labelled):
-    """The sets as a model takes them, which the stages read, with its head: class embeddings (C, D), unit rows."""
+    """The sets as a model takes them, which the stages read, with its head: class embeddings (C, D), unit rows.
+
+    bias: the model's (`Clip.bias`)
+    """
 
     subgroup: Subgroup
     forget: Inputs
@@ -98,6 +101,7 @@ class ModelSets(Labelled):
     previous_targets: tuple[str, ...] = ()
     previous: Inputs | None = None
     never: tuple[int, ...] = ()
+    bias: torch.Tensor | None = None
 
 
 def split(

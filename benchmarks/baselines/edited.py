@@ -9,10 +9,10 @@ import torch
 
 from benchmarks.baselines.common import baseline, best_calibrated, classifying, train
 from benchmarks.pretraining.captions import ANY_STYLE
-from forgetkit.editing import edited_weights, raw_embeddings, separating
+from forgetkit.editing import edited_weights, last_layer, raw_embeddings, separating
 from forgetkit.models import mini
 from forgetkit.models.clip import Clip, ModelError
-from forgetkit.models.prefix import blocks
+from forgetkit.models.prefix import n_frozen
 from forgetkit.restoring import soup
 from forgetkit.subgroups import ModelSets
 from forgetkit.synthetic import abstract_images
@@ -46,7 +46,7 @@ def span(texts: torch.Tensor, sets: ModelSets, orthogonal: bool, rank: int | Non
 
 def best_edit(clip: Clip, sets: ModelSets, edits: Iterable[tuple[torch.Tensor, ...]]) -> Clip:
     """The model with the edit of its last layer, `edited_weights`' arguments, whose Score on D_m is the best."""
-    count = max(0, len(blocks(clip.model.visual)) - 1)  # the last is all that an edit changes
+    count = n_frozen(clip.model.visual, [last_layer(clip.model.visual)])  # the last layer is all that an edit changes
     behind = {n: replace(part, images=clip.features(part.images, count)) for n, part in sets.calibration.items()}
     weights = (edited_weights(clip.model.visual, *edit) for edit in edits)
     return best_calibrated(clip, replace(sets, calibration=behind), weights)

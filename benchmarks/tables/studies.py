@@ -1,4 +1,4 @@
-"""Tables of requests one after another, of changed values, of a real CLIP, of mini-CLIP, and of minutes."""
+"""Tables of requests one after another, of changed values, of other CLIPs, of mini-CLIP, and of minutes."""
 
 from __future__ import annotations
 
@@ -49,6 +49,20 @@ def real_means(rows: pd.DataFrame) -> pd.DataFrame:
     found = percent_of_original(rows[rows["kind"] == "coarse"])
     columns = ["target", "retain", "other", "fashion", "quickdraw", "score"]
     return found.groupby(["method", "subgroup"], sort=False)[columns].mean()
+
+
+@table("families")
+def families_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a family: did it go through, where its tower is cut, and how much faster a step then is."""
+    reference = rows.loc[rows["family"] == "ViT", "seconds"].item()
+    number = lambda column, digits: column.map(lambda x: "" if pd.isna(x) else f"{x:.{digits}f}")
+    return pd.DataFrame({
+        "family": rows["family"], "model": rows["model"], "through": rows["through"],
+        "cut before": rows["cut"].fillna(""),
+        "BatchNorm layers": number(rows["batch norms"], 0),
+        "seconds of the stages, against ViT-B-32": number(rows["seconds"] / reference, 1),
+        "a step of stage 2, times as fast": number(rows["whole step"] / rows["step"], 1),
+    })  # fmt: skip
 
 
 @table("mini-clip")

@@ -50,7 +50,7 @@ class Embedded:
 class View:
     """What an attacker has of one model.
 
-    head (C, D): class texts, unit rows; label: the target's row in it; scale: inverse temperature
+    head (C, D): class texts, unit rows; label: the target's row in it; scale: inverse temperature; bias: a SigLIP's
     validation: images no stage read, the attacker's own; test: the images that figures are of
     forget (N, D): embeddings of D_f, which only the membership attack reads
     """
@@ -61,6 +61,7 @@ class View:
     validation: Embedded
     test: Embedded
     forget: torch.Tensor
+    bias: float | None = None
 
     def similarity(self, part: Embedded) -> torch.Tensor:
         """z.t_T, (N,) in -1..1."""
@@ -207,10 +208,9 @@ def text_to_image(view: View) -> dict[str, Estimate]:
 def membership(view: View) -> Estimate:
     """AUROC of a loss-threshold attack: D_f against test images of the target (Yeom et al., 2018).
 
-    An image scores - loss = log softmax(l)_T; below .5, D_f fits worse than unseen images: it was pushed.
+    An image scores - loss = log softmax(l)_T, of a SigLIP log sigmoid(l_T + bias); below .5, D_f fits worse than unseen
+    images: it was pushed.
     """
-    seen, unseen = (
-        F.log_softmax(view.scale * z @ view.head.T, dim=1)[:, view.label]
-        for z in (view.forget, view.test.z[view.test.target])
-    )
-    return auroc(seen, unseen)
+    logits = [view.scale * z @ view.head.T for z in (view.forget, view.test.z[view.test.target])]
+    logs = [F.log_softmax(x, dim=1) if view.bias is None else F.logsigmoid(x + view.bias) for x in logits]
+    return auroc(*(log[:, view.label] for log in logs))

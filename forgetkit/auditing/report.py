@@ -267,7 +267,7 @@ def on_weights(
         head = views[name].head.to(clip.device)
         found[name] |= retraining.by_statistics(clip, others.images, head, named, joined(rest))
         runs = {f"relearning from {n}": (own.take(slice(n)), others, shown, kept) for n in budgets if n <= len(own)}
-        if prefix.blocks(clip.model.visual):
+        if prefix.n_frozen(clip.model.visual, ()):
             parts = (own.take(slice(LAST)), others, shown, kept)
             runs["relearning of the last block"] = tuple(retraining.before_last(clip, part) for part in parts)
         for run, parts in runs.items():

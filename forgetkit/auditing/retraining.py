@@ -28,9 +28,9 @@ from torch.optim.swa_utils import update_bn
 from forgetkit.auditing.attacks import View
 from forgetkit.auditing.estimates import Estimate, share
 from forgetkit.evaluation import predict
+from forgetkit.losses import contrastive
 from forgetkit.models import prefix
 from forgetkit.models.clip import Clip, Inputs, autocast, batch_norms
-from forgetkit.models.prefix import Features
 from forgetkit.training import Pool, Trainer, Verdict
 
 CHECKS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60)  # steps after which the target's accuracy is measured
@@ -49,14 +49,13 @@ def fine_tuned(
     """
     student, count = clip.copy(), itertools.count()
     tower, images = student.model.visual, pools[0].images
-    before = prefix.blocks(tower)[: images.n_frozen] if isinstance(images, Features) else []
-    frozen = tuple(name for names, _ in before for name in names)
-    trained = [weight for name, weight in tower.named_parameters() if not name.startswith(frozen)]
+    weights = [*tower.parameters()]
+    gradients = torch.autograd.grad(student.embed_tensor(images[:1]).sum(), weights, allow_unused=True)
+    trained = [weight for weight, gradient in zip(weights, gradients) if gradient is not None]
     trainer = Trainer("fine-tune", student, trained, rate=LR)
 
     def terms(z: dict[str, torch.Tensor], drawn: dict[str, Pool]) -> dict[str, torch.Tensor]:
-        logits = {name: clip.scale * z[name] @ head.T for name in z}
-        return {name: F.cross_entropy(logits[name], drawn[name].labels) / len(z) for name in z}
+        return {name: contrastive(z[name], drawn[name].labels, head, clip.scale, clip.bias) / len(z) for name in z}
 
     trainer.run(
         {f"pool {i}": Pool(pool.images, pool.labels) for i, pool in enumerate(pools)}, terms,
@@ -171,7 +170,7 @@ def by_statistics(
 
 def before_last(clip: Clip, part: Inputs) -> Inputs:
     """The images as what enters the tower's last block, so that `fine_tuned` trains that block alone."""
-    return replace(part, images=clip.features(part.images, len(prefix.blocks(clip.model.visual)) - 1))
+    return replace(part, images=clip.features(part.images, prefix.n_frozen(clip.model.visual, ())))
 
 
 def rounded(clip: Clip) -> Clip:

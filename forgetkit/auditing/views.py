@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from forgetkit.data.images import ImageSet, some
 from forgetkit.evaluation import TARGET
 from forgetkit.models import prefix
 from forgetkit.models.clip import Clip, autocast, embed_each
+from forgetkit.models.memory import halving
 from forgetkit.models.prefix import Features
 from forgetkit.subgroups import ModelSets, Splits
 
@@ -37,29 +37,6 @@ def sample(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, I
     return some({name: columns[name] for name in COLUMNS if name in columns}, most, seed)
 
 
-@contextmanager
-def last_inputs(towers: Sequence[torch.nn.Module]) -> Iterator[list[list[torch.Tensor]]]:
-    """Collects, batch by batch, what enters each tower's last block, meaned over positions; [] where it is not known.
-
-    That block is a ResNet's attention pool, or what follows a ViT's last layer norm, which may read one token alone.
-    """
-    found: list[list[torch.Tensor]] = [[] for _ in towers]
-    named = [getattr(tower, "attnpool", None) or getattr(tower, "ln_post", None) for tower in towers]
-    tokens = [slice(0, 1) if getattr(tower, "pool_type", None) == "tok" else slice(None) for tower in towers]
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _, given, rows=rows, read=read: rows.append(over_positions(given[0][:, read]).cpu())
-        )
-        for module, rows, read in zip(named, found, tokens)
-        if module is not None
-    ]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def over_positions(x: torch.Tensor) -> torch.Tensor:
     """The mean over positions of a block's output, (N, E, H, W) or tokens (N, P, E), as (N, E) float32."""
     return (x.flatten(2).mean(2) if x.ndim == 4 else x.flatten(1, -2).mean(1) if x.ndim > 2 else x).float()
@@ -71,11 +48,26 @@ def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Emb
     labels = torch.cat([torch.as_tensor(part.labels).cpu() for part in columns.values()])
     of = np.repeat([*columns], [len(part) for part in columns.values()])
     target, sibling = (torch.from_numpy(of == name) for name in COLUMNS[:2])
-    with last_inputs([clip.model.visual for clip in clips]) as inputs:
-        seen = [embed_each(clips, part.images, progress=f"audit: {name}") for name, part in columns.items()]
+    towers = [clip.model.visual for clip in clips]
+    same, last = prefix.shared(towers) if len(towers) > 1 else 0, [prefix.n_frozen(tower, ()) for tower in towers]
+
+    @torch.no_grad()
+    def seen(size: int) -> list[list[tuple[torch.Tensor, torch.Tensor | None]]]:
+        rows = [[] for _ in clips]
+        for name, part in columns.items():
+            for x in clips[0].batches(part.images, size, f"audit: {name}"):
+                x = clips[0].features(x, same)
+                for clip, cut, found in zip(clips, last, rows):
+                    with autocast(clip.device):
+                        inner = Features(prefix.run(clip.model.visual, x, cut), cut) if cut else x
+                    beneath = over_positions(inner.values).cpu() if cut else None
+                    found.append((clip.embed_tensor(inner).cpu(), beneath))
+        return rows
+
+    found = [zip(*rows) for rows in halving(seen, 250, "audit")]
     return [
-        Embedded(torch.cat(z).cpu(), labels, target, sibling, torch.cat(rows) if rows else None)
-        for z, rows in zip(zip(*seen), inputs)
+        Embedded(torch.cat(z), labels, target, sibling, torch.cat(inner) if inner[0] is not None else None)
+        for z, inner in found
     ]
 
 
@@ -90,7 +82,7 @@ def views_of(models: Mapping[str, Clip], sets: Splits | ModelSets, label: int) -
         given = isinstance(sets, ModelSets) and same_texts(clip, models["original"])
         head = sets.head if given else clip.head(sets.classes, sets.prompts)
         own = validation[i], test[i], forget[i].cpu()
-        found[name] = View(head.cpu().float(), label, clip.scale.item(), *own)
+        found[name] = View(head.cpu().float(), label, clip.scale.item(), *own, bias=clip.bias and clip.bias.item())
     return found
 
 
@@ -108,15 +100,19 @@ def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000
     that another shares with it are not asked again. Of a tower whose blocks are not known there is the embedding alone.
     """
     clips = [*models.values()]
-    blocks = prefix.blocks(clips[0].model.visual)
-    names = ["stem", *(prefixes[0].rstrip(".") for prefixes, _ in blocks[1:-1])] if blocks else []
+    tower = clips[0].model.visual
+    cuts = {i: prefix.blocks(tower)[i] for i in sorted(prefix.cuts(tower))}
+    cuts = {i: block.name for i, block in cuts.items() if not block.behind}  # and of nested modules the innermost
+    cuts = {i: name for i, name in cuts.items() if not any(n.startswith(f"{name}.") for n in cuts.values())}
+    names = ["stem", *cuts.values()][: len(cuts)]
     known, asked = sample(sets.validation, most, seed), {TARGET: sets.test[TARGET]}
     rows, shared = [], {}
     sets = replace(sets, validation=known, test=asked)
     for model, view in views_of(models, sets, int(sets.test[TARGET].labels[0])).items():
-        same = prefix.shared([clips[0].model.visual, models[model].model.visual]) if model != [*models][0] else 0
+        same = prefix.shared([tower, models[model].model.visual]) if model != [*models][0] else 0
+        same = sum(i <= same for i in cuts)
         validation, test = (
-            [torch.cat(z) for z in zip(*(pooled(models[model], part.images, same, len(names)) for part in columns))]
+            [torch.cat(z) for z in zip(*(pooled(models[model], part.images, [*cuts][same:]) for part in columns))]
             for columns in ([known[name] for name in COLUMNS if name in known], [*asked.values()])
         )
         found = {name: shared[name] for name in names[:same]}
@@ -129,17 +125,17 @@ def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000
 
 
 @torch.no_grad()
-def pooled(clip: Clip, images, start: int, end: int) -> list[torch.Tensor]:
-    """What the blocks start to end - 1 of the tower put out, meaned over positions, on the CPU: (N, channels) each.
+def pooled(clip: Clip, images, cuts: Sequence[int]) -> list[torch.Tensor]:
+    """What comes to each of these cuts of the tower, in order, meaned over positions, on the CPU: (N, channels) each.
 
     images: as `Clip.embed` takes them
     """
     batches = []
     for x in clip.batches(images, 250, "audit: blocks"):
-        x, means = clip.features(x, start), []
-        for i in range(start, end):
+        means = []
+        for cut in cuts:
             with autocast(clip.device):
-                x = Features(prefix.run(clip.model.visual, x, i + 1), i + 1)
+                x = Features(prefix.run(clip.model.visual, x, cut), cut)
             means.append(over_positions(x.values).cpu())
         batches.append(means)
     return [torch.cat(means) for means in zip(*batches)]

@@ -116,12 +116,19 @@ class Clip:
         return self.model.logit_scale.detach().exp()
 
     @property
+    def bias(self) -> torch.Tensor | None:
+        """What a SigLIP adds to its logits, whose sigmoids are probabilities: a scalar; None: they are a softmax."""
+        bias = getattr(self.model, "logit_bias", None)
+        return None if bias is None else bias.detach()
+
+    @property
     def is_mini(self) -> bool:
         """Is this mini-CLIP, or made of it?"""
         return self.record.get("source", {}).get("model") == "mini-clip"
 
     def copy(self, name: str | None = None, **record) -> Clip:
         """A deep copy of the model under a new name, with `record` added to what was noted so far."""
+        prefix.blocks(self.model.visual)  # found once for all copies
         return replace(self, model=copy.deepcopy(self.model), name=name or self.name, record={**self.record, **record})
 
     def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -207,7 +214,7 @@ class Clip:
     def embed_tensor(self, x: torch.Tensor | Features) -> torch.Tensor:
         """Unit image embeddings (N, D) float32 of preprocessed images (N, 3, S, S) or features; keeps the graph."""
         with autocast(self.device):
-            z = run(self.model.visual, x) if isinstance(x, Features) else self.model.encode_image(x)
+            z = run(self.model.visual, x)
         return F.normalize(z.float(), dim=-1)
 
     def prefix_features(self, part: Inputs, weights: Sequence[str], mixed: bool = True) -> Inputs:
@@ -221,7 +228,7 @@ class Clip:
     def features(
         self, x: torch.Tensor | Features, n_frozen: int, mixed: bool = True, batch: int = 250
     ) -> torch.Tensor | Features:
-        """What the first `n_frozen` blocks make of preprocessed images x (N, 3, S, S); x itself where that is done.
+        """What enters the `n_frozen`th block, of preprocessed images x (N, 3, S, S); x itself where that is done.
 
         mixed: in the precision of `autocast`, as `embed_tensor` computes; else in float32
         """

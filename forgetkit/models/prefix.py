@@ -1,22 +1,28 @@
 """The image tower in two: a frozen prefix that no stage changes, and the rest, which they do.
 
 The prefix gives the same output at every step, every alpha and in every model: it is computed once an image
-(`Clip.prefix_features`), and the stages run the rest. A tower whose blocks are not known here is run whole.
+(`Clip.prefix_features`), and the stages run the rest. Any tower is cut, by what a forward of it shows: before a module,
+if all that the rest of the tower reads comes in there; or within a residual block, x + f(x), behind its first sum. To
+run the rest, the tower's own forward is called. Modules that need not run hand on NaN in place of what they would, so
+that a cut past which something else is read would not pass unseen. A tower that cannot be cut is run whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the first `n_frozen` blocks of a tower make of N images: values (N, ...). Stands wherever images do."""
+    """What enters the `n_frozen`th of a tower's `blocks`, of N images: values (N, ...). Stands wherever images do."""
 
     values: torch.Tensor
     n_frozen: int
@@ -38,63 +44,191 @@ def joined(parts: Sequence[torch.Tensor | Features]) -> torch.Tensor | Features:
     return torch.cat(list(parts))
 
 
-def blocks(tower: torch.nn.Module) -> list[tuple[tuple[str, ...], Callable]]:
-    """The tower as a chain, (what its weights' names begin with, what it computes) of each block; [] if not known."""
-    if isinstance(tower, ModifiedResNet):  # also with an adapter on it
-        layers = {f"layer{n}": getattr(tower, f"layer{n}") for n in (1, 2, 3, 4)}
-        middle = [((f"{name}.{i}.",), block) for name, layer in layers.items() for i, block in enumerate(layer)]
-        return [(("conv", "bn"), tower.stem), *middle, (("attnpool.",), tower.attnpool)]
-    if isinstance(tower, VisionTransformer) and tower.transformer.batch_first and not tower.output_tokens:
-        middle = [((f"transformer.resblocks.{i}.",), block) for i, block in enumerate(tower.transformer.resblocks)]
-        if (
-            type(last := middle[-1][1]) is ResidualAttentionBlock
-            and tower.pool_type == "tok"
-            and tower.attn_pool is None
-        ):
-            middle[-1:] = halves(middle[-1][0][0], last)
-        first = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "patch_dropout")
-        end = lambda x: tower._pool(x)[0] @ tower.proj if tower.proj is not None else tower._pool(x)[0]
-        return [(first, tower._embeds), *middle, (("ln_post", "attn_pool", "proj"), end)]
-    return []
+@dataclass
+class Block:
+    """Where a tower may be cut: before the module `name`, "" for the images.
+
+    skipped:        of the modules that need not run, the shape of what they hand on, or shapes, in a list
+    within, behind: of a cut within a residual block, the block, which is given zeros (`shape`), and the module that
+                    hands on what is kept instead of its own output
+    tokens:         how many of the tokens the rest reads, the first ones; None: all
+    holds:          does the rest, alone, give what the whole tower does? None: not asked yet
+    """
+
+    name: str
+    skipped: dict[str, torch.Size | list]
+    within: str = ""
+    behind: str = ""
+    shape: torch.Size | None = None
+    tokens: int | None = None
+    holds: bool | None = None
 
 
-def halves(name: str, block: ResidualAttentionBlock) -> list[tuple[tuple[str, ...], Callable]]:
-    """A ViT's last block as two: attention, of which only the class token is read on, and what it passes through."""
-    attention = lambda x: (x + block.ls_1(block.attention(block.ln_1(x))))[:, :1]
-    mlp = lambda x: x + block.ls_2(block.mlp(block.ln_2(x)))
-    names = lambda *parts: tuple(f"{name}{part}." for part in parts)
-    return [(names("attn", "ln_1", "ls_1"), attention), (names("mlp", "ln_2", "ls_2"), mlp)]
+@dataclass
+class Known:
+    """The blocks of a tower and, as one object, of its copies: what is found out of one is known of all."""
+
+    blocks: list[Block]
+
+    def __deepcopy__(self, memo) -> Known:
+        return self
+
+
+def first(output):
+    """The embeddings (N, D), of a tower that has them alone or, as CoCa's, before its tokens."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+@torch.no_grad()
+def recorded(tower: torch.nn.Module, weights: Mapping[str, torch.Tensor] = {}) -> tuple[torch.Tensor, dict[str, dict]]:
+    """What the tower makes of two images of noise, (2, D), and of every module that ran once what came in and out.
+
+    weights: in place of the tower's own, by name
+    """
+    calls, clock, names = {}, itertools.count(), {module: name for name, module in tower.named_modules() if name}
+
+    def before(module, given):
+        if name := names.get(module):
+            calls[name] = {"given": given[0], "start": next(clock)} if given and name not in calls else {}
+
+    def after(module, given, made):
+        if name := names.get(module):
+            shapes = [getattr(part, "shape", None) for part in (made if isinstance(made, tuple) else [made])]
+            calls[name] |= {"end": next(clock), "made": type(made), "shapes": shapes or [None]}
+
+    size, like = tower.image_size, next(tower.parameters())
+    size = (size, size) if isinstance(size, int) else size
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)).to(like)
+    with register_module_forward_pre_hook(before), register_module_forward_hook(after):
+        z = first(torch.func.functional_call(tower, dict(weights), (x,)))
+    return z, {name: call for name, call in calls.items() if getattr(call.get("given"), "shape", ())[:1] == (2,)}
+
+
+def blocks(tower: torch.nn.Module) -> list[Block]:
+    """Where the tower may perhaps be cut, in order of execution (`cuts` asks whether it may); the first: the images."""
+    if not hasattr(tower, "image_size"):
+        return [Block("", {})]
+    if "_blocks" not in vars(tower):
+        found, calls = [Block("", {})], recorded(tower)[1]
+        matrices = {n: sum(weight.ndim > 1 for weight in tower.get_submodule(n).parameters()) for n in calls}
+        end = max((call["start"] for n, call in calls.items() if matrices[n]), default=-1)
+        for name, call in calls.items():
+            gone = {n: c for n, c in calls.items() if c["end"] < call["start"] and (c["shapes"][0] or ())[:1] == (2,)}
+            outer = lambda n: any(n[:i] in gone for i, letter in enumerate(n) if letter == ".")
+            skipped = {
+                n: c["shapes"] if c["made"] is tuple else c["shapes"][0] for n, c in gone.items() if not outer(n)
+            }
+            parent, last = name.rpartition(".")[0], max(gone, key=lambda n: gone[n]["end"], default="")
+            inside = parent in calls and last.startswith(f"{parent}.") and call["start"] < end
+            if matrices[name] > 1:
+                found.append(Block(name, skipped))
+            elif not matrices[name] and inside and gone[last]["shapes"][0] == call["given"].shape:
+                found.append(Block(name, skipped, parent, last, calls[parent]["given"].shape))
+        vars(tower)["_blocks"] = Known(found)
+    return vars(tower)["_blocks"].blocks
+
+
+@contextmanager
+def entered(tower: torch.nn.Module, block: Block, values: torch.Tensor) -> Iterator[torch.Tensor]:
+    """While it lasts, the tower's forward computes what comes after a cut alone, of values; yields what it is given."""
+    nothing = values.new_full((1,), math.nan)
+
+    def stand_in(shape):
+        if isinstance(shape, list):
+            return tuple(map(stand_in, shape))
+        return shape if shape is None else nothing.view([1] * len(shape)).expand(len(values), *shape[1:])
+
+    given = {name: stand_in(shape) for name, shape in block.skipped.items()} | {block.behind: values}
+    changed = {tower.get_submodule(name): made for name, made in given.items() if name}
+    for module, made in changed.items():
+        module.forward = lambda *_, made=made, **__: made
+    start = tower.get_submodule(block.within or block.name)
+    if not block.within:
+        enters = values
+    else:
+        enters = torch.zeros_like(values) if block.tokens else values.new_zeros(len(values), *block.shape[1:])
+    handle = start.register_forward_pre_hook(lambda _, given: (enters, *given[1:]), prepend=True)
+    size = tower.image_size
+    try:
+        yield stand_in((1, 3, size, size) if isinstance(size, int) else (1, 3, *size))
+    finally:
+        handle.remove()
+        for module in changed:
+            del module.forward
+
+
+class Reached(Exception):
+    """The forward has come to where it was to end."""
 
 
 def run(tower: torch.nn.Module, x: torch.Tensor | Features, end: int | None = None) -> torch.Tensor:
-    """The tower's output (N, D) of images or features, or that of its first `end` blocks."""
-    if end is None and not isinstance(x, Features):
-        return tower(x)
-    x, start = (x.values, x.n_frozen) if isinstance(x, Features) else (x, 0)
-    for _, block in blocks(tower)[start:end]:
-        x = block(x)
-    return x
+    """The tower's output (N, D) of images or features, or what enters its `end`th block."""
+    values, start = (x.values, blocks(tower)[x.n_frozen]) if isinstance(x, Features) else (x, None)
+    block = None if end is None else blocks(tower)[end]
+
+    def reached(_, given):
+        raise Reached(given[0])
+
+    hook = tower.get_submodule(block.name).register_forward_pre_hook(reached, prepend=True) if block else nullcontext()
+    with hook, entered(tower, start, values) if start else nullcontext(values) as images:
+        try:
+            return first(tower(images))
+        except Reached as found:
+            return found.args[0][:, : block.tokens] if block.tokens else found.args[0]
 
 
-def n_frozen(tower: torch.nn.Module, names: Iterable[str]) -> int:
-    """How many of the tower's first blocks hold none of the weights in `names`."""
-    names, count = tuple(names), 0
-    for prefixes, _ in blocks(tower):
-        if any(name.startswith(prefixes) for name in names):
-            return count
-        count += 1
-    return 0
+def cuts(tower: torch.nn.Module, names: Sequence[str] = ()) -> Iterator[int]:
+    """Which of the `blocks` are cuts before which none of these weights acts, from the last on."""
+    found = blocks(tower)
+    if len(found) < 2:
+        return
+    state, trial = tower.state_dict(), None
+    lost = {name: torch.full_like(state[name], math.nan) for name in names if state[name].is_floating_point()}
+    _, stale = recorded(tower, lost)
+    for i, block in reversed([*enumerate(found)][1:]):
+        if block.holds is not False and stale[block.name]["given"].isfinite().all():
+            if block.holds is None:
+                trial = trial or loud(tower)
+                block.holds = agrees(*trial, i)
+                if block.holds and block.within:
+                    block.tokens = 1
+                    block.tokens = 1 if agrees(*trial, i) else None
+            if block.holds:
+                yield i
+
+
+@torch.no_grad()
+def loud(tower: torch.nn.Module) -> tuple[torch.nn.Module, torch.Tensor, dict[str, dict]]:
+    """A copy with other vectors, its output and calls: a layer scale of next to nothing hides what a cut leaves out."""
+    tower, generator = copy.deepcopy(tower), torch.Generator().manual_seed(0)
+    for weight in tower.parameters():
+        if weight.numel() == max(weight.shape, default=1):
+            weight.copy_(0.5 + torch.rand(weight.shape, generator=generator))
+    return tower, *recorded(tower)
+
+
+@torch.no_grad()
+def agrees(tower: torch.nn.Module, whole: torch.Tensor, calls: dict[str, dict], n_frozen: int) -> bool:
+    """Is what the rest makes of what enters a cut the whole tower's output, to rounding?"""
+    block = blocks(tower)[n_frozen]
+    values = calls[block.name]["given"]
+    try:
+        found = run(tower, Features(values[:, : block.tokens] if block.tokens else values, n_frozen))
+    except Exception:  # whatever a forward finds wrong with its stand-ins
+        return False
+    return found.shape == whole.shape and bool((found - whole).norm() <= 1e-4 * whole.norm())
+
+
+def n_frozen(tower: torch.nn.Module, names: Sequence[str]) -> int:
+    """The last cut before which none of the weights in `names` acts; 0: the tower is run whole."""
+    return next(cuts(tower, names), 0)
 
 
 def shared(towers: Sequence[torch.nn.Module]) -> int:
-    """How many of their first blocks are the same in all towers, weight for weight (and statistic for statistic)."""
-    first, *others = (tower.state_dict() for tower in towers)
-    if any(other.keys() != first.keys() for other in others):
+    """The last cut before which all towers are the same, weight for weight (and statistic for statistic)."""
+    one, *others = (tower.state_dict() for tower in towers)
+    if any(other.keys() != one.keys() for other in others):
         return 0
-    count = 0
-    for prefixes, _ in blocks(towers[0])[:-1]:  # the last is left to run, and what comes after a difference unread
-        names = [name for name in first if name.startswith(prefixes)]
-        if not all(torch.equal(first[name], other[name]) for other in others for name in names):
-            break
-        count += 1
-    return count
+    return n_frozen(
+        towers[0], [name for name in one if not all(torch.equal(one[name], other[name]) for other in others)]
+    )

@@ -24,7 +24,7 @@ CORE = [name for name, study in STUDIES.items() if study.core]
 # What is told apart in a file; such rows stand there once. Beside the key of its runs: the column that tells its rows.
 KEYS = {name: [*STUDIES[name].key] for name in CORE} | {
     "real": ["model", "pixels", "method", "kind", "subgroup", "seed"], "mini-clip": ["model", "set"],
-    "settings": ["method", "setting", "kind", "subgroup", "seed"],
+    "settings": ["method", "setting", "kind", "subgroup", "seed"], "families": ["family"],
 }  # fmt: skip
 ROW_OF = {"audit": ["method", "measure"], "quickstart": ["model"], "sensitivity": ["model"]}
 BY_HAND = {"minutes", "tuning"}

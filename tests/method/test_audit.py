@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
+from synthetic_data import coloured_set
 
 from forgetkit import audit
 from forgetkit.auditing import attacks, estimates, limits, report, retraining, views
@@ -17,6 +18,7 @@ from forgetkit.auditing.attacks import Embedded, View
 from forgetkit.evaluation import recognised
 from forgetkit.models import loading, saving
 from forgetkit.models.clip import Inputs, batch_norms
+from forgetkit.models.prefix import n_frozen
 
 matplotlib.use("Agg")
 
@@ -394,16 +396,16 @@ def test_depth_asks_every_block(mini, ready):
         assert (found.loc[blocks, (measure, "original")] == found.loc[blocks, (measure, "unlearned")]).all()
     assert found.loc["layer4.1", ("probe", "unlearned")] > 80 > found.loc["embedding", ("probe", "unlearned")]
     seen = views.views_of({"original": mini}, ready, 0)["original"].test
-    (alone,) = views.pooled(mini, ready.test["target"].images, 10, 11)
+    (alone,) = views.pooled(mini, ready.test["target"].images, [n_frozen(mini.model.visual, ())])
     torch.testing.assert_close(seen.beneath[seen.target], alone, atol=0.02, rtol=0.02)
 
 
 def test_what_enters_the_last_block_is_known_of_a_vit_too(vit):
-    x = torch.rand(3, 3, 32, 32)
-    with views.last_inputs([vit.model.visual]) as (rows,):
-        vit.embed(x)
-    (tokens,) = views.pooled(vit, x, 3, 4)
-    torch.testing.assert_close(torch.cat(rows), tokens, atol=1e-2, rtol=1e-2)
+    sets = coloured_set(5, 0)
+    (seen,) = views.embedded([vit], {"target": sets, "retain": sets})
+    (tokens,) = views.pooled(vit, sets.images, [n_frozen(vit.model.visual, ())])
+    torch.testing.assert_close(seen.beneath, tokens.repeat(2, 1), atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(seen.z, vit.embed(sets.images).repeat(2, 1), atol=1e-2, rtol=1e-2)
 
 
 def test_a_soft_prompt_finds_words_for_images_that_lost_their_name(mini):

@@ -287,7 +287,7 @@ def drawn_and_seen():
 
 def terms_of(recipe: Remind, own=(0,), target=(0,), never=(2,)):
     drawn, z, siblings = drawn_and_seen()
-    sets = SimpleNamespace(head=HEAD, labels=[*target], own_labels=[*own], never=(*never,))
+    sets = SimpleNamespace(head=HEAD, labels=[*target], own_labels=[*own], never=(*never,), bias=None)
     found = reminding.reminding_terms({n: z[n] for n in drawn}, drawn, sets, SCALE, recipe, siblings)
     return {name: term.item() for name, term in found.items()}, drawn, z, siblings
 

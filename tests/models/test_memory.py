@@ -18,6 +18,7 @@ from forgetkit.lora import adaptable
 from forgetkit.losses import hinge
 from forgetkit.models.clip import Clip
 from forgetkit.models.memory import accumulate, halving, to_device
+from forgetkit.models.prefix import cuts
 from forgetkit.training import Pool, Trainer
 
 QUICK = dict(
@@ -171,6 +172,7 @@ class Watch(TorchDispatchMode):
 @pytest.mark.parametrize("stage", ["forget", "remind"])
 def test_no_step_waits_for_the_device(stage, resnet, colours, monkeypatch):
     """On the meta device, where reading a value raises, from the end of the first step to the end of the last."""
+    assert [*cuts(resnet.model.visual)], "where the tower may be cut is found by values"
     watch, on_meta = Watch(), replace(resnet, model=resnet.model.to("meta"))
     layers = adaptable(on_meta.model.visual)[-2:]
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
