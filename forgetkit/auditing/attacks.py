@@ -70,7 +70,7 @@ class View:
     def gap(self, part: Embedded, texts: torch.Tensor | None = None, head: torch.Tensor | None = None) -> torch.Tensor:
         """The gap in logits, (W, N): with each of W texts (W, D) in the place of the target's own, (1, N) without.
 
-        head: other class texts (C, D) in place of the model's, as of another template
+        head (C, D): other class texts than the model's
         """
         head = self.head if head is None else head
         own = head[self.label : self.label + 1] if texts is None else texts
@@ -97,10 +97,7 @@ class View:
 
 
 def target_accuracy(view: View, head: torch.Tensor | None = None) -> Estimate:
-    """Percent of the target's test images that are called by its name: gap > 0. All that the Score sees of them.
-
-    head: class texts (C, D) of another template
-    """
+    """Percent of the target's test images that are called by its name, gap > 0; head (C, D): of another template."""
     return share(view.gap(view.test, head=head)[0, view.test.target] > 0)
 
 
@@ -145,10 +142,7 @@ def best_template(view: View, heads: torch.Tensor) -> int:
 
 
 def text_auroc(view: View, siblings: bool = False) -> Estimate:
-    """AUROC of z.t_T, the target's test images against all others or against the siblings; see `estimates.auroc`.
-
-    Two-sided: at .5 the text says nothing of the target; near 0 it says all, with the sign turned round.
-    """
+    """AUROC of z.t_T, the target's test images against all others or the siblings: near 0 the sign is turned round."""
     s, test = view.similarity(view.test), view.test
     return auroc(s[test.target], s[test.sibling if siblings else ~test.target])
 
@@ -156,8 +150,7 @@ def text_auroc(view: View, siblings: bool = False) -> Estimate:
 def nearest_recall(view: View, k: int = 20) -> Estimate:
     """Percent of the target's test images whose k nearest validation images by cosine are mostly the target's.
 
-    The most frequent of the groups wins, in a tie never the target (Cover and Hart, 1967). With fewer than some k / 2
-    validation images of the target it can hardly win.
+    The most frequent of the groups wins, in a tie never the target (Cover and Hart, 1967).
     """
     return found_by(KNeighborsClassifier(min(k, len(view.validation.z)), metric="cosine"), view)
 
@@ -196,10 +189,7 @@ def found_by(classifier, view: View) -> Estimate:
 
 
 def text_to_image(view: View) -> dict[str, Estimate]:
-    """The target's text as a query among all test images: `recall at R` and `AP`, in percent.
-
-    R: as many as the target has.
-    """
+    """The target's text as a query among all test images: `recall at R`, R being its number, and `AP`, in percent."""
     scores = view.similarity(view.test)
     first = scores.topk(int(view.test.target.sum())).indices
     return {"recall at R": share(view.test.target[first]), "AP": average_precision(scores, view.test.target)}

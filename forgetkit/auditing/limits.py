@@ -1,18 +1,15 @@
 """When a figure of an audit is an alarm: the rules of the limits, which `limits.toml` gives each line with its numbers.
 
-A limit comes from the oracle where there is one, a model that never saw the target: knowledge of other things makes up
-for a part of it, and no unlearned model needs to know less than that. Without an oracle the limits are fixed, and every
-line says what its limit rests on.
-
-A rule turns (original, unlearned, oracle), the figures of three models, into the limit in words and whether it is an
-alarm; oracle is None where there is none.
+A limit comes from the oracle where there is one, a model that never saw the target: no unlearned model needs to know
+less than that. Without an oracle the limits are fixed, and every line says what its limit rests on. A rule turns the
+figures of three models, (original, unlearned, oracle or None), into the limit in words and whether it is an alarm.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,9 +60,6 @@ def half_the_oracles_steps(original: float, unlearned: float, oracle: float | No
     return f">= {oracle / 2:g}", unlearned < oracle / 2
 
 
-RULES = {rule.__name__: rule for rule in (share_of_original, at_most, auroc_between, near_half, half_the_oracles_steps)}
-
-
 @dataclass(frozen=True)
 class Line:
     """A line of the table; the fields stand in `limits.toml`."""
@@ -83,14 +77,11 @@ class Line:
         return "" if not limit else ORACLE if moved else self.rests_on
 
 
-def lines(budgets: Sequence[int]) -> dict[str, Line]:
-    """Every line of the table by name; those of relearning once a budget, so many images of the target."""
-    rows = [(name, row, {}) for name, row in TABLE["lines"].items()]
-    rows += [(name, row, {"n": n}) for n in budgets for name, row in TABLE["relearning"].items()]
+def lines() -> dict[str, Line]:
+    """Every line of the table by name."""
     found = {}
-    for name, row, values in rows:
-        words = {field: text.format(**values) for field, text in row.items() if field != "rule"}
-        if rule := dict(row.get("rule", {})):
-            words["rule"] = partial(RULES[rule.pop("name")], **rule)
-        found[name.format(**values)] = Line(**words)
+    for name, row in TABLE["lines"].items():
+        numbers = {**row.get("rule", {"name": "none"})}
+        rule = globals()[numbers.pop("name")]
+        found[name] = Line(**{**row, "rule": partial(rule, **numbers) if numbers else rule})
     return found

@@ -31,17 +31,16 @@ TEMPLATES = (
     "a drawing of a {}.", "my {} at home.",
 )  # fmt: skip
 SHOWN, HELD = 200, 400  # test images of the target that relearning is watched on; the attacker's other images
-LAST = 5  # images of the target from which the tower's last block is trained alone
+SHOTS = 5  # images of the target that relearning sees
 
 
 @dataclass(frozen=True)
 class Audit:
     """What an audit found.
 
-    table: a row a measure: `original`, `unlearned`, `oracle` (where given), the `low` and `high` end of the unlearned
-           model's 95 % interval, `n`, `unit`, `chosen` (the word or template), `limit`, `alarm`, `limited_by` (what
-           the limit rests on), `means`, `reason`
-    rows:  a row a model and measure: `model`, `measure`, `value`, `low`, `high`, `n`, `unit`, `chosen`
+    table: a row a measure: each model's figure, the unlearned model's 95 % interval (`low`, `high`), `chosen` (the word
+           or template), `limit`, `alarm`, `limited_by` (what the limit rests on), `means`, `reason`
+    rows:  a row a model and measure, each with its interval
     images: whose they are, and what was not asked, in words
     """
 
@@ -63,8 +62,7 @@ class Audit:
 
 def audit(
     original: Clip, unlearned: Clip, sets: Splits | ModelSets, words: Sequence[str] | None = None,
-    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (5,),
-    checks: Sequence[int] = retraining.CHECKS, styles: Mapping[str, ImageSet] = {}, most: int = 5000, seed: int = 0,
+    oracle: Clip | None = None, *, checks: Sequence[int] = retraining.CHECKS, styles: Mapping[str, ImageSet] = {},
 ) -> Audit:  # fmt: skip
     """Attack the unlearned model, and the original and an oracle in the same way: is the target gone?
 
@@ -73,25 +71,18 @@ def audit(
     words:     other names of the target; None: its synonyms in mini-CLIP's vocabulary. Where the original is mini-CLIP,
                all words that are not true of the target are tried, too
     oracle:    a model that never saw the target, with its own texts: what ignorance looks like
-    templates: other prompts to say the name in
-    budgets:   images of the target that relearning sees (those that validation has enough images for)
     checks:    steps of relearning after which the target's accuracy is measured
     styles:    images of the target in other styles, by style (`data.tutorial.own_styles`): are they still called so?
-    most:      images a column, a random sample where there are more
 
     Raises ValueError where target images bear several labels, or the columns needed are missing; ModelError for models
     that preprocess images differently.
     """
-    given = dict(
-        oracle=oracle, templates=templates, budgets=budgets, checks=checks, styles=styles, most=most, seed=seed
-    )
-    return audits(original, {"it": unlearned}, sets, words, **given)["it"]
+    return audits(original, {"it": unlearned}, sets, words, oracle, checks=checks, styles=styles)["it"]
 
 
 def audits(
     original: Clip, unlearned: Mapping[str, Clip], sets: Splits | ModelSets, words: Sequence[str] | None = None,
-    oracle: Clip | None = None, *, templates: Sequence[str] = TEMPLATES, budgets: Sequence[int] = (5,),
-    checks: Sequence[int] = retraining.CHECKS, styles: Mapping[str, ImageSet] = {}, most: int = 5000, seed: int = 0,
+    oracle: Clip | None = None, *, checks: Sequence[int] = retraining.CHECKS, styles: Mapping[str, ImageSet] = {},
 ) -> dict[str, Audit]:  # fmt: skip
     """`audit` of several unlearned models, by name: original and oracle are attacked once for all."""
     start = time.perf_counter()
@@ -99,13 +90,13 @@ def audits(
     models = beside | {f"unlearned: {name}": clip for name, clip in unlearned.items()}
     if any(preprocessing(model) != preprocessing(original) for model in models.values()):
         raise ModelError("The models preprocess images differently: audit models of one architecture.")
-    sets = replace(sets, **{part: sample(getattr(sets, part), most, seed) for part in ("validation", "test")})
+    sets = replace(sets, **{part: sample(getattr(sets, part)) for part in ("validation", "test")})
     labels = np.unique(sets.test[TARGET].labels)
     if len(labels) > 1:
         raise ValueError("The target's test images bear several labels: an audit asks for one name.")
     views = views_of(models, sets, int(labels[0]))
     first_of = {id(clip.model): name for name, clip in reversed(models.items())}  # the original may be audited, too
-    figures = on_weights({name: models[name] for name in first_of.values()}, views, sets, budgets, checks, seed)
+    figures = on_weights({name: models[name] for name in first_of.values()}, views, sets, checks)
     worded = (sets.classes, sets.prompts) not in original.heads
     for name in figures:
         clip = models[name]
@@ -118,9 +109,9 @@ def audits(
         names = {"original": "original", "unlearned": f"unlearned: {name}", **({"oracle": "oracle"} if oracle else {})}
         of = lambda values: {role: values[key] for role, key in names.items()}
         same = {key: figures[first_of[id(clip.model)]] for key, clip in models.items()}
-        own, chosen = on_texts(of(models), of(views), sets, words, templates) if worded else ({}, {})
+        own, chosen = on_texts(of(models), of(views), sets, words) if worded else ({}, {})
         every = {role: values | own.get(role, {}) for role, values in of(same).items()}
-        found[name] = tabulated(every, chosen, budgets, images, seconds)
+        found[name] = tabulated(every, chosen, images, seconds)
     return found
 
 
@@ -132,13 +123,10 @@ def audit_saved(
 
     own: makes the original with its head, and the sets, of one's own pictures (`lessons.own.again`); without, they are
     the tutorial's. original, oracle: a name that `load_clip` knows, or a folder; oracle: None is mini-CLIP's, where
-    there is one, "" is none. The folder's card gains the audit, where it has a card. Raises ValueError where the
-    folder was made from other weights or with other images, or its card does not say what was forgotten.
+    there is one, "" is none. The folder's card gains the audit. Raises ValueError where the folder was made from other
+    weights or with other images, or its card does not say what was forgotten.
     """
-
-    def load(name: str | Path) -> Clip:
-        return load_clip(f"local-dir:{name}" if Path(name).is_dir() else str(name), device=device)
-
+    load = lambda name: load_clip(f"local-dir:{name}" if Path(name).is_dir() else str(name), device=device)
     before, after = load(original), load(folder)
     source = [clip.record.get("source", {}).get("sha256") for clip in (before, after)]
     if None not in source and source[0] != source[1]:
@@ -190,10 +178,8 @@ def on_embeddings(view: View) -> dict[str, Estimate]:
         "offset, other images": attacks.rest_accuracy(view, b),
         "AUROC, target against all": attacks.text_auroc(view),
         "AUROC, target against siblings": attacks.text_auroc(view, siblings=True),
-        "20-NN recall": attacks.nearest_recall(view),
         "prototype recall": attacks.prototype_recall(view),
-        "probe recall": attacks.probe_recall(view),
-        "ten-image probe recall": attacks.probe_recall(view.few(attacks.FEW), decay=0.1),
+        **{f"{k} recall": v for k, v in attacks.by_probes(view).items()},
         **({f"{k} beneath": v for k, v in attacks.by_probes(view.beneath).items()} if view.beneath else {}),
         **{f"text to image, {k}": v for k, v in attacks.text_to_image(view).items()},
         "membership AUROC": attacks.membership(view),
@@ -219,13 +205,9 @@ def on_prompt(clip: Clip, view: View, prompt: str) -> dict[str, Estimate]:
 
 
 def on_texts(
-    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets,
-    words: Sequence[str] | None, templates: Sequence[str],
-) -> tuple[dict[str, dict[str, Estimate]], dict[str, str]]:  # fmt: skip
-    """The figures of every model under other names and templates, and which word and template the attacker chose.
-
-    The choice is made on validation images of the unlearned model; the others answer to the same text.
-    """
+    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets, words: Sequence[str] | None
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, str]]:
+    """The figures of every model under other names and templates; and those chosen, on the unlearned's validation."""
     unlearned, view = models["unlearned"], views["unlearned"]
     name = sets.classes[view.label]
     names = [*(mini.synonyms(name) if words is None else words)]
@@ -233,29 +215,25 @@ def on_texts(
     others = [w for w in mini.words() if w not in true] if models["original"].is_mini else []
     chosen = {"synonyms": ", ".join(names)} if names else {}
     if others:
-        best = attacks.best_text(view, unlearned.head(others, sets.prompts).cpu())
-        chosen["other word"] = others[best]
-    if templates:
-        heads = torch.stack([unlearned.head(sets.classes, [template]).cpu() for template in templates])
-        chosen["other template"] = templates[attacks.best_template(view, heads)]
+        chosen["other word"] = others[attacks.best_text(view, unlearned.head(others, sets.prompts).cpu())]
+    heads = torch.stack([unlearned.head(sets.classes, [template]).cpu() for template in TEMPLATES])
+    chosen["other template"] = TEMPLATES[attacks.best_template(view, heads)]
     asked = {"synonyms": names, "other word": [chosen.get("other word")]}
     found: dict[str, dict[str, Estimate]] = {}
     for model, clip in models.items():
         texts = {measure: clip.head(asked[measure], sets.prompts).cpu() for measure in asked if measure in chosen}
         found[model] = {measure: attacks.named_by(views[model], text) for measure, text in texts.items()}
-        if templates:
-            head = clip.head(sets.classes, [chosen["other template"]]).cpu()
-            found[model]["other template"] = attacks.target_accuracy(views[model], head)
+        head = clip.head(sets.classes, [chosen["other template"]]).cpu()
+        found[model]["other template"] = attacks.target_accuracy(views[model], head)
     return found, chosen
 
 
 def on_weights(
-    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets,
-    budgets: Sequence[int], checks: Sequence[int], seed: int,
-) -> dict[str, dict[str, Estimate]]:  # fmt: skip
+    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets, checks: Sequence[int]
+) -> dict[str, dict[str, Estimate]]:
     """The figures of attacks that change weights or statistics: statistics anew, relearning, rounding."""
     original, target = models["original"], sets.test[TARGET]
-    own = original.inputs(first(sets.validation[TARGET], max(LAST, *budgets)))
+    own = original.inputs(first(sets.validation[TARGET], SHOTS))
     held = [original.inputs(first(part, HELD)) for name, part in sets.validation.items() if name != TARGET]
     siblings, others = held[0], joined(held)
     shown, kept = (original.inputs(first(sets.test[name], SHOWN)) for name in (TARGET, "retain"))
@@ -266,15 +244,14 @@ def on_weights(
     for name, clip in models.items():
         head = views[name].head.to(clip.device)
         found[name] |= retraining.by_statistics(clip, others.images, head, named, joined(rest))
-        runs = {f"relearning from {n}": (own.take(slice(n)), others, shown, kept) for n in budgets if n <= len(own)}
+        parts = (own, others, shown, kept)
+        runs = {f"relearning from {SHOTS}": parts} if len(own) == SHOTS else {}
         if prefix.n_frozen(clip.model.visual, ()):
-            parts = (own.take(slice(LAST)), others, shown, kept)
             runs["relearning of the last block"] = tuple(retraining.before_last(clip, part) for part in parts)
         for run, parts in runs.items():
-            steps = retraining.relearning(clip, head, *parts, levels, checks, seed)
+            steps = retraining.relearning(clip, head, *parts, levels, checks)
             found[name] |= {f"{run}, {of}": e for of, e in zip(("to half", "to 80 %", "siblings"), steps)}
-        benign = retraining.benign_relearning(clip, head, siblings, shown, checks[-1], seed)
-        found[name]["benign relearning"] = benign
+        found[name]["benign relearning"] = retraining.benign_relearning(clip, head, siblings, shown, checks[-1])
         guess = predict(retraining.rounded(clip), named.images, head)
         found[name]["rounded to int8"] = share(guess == named.labels.cpu())
     return found
@@ -292,12 +269,11 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
 
 
 def tabulated(
-    figures: Mapping[str, Mapping[str, Estimate]], chosen: Mapping[str, str], budgets: Sequence[int],
-    images: str, seconds: float,
-) -> Audit:  # fmt: skip
+    figures: Mapping[str, Mapping[str, Estimate]], chosen: Mapping[str, str], images: str, seconds: float
+) -> Audit:
     """The figures by model and measure as an `Audit`, in the order of `limits.lines`."""
     table, rows = [], []
-    for measure, line in lines(budgets).items():
+    for measure, line in lines().items():
         if measure not in figures["unlearned"]:
             continue
         found = {model: of[measure] for model, of in figures.items()}

@@ -1,14 +1,10 @@
 """Attacks that learn words, take statistics anew, or change weights.
 
-Soft prompt: words for the target, learnt from a few of its images.
-
 Statistics anew: BatchNorm's running statistics taken from other images, as whoever trains a model on, averages it or
 leaves it in `train()` does: no label, no gradient and no image of the target. What rests on the old ones is undone.
 
-Relearning: fine-tuning the whole image tower, or its last block alone, on n images of the target, held by others,
-until it knows the target again. How fast says what was left in the weights, but only beside a model that never saw it.
-
-Benign relearning (Hu et al., arXiv 2406.13356): fine-tuning on siblings alone, without one image of the target.
+Relearning: fine-tuning on a few images of the target until it is known again. How fast says what was left in the
+weights, but only beside a model that never saw it. Benign relearning (Hu et al., arXiv 2406.13356): on siblings alone.
 
 Rounding (Zhang et al., arXiv 2410.16454): weights in few bits lie on the original's again where unlearning moved
 them by less than a step of the grid.

@@ -30,11 +30,9 @@ def preprocessing(clip: Clip) -> tuple:
     return clip.image_shape, how, tuple(cfg["mean"]), tuple(cfg["std"])
 
 
-def sample(columns: Mapping[str, ImageSet], most: int, seed: int) -> dict[str, ImageSet]:
+def sample(columns: Mapping[str, ImageSet], most: int = 5000) -> dict[str, ImageSet]:
     """The audit's columns with at most so many images each, shuffled: the first n are n random ones."""
-    if missing := [name for name in COLUMNS[:2] if name not in columns]:
-        raise ValueError(f"An audit needs the columns {' and '.join(missing)}, among: {', '.join(columns)}.")
-    return some({name: columns[name] for name in COLUMNS if name in columns}, most, seed)
+    return some({name: columns[name] for name in COLUMNS if name in columns}, most)
 
 
 def over_positions(x: torch.Tensor) -> torch.Tensor:
@@ -92,12 +90,12 @@ def same_texts(a: Clip, b: Clip) -> bool:
     return one.keys() == other.keys() and all(torch.equal(t, other[n].to(t.device)) for n, t in one.items())
 
 
-def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000, seed: int = 0) -> pd.DataFrame:
+def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000) -> pd.DataFrame:
     """What probes and neighbours find of the target's test images after each block of each model's tower.
 
-    A row a block, model and attack (`attacks.by_probes`): `block` (its name among the weights, the last: "embedding"),
-    `model`, `measure`, and the estimate, in percent. most: images a column. The first model is the original: blocks
-    that another shares with it are not asked again. Of a tower whose blocks are not known there is the embedding alone.
+    A row a block, model and attack (`attacks.by_probes`): `block` (its name among the weights, the last: "embedding";
+    it alone where a tower's blocks are not known), `model`, `measure`, and the estimate, in percent. most: images a
+    column. The first model is the original: blocks that another shares with it are not asked again.
     """
     clips = [*models.values()]
     tower = clips[0].model.visual
@@ -105,7 +103,7 @@ def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000
     cuts = {i: block.name for i, block in cuts.items() if not block.behind}  # and of nested modules the innermost
     cuts = {i: name for i, name in cuts.items() if not any(n.startswith(f"{name}.") for n in cuts.values())}
     names = ["stem", *cuts.values()][: len(cuts)]
-    known, asked = sample(sets.validation, most, seed), {TARGET: sets.test[TARGET]}
+    known, asked = sample(sets.validation, most), {TARGET: sets.test[TARGET]}
     rows, shared = [], {}
     sets = replace(sets, validation=known, test=asked)
     for model, view in views_of(models, sets, int(sets.test[TARGET].labels[0])).items():
@@ -126,10 +124,7 @@ def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000
 
 @torch.no_grad()
 def pooled(clip: Clip, images, cuts: Sequence[int]) -> list[torch.Tensor]:
-    """What comes to each of these cuts of the tower, in order, meaned over positions, on the CPU: (N, channels) each.
-
-    images: as `Clip.embed` takes them
-    """
+    """What comes to each of these cuts of the tower, in order, meaned over positions, on the CPU: (N, E) each."""
     batches = []
     for x in clip.batches(images, 250, "audit: blocks"):
         means = []

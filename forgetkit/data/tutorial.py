@@ -24,8 +24,6 @@ from forgetkit.data.sets import SETS, load_parts
 
 KINDS = ("class", "coarse", "style", "cluster")
 N_CLUSTERS = 3  # of a class
-# Columns that are only ever evaluated, by prompt: no stage sees one of their images.
-ZERO_SHOT = ("fashion", "quickdraw", "unseen", "emoji")
 # What mini-CLIP saw of each column in pre-training; never one of its images.
 SEEN = dict.fromkeys(("target", "siblings", "other"), "other images of these classes") | {
     "fashion": "other product photos of these ten classes",
@@ -52,9 +50,7 @@ def targets(kind: str) -> tuple[str, ...]:
 def group(target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = ()) -> Grouped:
     """One of the tutorial's subgroups, in CIFAR-10 or the three styles, with sets of other styles as further columns.
 
-    clip:      the model in whose embedding clusters are found; only `kind="cluster"` needs it
-    previous_targets: targets of earlier requests, of the same kind
-
+    clip: the model in whose embedding clusters are found; previous_targets: of earlier requests, of the same kind
     There are only 20 sketches of a class to forget, and 15 to test on.
     Raises DataError: unknown kind or target, no clip for clusters, data not to be had.
     """
@@ -85,29 +81,28 @@ def group(target: str = "cat", kind: str = "class", clip=None, previous_targets:
     return Grouped(parts, Subgroup(target, siblings, name), groups, others, previous_targets)
 
 
-def own_styles(name: str, part: str = "test") -> dict[str, ImageSet]:
-    """Sketches and icons of a class, by prompt among all names of their sets: `sketches`, `icons`, as far as there are.
-
-    They are no columns of a class that is forgotten: not kept, nor among what is to go, which are photos.
-    """
-    named = {"sketches": (_parts("quickdraw")[part], (name,)), "icons": (_parts("emoji")[part], ICONS.get(name, ()))}
-    found = {style: images.take(np.isin(images.names, names)) for style, (images, names) in named.items()}
+def own_styles(name: str) -> dict[str, ImageSet]:
+    """Test sketches and icons of a class, as far as there are any: no columns of its own, nor among what is to go."""
+    named = {"sketches": ("quickdraw", (name,)), "icons": ("emoji", ICONS.get(name, ()))}
+    sets = {style: (_parts(of)["test"], names) for style, (of, names) in named.items()}
+    found = {style: images.take(np.isin(images.names, names)) for style, (images, names) in sets.items()}
     return {style: images for style, images in found.items() if len(images)}
 
 
 def zero_shot(without: Sequence[str] = (), icons: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
-    """The sets of `ZERO_SHOT` by part, without some sketches and icons: the target is no column of its own success.
+    """Sets that are only ever evaluated, by column and part; some sketches and icons, the target's, are left out.
 
     `quickdraw` are sketches of the classes of which mini-CLIP saw others, `unseen` those of which it never saw a
     sketch, both among all 345 names; see `SEEN`. It learnt the words of the latter with icons: the prompts are theirs.
     """
-    unseen, found = SETS["quickdraw"].unseen, {"fashion": _parts("fashion")}
-    found["emoji"] = {part: s.take(~np.isin(s.names, list(icons))) for part, s in _parts("emoji").items()}
+    unseen, asked = SETS["quickdraw"].unseen, tuple(SETS["emoji"].prompts)
     sketches = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
-    asked = tuple(SETS["emoji"].prompts)
-    found["unseen"] = {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in sketches.items()}
-    found["quickdraw"] = {part: s.take(~np.isin(s.names, unseen)) for part, s in sketches.items()}
-    return {column: found[column] for column in ZERO_SHOT}
+    return {
+        "fashion": _parts("fashion"),
+        "quickdraw": {part: s.take(~np.isin(s.names, unseen)) for part, s in sketches.items()},
+        "unseen": {part: replace(s.take(np.isin(s.names, unseen)), prompts=asked) for part, s in sketches.items()},
+        "emoji": {part: s.take(~np.isin(s.names, list(icons))) for part, s in _parts("emoji").items()},
+    }
 
 
 def coarse(part: ImageSet, subgroup: Subgroup) -> ImageSet:
@@ -120,10 +115,7 @@ def coarse(part: ImageSet, subgroup: Subgroup) -> ImageSet:
 
 @lru_cache(maxsize=1)
 def styles(per_class: int = 1000, size: int = 64) -> tuple[dict[str, ImageSet], dict[str, np.ndarray]]:
-    """One set of the classes of `ICONS` in three styles, and by part the subgroup of every image ("cat sketches").
-
-    At most `per_class` photos a class stand in a part; all images are brought to `size` pixels.
-    """
+    """`ICONS`' classes in three styles, `per_class` photos at most; by part, every image's subgroup."""
     classes = tuple(ICONS)
     sources = dict(zip(STYLES, (_parts("cifar10"), _parts("quickdraw"), _parts("emoji"))))
     prompts = tuple(source["train"].prompts[-1] for source in sources.values())
@@ -143,15 +135,14 @@ def styles(per_class: int = 1000, size: int = 64) -> tuple[dict[str, ImageSet], 
 
 
 def every_style(target: str = "cat", previous_targets: Sequence[str] = ()) -> Grouped:
-    """A class in every style, for `split`: where "cat" is to go, sketches and icons of cats go with its photos.
+    """A class in every style, for `split`: CIFAR-10 joined by the sketches and icons of `ICONS`' classes, all of 64 px.
 
-    CIFAR-10 joined by the sketches and icons of `ICONS`' classes, all of 64 px: those of siblings are in D_r with their
-    photos, those of the target in D_f. 20 sketches of a class are to forget, 15 in its test part.
+    Where "cat" is to go, sketches and icons of cats are in D_f with its photos, those of its siblings in D_r.
     """
     photos, (drawn, of), parts = _parts("cifar10"), styles(), {}
     for part in PARTS:
         drawings = drawn[part].take([not name.endswith("photos") for name in of[part]])
-        labels = [photos[part].class_index(name) for name in drawings.names]
+        labels = [photos[part].classes.index(name) for name in drawings.names]
         images = np.concatenate([_resized(photos[part].images, drawings.images.shape[1]), drawings.images])
         joined = np.concatenate([photos[part].labels, np.asarray(labels, np.int64)])
         parts[part] = replace(photos[part], images=images, labels=joined, prompts=drawings.prompts)
@@ -171,8 +162,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
 def clusters(clip, parts: Mapping[str, ImageSet], name: str, n: int, seed: int = 0) -> dict[str, np.ndarray]:
     """By part, the subgroup of every image: "cat 0", "cat 1", ... for the class `name`, else the class.
 
-    Clusters are found among the embeddings of the training images, `clip.embed(images)`, (N, D) unit rows; the images
-    of other parts join the nearest centre.
+    Clusters are found among the training images' embeddings (N, D); images of other parts join the nearest centre.
     """
     groups, centres = {}, None
     for part in PARTS:  # train comes first

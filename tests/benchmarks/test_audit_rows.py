@@ -10,7 +10,7 @@ def test_rows_are_whole_and_resumable(mini, ready, monkeypatch, tmp_path):
     made = []
     monkeypatch.setattr(audit, "unlearned", lambda method, clip, *_: (made.append(method) or clip.copy(method), 0.0))
     monkeypatch.setattr(audit, "drawn", lambda *_: ready)
-    quick = {"checks": (1,), "budgets": (1,), "templates": ("{}",)}
+    quick = {"checks": (1,)}
     given = (mini, tmp_path / "audit.csv", ("low",), (("class", "red"), ("class", "cat")), (0,))
     table = audit.measure_all(*given, **quick)
     assert made == ["low"] * 2 and set(table["method"]) == {"original", "low", "mini-clip-without-cat"}

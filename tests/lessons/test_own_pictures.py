@@ -102,7 +102,7 @@ def test_the_head_of_a_run_answers_only_where_it_is_asked_for(done, mini):
     assert not (out / "text/head.safetensors").exists() and load_clip(f"local-dir:{out}/text").heads == {}
 
 
-QUICK = {"checks": (1,), "budgets": (1,), "templates": ("{}",)}
+QUICK = {"checks": (1,)}
 
 
 def test_an_audit_takes_the_pictures_and_the_head_of_the_run(done, folder, mini, monkeypatch, capsys, tmp_path):

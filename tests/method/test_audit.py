@@ -144,7 +144,7 @@ def test_membership_is_above_half_where_d_f_fits_better(view):
 
 
 def test_limits_follow_the_oracle():
-    lines = limits.lines((20,))
+    lines = limits.lines()
 
     def alarm(name: str, *values: float | None) -> bool:
         return lines[name].rule(*values)[1]
@@ -158,12 +158,12 @@ def test_limits_follow_the_oracle():
     assert alarm("synonyms", 60.0, 6.0, None) and not alarm("synonyms", 60.0, 6.0, 3.0)
     assert alarm("other word", 1.0, 30.0, None) and not alarm("other word", 40.0, 42.0, None)
     assert alarm("membership AUROC", 0.51, 0.4, None) and not alarm("membership AUROC", 0.56, 0.56, None)
-    steps = "relearning from 20, to 80 %"
+    steps = "relearning from 5, to 80 %"
     assert alarm(steps, 0.0, 3.0, 12.0) and not alarm(steps, 0.0, 8.0, 12.0) and not alarm(steps, 0.0, 1.0, None)
 
 
 def test_an_oracle_is_its_own_limit():
-    for name, line in limits.lines((1, 20)).items():
+    for name, line in limits.lines().items():
         for value in (0.0, 0.3, 0.5, 0.9, 3.0, 23.0, 80.0) if line.unit else (0.46, 0.5, 0.54):
             assert not line.rule(50.0 if line.unit else 0.5, value, value)[1], name
         assert line.means and (line.rule is limits.none or line.reason), name
@@ -197,7 +197,7 @@ def direction(head: torch.Tensor) -> torch.Tensor:
     return F.normalize(head[0] - basis @ (basis.T @ head[0]), dim=0)
 
 
-QUICK = {"checks": (1, 2), "budgets": (1, 5), "templates": ("{}", "a {}.")}
+QUICK = {"checks": (1, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_a_limit_says_what_it_rests_on(found):
     assert line(alone, "offset recall")["limited_by"] == limits.CATS, "its shares were those of cats"
     assert line(alone, "synonyms")["limited_by"] == limits.GUESS
     assert line(beside, "offset recall")["limited_by"] == limits.ORACLE
-    auroc = limits.lines(())["AUROC, target against all"]
+    auroc = limits.lines()["AUROC, target against all"]
     assert [auroc.limited_by(0.9, 0.5, oracle) for oracle in (None, 0.6, 0.9)] == [limits.GUESS] * 2 + [limits.ORACLE]
     assert ((alone.table["limit"] == "") == (alone.table["limited_by"] == "")).all()
     assert all(f"({limits.GUESS})" in alarm or f"({limits.CATS})" in alarm for alarm in alone.alarms)
@@ -266,7 +266,7 @@ def test_every_figure_has_its_interval_and_its_meaning(found):
     bounded = rows[rows["measure"] != "offset"]
     outside = (bounded["low"] > bounded["value"] + 1e-6) | (bounded["value"] > bounded["high"] + 1e-6)
     assert not outside.any(), bounded[outside].to_string()
-    assert set(limits.lines((1, 5))) - set(table["measure"]) <= {
+    assert set(limits.lines()) - set(table["measure"]) <= {
         "synonyms",
         "other word",
         "sketches named",
@@ -318,8 +318,6 @@ def test_what_cannot_be_audited_is_told(mini, ready):
     with pytest.raises(ValueError, match="several labels"):
         mixed = {**ready.test, "target": ready.test["retain"]}
         audit(mini, mini, replace(ready, test=mixed), **QUICK)
-    with pytest.raises(ValueError, match="columns retain"):
-        audit(mini, mini, replace(ready, validation={"target": ready.validation["target"]}), **QUICK)
 
 
 # --------------------------------------------------------------------------------------------------
