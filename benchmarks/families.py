@@ -42,7 +42,7 @@ TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "lay
 CLASSES = ("red", "green", "blue")
 FEW = {"steps": 2, "batch": 2}
 RECIPE = Recipe.default(forget=FEW | {"fisher_samples": 2, "k": 1},
-                        remind=FEW | {"n_noise": 2, "n_abstract": 2, "align_steps": 1})  # fmt: skip
+                        remind=FEW | {"n_abstract": 2, "align_steps": 1})  # fmt: skip
 
 
 def clip_of(model: str, device: torch.device) -> Clip:

@@ -35,22 +35,21 @@ def parts(paper: Recipe, ours: Recipe) -> list[tuple[str, str, str, str, str]]:
     rank, k = p.forget.rank, f"k = {p.forget.k}, on {p.forget.fisher_samples} images"
     kl = f"KL on $D_r$ alone, weight {p.remind.distill:g}"
     held = f"on $D_f$, too; of features, weight {o.remind.feature:g}"
-    classless = f"{o.remind.align_steps} steps, of {o.remind.n_noise} noise images"
     average = f"decay {o.remind.ema_decay:g}" if o.remind.ema_decay else "none: the last weights"
     return [
         ("relative Fisher picks layers", "fisher", "yes", k, "none"),
         ("LoRA adapters", "lora", "yes", f"rank {rank}", f"rank {o.remind.rank}"),
         ("similarity loss", "similarity", "yes", f"stop at {p.forget.stop:g} %", "none"),
-        ("alignment to BatchNorm", "alignment", "yes", f"{p.remind.align_steps} steps", classless),
+        ("alignment to BatchNorm", "alignment", "yes", f"{p.remind.align_steps} steps", "none"),
         ("contrastive loss", "contrastive", "yes", "weight 1", "weight 1"),
         ("distillation", "distillation", "yes, not its form", kl, held),
         ("EMA", "ema", "yes", f"decay {p.remind.ema_decay:g}", average),
         ("soup, α by $D_m$", "soup", "yes", alphas, "the same"),
         ("no stage 1", "direct start", "no", NONE, "stage 2 starts from the original"),
-        ("last layers alone", "last layers", "no", NONE, f"the last {fraction} of matrices, not a third"),
+        ("last layer alone", "last layer", "no", NONE, f"the last {fraction} of matrices, not a third"),
         ("raw images", "raw images", "no", NONE, "$D_r$ is not aligned"),
-        ("guard", "guard", "no", NONE, f"hinge on $D_f$, weight {o.remind.guard:g}"),
-        ("wide margin", "wide margin", "no", NONE, f"{o.remind.margin:g} logits, not 2"),
+        ("abstractions", "abstractions", "no", NONE, f"{o.remind.n_abstract} images of no class, made of $D_r$"),
+        ("guard", "guard", "no", NONE, f"hinge on $D_f$: {o.remind.margin:g} logits, weight {o.remind.guard:g}"),
         ("MMD", "mmd", "no", NONE, f"$D_f$ among $D_r$, weight {o.remind.mmd:g}"),
         ("plane edit", "plane edit", "no", NONE, "within one label"),
     ]

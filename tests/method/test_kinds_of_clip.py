@@ -55,7 +55,7 @@ def test_a_coca_goes_through_all_stages(colours):
     clip = coca()
     sets = colours.on(clip)
     few = {"steps": 2, "batch": 4}
-    recipe = Recipe.default(forget=few | {"fisher_samples": 2, "k": 1}, remind=few | {"n_noise": 2, "n_abstract": 2})
+    recipe = Recipe.default(forget=few | {"fisher_samples": 2, "k": 1}, remind=few | {"n_abstract": 2})
     models = unlearn(clip, sets, recipe)
     assert models[-1].embed(sets.forget.images).shape == (30, 32)
     assert "target" in evaluate([clip, *models], sets.test)
