@@ -73,7 +73,7 @@ GRIDS = {
     "paper": sampled(
         60,
         **{
-            "forget.k": (4, 8, 16),
+            "forget.k": (4, 8, 12),
             "forget.trainable_fraction": (0.35, 1.0),
             "forget.embedding_step": (0.0004, 0.0007, 0.0015),
             "forget.stop": (1.0, 5.0, 20.0),
