@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -47,10 +48,7 @@ def remembered(clip: Clip) -> Statistics:
 
 
 def moments(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and std of every channel of x (N, C, H, W), over images and positions: (C,) float32 each.
-
-    `lean_moments` gives the same with two thirds of the time and memory of a step, and is what `align` takes.
-    """
+    """Mean and std, (C,) float32 each, of every channel of x (N, C, H, W); `lean_moments` does it in less memory."""
     variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3))
     return mean, (variance + eps).sqrt()
 
@@ -60,13 +58,10 @@ def statistics(tower: torch.nn.Module, layers: list[str], moments: Callable = le
     """Collect {layer: (mean, std)} of the layers' inputs during a forward: `Statistics`."""
     seen: Statistics = {}
 
-    def hook(name: str):
-        def collect(layer, inputs):
-            seen[name] = moments(inputs[0], layer.eps)
+    def collect(name: str, layer: torch.nn.Module, inputs: tuple) -> None:
+        seen[name] = moments(inputs[0], layer.eps)
 
-        return collect
-
-    handles = [tower.get_submodule(name).register_forward_pre_hook(hook(name)) for name in layers]
+    handles = [tower.get_submodule(name).register_forward_pre_hook(partial(collect, name)) for name in layers]
     try:
         yield seen
     finally:
@@ -103,17 +98,16 @@ def align_batch(
 
 def align(
     clip: Clip, x: torch.Tensor, steps: int = 15, bound: float = BOUND, lr: float = STEP, batch: int = 200,
-    goal: Statistics | None = None, moments: Callable = lean_moments,
+    moments: Callable = lean_moments,
 ) -> Aligned:  # fmt: skip
-    """Learn a perturbation per image that brings the statistics of its batch to `goal`.
+    """Learn a perturbation per image that brings the statistics of its batch to BatchNorm's running ones.
 
-    x (N, 3, S, S) preprocessed. `bound` limits |delta|, in normalised pixels (one is about a quarter of the way
-    from black to white); the result stays a valid image. Statistics are those of fixed batches, in order, of about
-    `batch` images. goal: BatchNorm's running statistics by default; moments: how a layer's input is summed up.
-    Raises ModelError: no goal and no BatchNorm, wrong image shape.
+    x (N, 3, S, S) preprocessed. `bound` limits |delta|, in normalised pixels; the result stays a valid image.
+    Statistics are those of fixed batches, in order, of about `batch` images; moments: how a layer's input is summed up.
+    Raises ModelError: no BatchNorm, wrong image shape.
     """
     check_images(clip, x)
-    goal = goal or remembered(clip)
+    goal = remembered(clip)
 
     def run(size: int) -> tuple[tuple, list]:
         groups = torch.tensor_split(x, max(1, round(len(x) / size)))

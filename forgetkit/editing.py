@@ -108,5 +108,4 @@ class Plane:
         return z - torch.outer(strength * (z @ self.a - self.c) + shift, self.u)
 
     def edit(self, visual: torch.nn.Module, strength: float, shift: float) -> dict[str, torch.Tensor]:
-        """The tower's weights with the edit in them."""
         return edited_weights(visual, strength * torch.outer(self.u, self.a), (strength * self.c - shift) * self.u)

@@ -67,8 +67,8 @@ def accuracies(clip: Clip, columns: Mapping[str, ImageSet | Inputs], head: Head 
 def score(found: Mapping[str, float], original: Mapping[str, float]) -> float:
     """Score in percent of one model's accuracies, given the original's; both need a `target` column.
 
-    A column on which the original is at zero has nothing to lose and is left out; where that is the target, there
-    was nothing to forget, and the Score is NaN. Raises ValueError without a `target` column.
+    A column on which the original is at zero is left out; where that is the target, the Score is NaN.
+    Raises ValueError without a `target` column.
     """
     if TARGET not in found or TARGET not in original:
         raise ValueError(f"The Score needs a column named {TARGET!r}, among: {', '.join(original)}.")
@@ -90,8 +90,7 @@ def evaluate(
 ) -> pd.DataFrame:  # fmt: skip
     """The table: one row a model, the first of them the original; accuracies and Score in percent, stages' seconds.
 
-    original: the first model's accuracies, where they are known already
-    head:     as in `accuracies`: class embeddings, or those of each column, where they are made already
+    original: the first model's accuracies, where they are known already; head: as in `accuracies`
     """
     check_evaluated(models, columns, head)
     asked = models if original is None else models[1:]
@@ -123,12 +122,10 @@ def with_intervals(table: pd.DataFrame, columns: Mapping[str, ImageSet | Inputs]
     """`evaluate`'s table in words: "12.5 (3/24; 4 to 31)" is 12.5 %, 3 of 24 images, and the 95 % interval."""
 
     def told(share: float, n: int) -> str:
-        hits = 0 if math.isnan(share) else round(share * n / 100)
-        return (
-            "not finite"
-            if math.isnan(share)
-            else "{:.1f} ({}/{}; {:.0f} to {:.0f})".format(share, hits, n, *interval(hits, n))
-        )
+        if math.isnan(share):
+            return "not finite"
+        hits = round(share * n / 100)
+        return "{:.1f} ({}/{}; {:.0f} to {:.0f})".format(share, hits, n, *interval(hits, n))
 
     return table.assign(**{name: [told(share, len(part)) for share in table[name]] for name, part in columns.items()})
 

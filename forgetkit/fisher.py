@@ -41,8 +41,7 @@ def squared_gradients(
 ) -> torch.Tensor:
     """|| d sim(x_i, t_i) / d theta_l ||^2 per sample and layer, (N, L): one image after the other.
 
-    x (N, 3, S, S) preprocessed images, or their prefix features; text (N, D) class embeddings; names: L
-    weights of `tower`, in eval mode.
+    x (N, 3, S, S) preprocessed images, or their features; text (N, D) class embeddings; names: L weights of `tower`.
     """
     weights = [tower.get_parameter(name) for name in names]
     rows = []
@@ -54,15 +53,12 @@ def squared_gradients(
 
 
 class Product(NamedTuple):
-    """What a weight was multiplied with, (..., fan-in), or (n, channels, H, W), and what came out: y, or its gradient.
-
-    settings: stride, padding, dilation and groups of a convolution
-    """
+    """What a weight was multiplied with, and what came out: y, or its gradient."""
 
     weight: torch.Tensor
-    x: torch.Tensor
+    x: torch.Tensor  # (..., fan-in), or (n, channels, H, W)
     y: torch.Tensor
-    settings: tuple = ()
+    settings: tuple = ()  # stride, padding, dilation and groups of a convolution
 
 
 class Products(TorchFunctionMode):
@@ -94,8 +90,7 @@ def products(
 def squared_norms(product: Product, n: int, layout: Callable) -> torch.Tensor:
     """|| sum over positions p of y_p x_p^T ||^2 of n images, (n,): the gradient of W in W x, from that of its output.
 
-    A convolution multiplies its kernel with patches. Where an image has few positions, the norm is had without the
-    gradient, from sums of (x_p . x_q)(y_p . y_q).
+    Where an image has few positions, it is had without the gradient, from sums of (x_p . x_q)(y_p . y_q).
     """
     weight, x, y, settings = product
     if weight.ndim == 4:
@@ -129,7 +124,7 @@ def squared_gradients_in_batches(
 ) -> torch.Tensor:
     """What `squared_gradients` gives, to rounding, for `BATCH` images at once and without a gradient per image.
 
-    The first image tells which layers are plain products; the others are left to `squared_gradients`, as the log says.
+    The first image tells which layers are plain products; the others are left to `squared_gradients`.
     """
 
     def through(size: int) -> torch.Tensor:
@@ -154,8 +149,7 @@ def relative_fisher(
 ) -> pd.DataFrame:  # fmt: skip
     """One row a layer, most specific to the forget set first: layer, forget, retain, ratio.
 
-    head (C, D): class embeddings in the order of the sets' classes. names: the layers, all that an adapter fits unless
-    given. squares: what computes the squared gradients.
+    head (C, D); names: the layers, all that an adapter fits unless given; squares: computes the squared gradients.
     """
     tower = clip.model.visual
     names = adaptable(tower) if names is None else names
@@ -173,10 +167,7 @@ def top_k(table: pd.DataFrame, k: int) -> list[str]:
 
 
 def choose_layers(clip: Clip, sets: Splits, recipe: Forget) -> tuple[list[str], pd.DataFrame]:
-    """The recipe's k of the layers that may change, and the table of these.
-
-    Raises ValueError, before any work, if the tower has fewer.
-    """
+    """The recipe's k of the layers that may change, and the table of these; raises ValueError if there are fewer."""
     allowed = adaptable(clip.model.visual, recipe.trainable_fraction)
     if recipe.k > len(allowed):
         raise ValueError(

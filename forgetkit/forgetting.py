@@ -66,7 +66,7 @@ class StoppingRule:
     """Called between steps: percent of D_f and D_r still called by their own class; done, or too much harm?
 
     Done where at most `recipe.stop` percent of D_f are; harm where fewer of D_r are than `recipe.min_retain` percent of
-    those at the first call. A set that no rule asks for is not looked at.
+    those at the first call.
     """
 
     def __init__(self, student: Clip, d_f: Inputs, d_r: Inputs, head: torch.Tensor, recipe: Forget):

@@ -14,11 +14,7 @@ import torch.nn.functional as F
 
 
 def hinge(z: torch.Tensor, labels: torch.Tensor, head: torch.Tensor, scale: torch.Tensor, margin: float):
-    """How far the own class text stands above the best other, plus `margin` (in logits), where positive; mean.
-
-    Zero as soon as every forget image prefers another class by `margin`: unlike a similarity that is only
-    minimised, it has a floor.
-    """
+    """How far the own class text stands above the best other, plus `margin` (in logits), where positive; mean."""
     logits = scale * z @ head.T
     own = logits.gather(1, labels[:, None]).squeeze(1)
     other = logits.scatter(1, labels[:, None], float("-inf")).max(1).values
@@ -46,9 +42,8 @@ def class_distillation(
     """KL(teacher || student) over class probabilities (Hinton et al., 2015), the classes in `without` removed.
 
     student, teacher (N, D) unit embeddings; head (C, D) unit class embeddings; scale: inverse temperature.
-    With the target's text removed, the teacher says what an image is *other than* the target. To the classes in `never`
-    the teacher gives no share, and any that the student gives them costs it. bias: a SigLIP's, whose classes are a yes
-    or no each: the KL is summed over them.
+    To the classes in `never` the teacher gives no share, and any that the student gives them costs it. bias: a
+    SigLIP's, whose classes are a yes or no each: the KL is summed over them.
     """
     head, never = without_rows(head, without), [c - sum(w < c for w in without) for c in never]
     if bias is not None:
@@ -63,10 +58,7 @@ def class_distillation(
 
 
 def feature_distillation(student: torch.Tensor, teacher: torch.Tensor, directions: torch.Tensor | None = None):
-    """Mean of 1 - cos between embeddings (N, D), outside the span of `directions` (T, D) where given.
-
-    Classes nobody shows to stage 2 live in the embedding too: holding all of it holds them.
-    """
+    """Mean of 1 - cos between embeddings (N, D), outside the span of `directions` (T, D) where given."""
     if directions is not None:
         basis = torch.linalg.qr(directions.T).Q  # (D, T), orthonormal
         student = student - student @ basis @ basis.T
@@ -79,9 +71,8 @@ def mmd(student: torch.Tensor, siblings: torch.Tensor) -> torch.Tensor:
 
         MMD^2 = E k(z, z') + E k(s, s') - 2 E k(z, s),   k(x, y) = sum over r in 1/4, 1/2, 1, 2 of exp(-(1 - x.y) / r d)
 
-    (Gretton et al., JMLR 2012, eq. 3; it may come out slightly below 0). d: mean of 1 - s.s'. It is zero where both
-    sets are drawn from one distribution, and then nothing that looks at embeddings alone can tell them apart: no number
-    added to a logit, no word, no plane, no neighbour.
+    (Gretton et al., JMLR 2012, eq. 3; it may come out slightly below 0). d: mean of 1 - s.s'. At zero, nothing that
+    looks at embeddings alone can tell the sets apart: no number added to a logit, no word, no plane, no neighbour.
     """
 
     def kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -96,9 +87,6 @@ def mmd(student: torch.Tensor, siblings: torch.Tensor) -> torch.Tensor:
 
 
 def without_rows(head: torch.Tensor, rows: Sequence[int], dim: int = 0) -> torch.Tensor:
-    """head (C, D) without those rows, or (N, C) without those columns (dim=1).
-
-    Joined from slices: an index made of a list would stop a GPU at every step.
-    """
+    """head (C, D) without those rows, or (N, C) without those columns (dim=1); an index of a list stops a GPU."""
     edges = [-1, *sorted(rows), head.shape[dim]]
     return torch.cat([head.narrow(dim, a + 1, b - a - 1) for a, b in zip(edges, edges[1:])], dim)

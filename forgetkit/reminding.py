@@ -7,11 +7,9 @@ steps (`training`). (Zhang et al., CVPR 2025, arXiv 2506.03117.)
 Reminding alone resurrects the target: siblings carry it back. The `default` recipe therefore guards it, with a hinge on
 D_f and a teacher whose target text is removed. A guard forgets by itself, so that `default` has no stage 1, and reminds
 from the original on. It distils on images of no class (`synthetic`), so that what nobody shows to this stage is held
-too. Retain images come as they are, like forget images: "aligned or not" would tell the two apart.
-
-A guarded image lies where it lay, across a decision boundary that can be moved. `default` loses it among its siblings
-(`mmd`). It changes the last layer only: where the blocks before it learn, too, BatchNorm's statistics computed anew
-bring the target back.
+too. Retain images come as they are, like forget images: "aligned or not" would tell the two apart. A guarded image lies
+where it lay, across a decision boundary that can be moved: `default` loses it among its siblings (`mmd`). It changes
+the last layer only: where the blocks before it learn, too, BatchNorm's statistics computed anew bring the target back.
 """
 
 from __future__ import annotations
@@ -48,8 +46,8 @@ def reminding_terms(
 ) -> dict[str, torch.Tensor]:  # fmt: skip
     """The weighted terms of stage 2's loss, scalars; z: the student's unit embeddings (B, D) of each drawn pool.
 
-    siblings (N, D): the original's of all retain images, among which D_f is to be lost.
-    With a guard the teacher never names the target by a text that no sibling bears; see `losses`.
+    siblings (N, D): the original's of retain images, among which D_f is to be lost. With a guard the teacher never
+    names the target by a text that no sibling bears.
     """
     head, target, own, never, bias = sets.head, sets.labels, sets.own_labels, sets.never, sets.bias
     without = own if recipe.guard else []
@@ -86,10 +84,10 @@ def remind(
 ) -> Clip:  # fmt: skip
     """Stage 2: a new model in which the siblings are back and the target is not.
 
-    stage1: what stage 1 made of `original`; sets: `sets.on(original)`. adapt: what makes weights trainable; align: what
-    aligns images; terms: the loss.
-    The record gains `align` (loss per layer before and after), `remind` (loss terms by step) and `pace`.
-    Where it would know less of what must be kept than `stage1`, and forgot too little for that, that is returned.
+    stage1: what stage 1 made of `original`; sets: `sets.on(original)`. adapt makes weights trainable, align aligns
+    images, terms is the loss. The record gains `align` (loss per layer before and after), `remind` (loss terms by step)
+    and `pace`. Where it would know less of what must be kept than `stage1`, and forgot too little for that, that is
+    returned.
     Raises ModelError where the two models are in the wrong order.
     """
     if recipe.ema_decay and (reach := 1 / (1 - recipe.ema_decay)) > recipe.steps:
@@ -135,10 +133,8 @@ def make_pools(
     """The pools of a step by name, and what to record: `align`, where something is aligned.
 
     `retain`: D_r, aligned or as it is; `forget`: D_f, for the guard; `classless`: images of no class; `previous`: of
-    targets of earlier requests, for their guard. D_r as it is, D_f and `previous` are joined by their mirror images,
-    twice as many to learn from at no more cost.
-    align: `alignment.align` or another; that one is left out where there is no BatchNorm. prefix: how many of the
-    tower's first blocks are frozen.
+    targets of earlier requests, for their guard. What is not aligned is joined by its mirror images.
+    align: `alignment.align` (left out where there is no BatchNorm) or another; prefix: how many blocks are frozen.
     """
     aligning = bool(recipe.align_steps)
     if aligning and align is to_batch_norms and not batch_norms(original.model):

@@ -3,10 +3,8 @@
     theta = alpha theta_f + (1 - alpha) theta_0
 
 (Zhang et al., CVPR 2025, after Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022.) alpha is
-chosen on the calibration set D_m. Only floating-point *parameters and buffers* are blended; integer buffers such
-as BatchNorm's step counter are left alone, and what is equal on both sides stays equal to the bit.
-
-Where siblings bear the target's label, stage 2 cannot give the name up, and leaves more of the target: a plane edit
+chosen on the calibration set D_m. Only floating-point *parameters and buffers* are blended, and what is equal on both
+sides stays equal to the bit. Where siblings bear the target's label, stage 2 cannot give the name up: a plane edit
 (`editing`) follows, its strength and shift chosen on D_m, too.
 """
 
@@ -57,8 +55,7 @@ def path(
 ) -> pd.DataFrame:  # fmt: skip
     """Accuracies and Score along the path from the original (alpha 0), one row an alpha.
 
-    columns: `Inputs` are preprocessed once, and go once through the blocks that both models share; an image set is, and
-    does, anew at every alpha. head: as in `accuracies`.
+    columns: `Inputs` go once through the blocks that both models share, an image set anew at every alpha.
     """
     mixed, prefix = unlearned.copy(), shared([unlearned.model.visual, original.model.visual])
     columns = {
@@ -77,8 +74,8 @@ def path(
 def choose_alpha(table: pd.DataFrame) -> float:
     """The largest alpha whose Score on D_m is `NEAR` the best.
 
-    D_m shows no image of sets that no stage sees, so its Score cannot tell what a smaller alpha brings back of them,
-    and it asks for names, while neighbours and a probe find the target again before its name is back.
+    Its Score cannot tell what a smaller alpha brings back of images that no stage sees, and it asks for names, while
+    neighbours and a probe find the target again before its name is back.
     """
     return float(table.loc[nearly_best(table), "alpha"].max())
 
@@ -92,10 +89,9 @@ def nearly_best(table: pd.DataFrame) -> pd.Series:
 def plane_edits(
     restored: Clip, original: Clip, sets: ModelSets, columns: Mapping[str, Inputs], strengths: Sequence[float]
 ) -> tuple[pd.DataFrame, Plane]:
-    """What plane edits make of D_m, one row a strength and shift, and the plane.
+    """What plane edits make of D_m (`columns`), one row a strength and shift, and the plane.
 
-    The plane is the original's, between D_f and D_r: the restored model's own tells less. An edit has rank one, so one
-    embedding of D_m (`columns`) serves all.
+    The plane is the original's, between D_f and D_r: the restored model's own tells less.
     """
     d_f, d_r = (raw_embeddings(original, part.images) for part in (sets.forget, sets.retain))
     a = separating(d_f, d_r, RIDGE)

@@ -27,8 +27,19 @@ __all__ = ["Grouped", "ModelSets", "Splits", "Subgroup", "columns", "split", "tu
 N = 400  # images in D_f and in D_r, where there are so many
 
 
+@dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """What the sets of a subgroup say of themselves, before they are on a model and after."""
+    """What the sets of a subgroup say of themselves, before they are on a model and after.
+
+    previous_targets: subgroups of earlier requests: no siblings, not in D_m, and a column of their own
+    never: labels that they alone bear: what no image may be called any more
+    """
+
+    subgroup: Subgroup
+    validation: dict[str, ImageSet]
+    test: dict[str, ImageSet]
+    previous_targets: tuple[str, ...] = ()
+    never: tuple[int, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -51,21 +62,12 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits(Labelled):
-    """The sets of a subgroup as images; see the module's table.
+    """The sets of a subgroup as images; see the module's table."""
 
-    previous_targets: subgroups of earlier requests: no siblings, not in D_m, and a column of their own
-    never: labels that they alone bear: what no image may be called any more
-    """
-
-    subgroup: Subgroup
     forget: ImageSet
     retain: ImageSet
     calibration: dict[str, ImageSet]
-    validation: dict[str, ImageSet]
-    test: dict[str, ImageSet]
-    previous_targets: tuple[str, ...] = ()
     previous: ImageSet | None = None
-    never: tuple[int, ...] = ()
 
     def on(self, clip: Clip, head: torch.Tensor | None = None) -> ModelSets:
         """These sets for `clip`: D_f, D_r and D_m preprocessed once, on its device, and the head.
@@ -86,21 +88,13 @@ class Splits(Labelled):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSets(Labelled):
-    """The sets as a model takes them, which the stages read, with its head: class embeddings (C, D), unit rows.
+    """The sets as a model takes them, which the stages read, with its head (C, D), unit rows, and `Clip.bias`."""
 
-    bias: the model's (`Clip.bias`)
-    """
-
-    subgroup: Subgroup
     forget: Inputs
     retain: Inputs
     calibration: dict[str, Inputs]
-    validation: dict[str, ImageSet]
-    test: dict[str, ImageSet]
     head: torch.Tensor
-    previous_targets: tuple[str, ...] = ()
     previous: Inputs | None = None
-    never: tuple[int, ...] = ()
     bias: torch.Tensor | None = None
 
 
@@ -110,13 +104,10 @@ def split(
 ) -> Splits:  # fmt: skip
     """Draw the sets of a subgroup.
 
-    grouped:       an image set with its subgroup (`data.images.Grouped`); up to n_forget training images of targets of
-                   earlier requests guard them, the others are a column of their own
+    grouped:       up to n_forget training images of targets of earlier requests guard these
     n_forget:      images of the target in D_f; None: 400, or all there are where they are fewer
-    n_retain:      images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has); None: as
-                   for n_forget
-    n_calibration: images a group in D_m (at most), and
-    n_calibration_target: of the target (at most): that none of few is recognised proves little
+    n_retain:      images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has); None: alike
+    n_calibration, n_calibration_target: images in D_m (at most) of each group, and of the target
 
     Raises DataError: unknown subgroup, empty subgroup, or fewer images than asked for.
     """
@@ -143,9 +134,7 @@ def split(
             raise DataError(f"{name} must be a whole number, at least {least}, got {n!r}.")
     rng = np.random.default_rng(seed)
     if n_retain < len(subgroup.siblings):
-        raise DataError(
-            f"n_retain={n_retain} is fewer than the {len(subgroup.siblings)} siblings: ask for one of each."
-        )
+        raise DataError(f"n_retain={n_retain} is less than the {len(subgroup.siblings)} siblings: ask for one of each.")
 
     def draw(names: Sequence[str], n: int, what: str) -> np.ndarray:
         """n indices, evenly over the names; the smallest first, so that others make up for what it lacks."""
@@ -209,10 +198,8 @@ def tutorial_sets(
 ) -> Splits:  # fmt: skip
     """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
 
-    kind:  "class", "coarse", "style" or "cluster" (`data.tutorial`)
-    clip:  the model in whose embedding clusters are found; only `kind="cluster"` needs it, for every request the same
-    previous_targets: targets of earlier requests, of the same kind, which are to stay forgotten
-    sizes: `n_forget`, `n_retain`, `n_calibration`, `n_calibration_target` as in `split`
+    kind:  "class", "coarse", "style" or "cluster" (`data.tutorial`); clip: in whose embedding clusters are found
+    previous_targets: targets of earlier requests, of the same kind, which are to stay forgotten; sizes: as in `split`
 
     Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.
     """

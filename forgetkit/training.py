@@ -5,9 +5,8 @@ all of them. AdamW moves every weight by about the rate a step; the stages' rate
 
     mean over kept images of || z' - z || = embedding_step     z, z': unit embeddings before and after that step
 
-Both stages then monitor images that must stay and that they do not train on: those of D_m but the target's. Where these
-drift too far from the original's embeddings, the weights are rolled back to where all was well, at a quarter of the
-rate. What is handed on is the weights' average over steps,
+Both stages monitor images that they do not train on, those of D_m but the target's. Where these drift too far from the
+original's embeddings, the weights are rolled back, at a quarter of the rate. Handed on is the weights' average,
 
     theta_ema = decay theta_ema + (1 - decay) theta            decay 0: the last weights
 """
@@ -33,7 +32,7 @@ MONITORED = 128  # images
 CLEAR = 0.05  # a mean distance of unit embeddings: well above rounding, well below a radius
 DIRECTIONS = 4  # in which it is measured
 SLOWER = 4.0  # what the rate is divided by at each rollback
-ROLLBACKS = 3  # and after one more, training ends: the rate is 64 times lower by then
+ROLLBACKS = 3  # and after one more, training ends
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,6 @@ class Monitor:
         return cls(features, original.embed(features), labels[some], sets.head)
 
     def measure(self, clip: Clip) -> Drift:
-        """What has become of these images in a model."""
         z = clip.embed(self.images)
         drift = (1 - (z * self.teacher).sum(1)).mean().item()
         return Drift(drift, percent((z @ self.head.T).argmax(1) == self.labels))
@@ -117,8 +115,8 @@ class Trainer:
     ) -> None:  # fmt: skip
         """At most so many steps down the sum of terms(z, drawn); then the student's weights are their average.
 
-        pools: each step draws `batch` images of each, and z (B, D) is what the student makes of them, by pool
-        rule: asked at each check, every `eval_every` steps, before the first and after the last; decay: of the average
+        pools: each step draws `batch` images of each; z (B, D) by pool is what the student makes of them
+        rule: asked every `eval_every` steps, before the first and after the last; decay: of the average
         last_rate: the share of the rate to which it falls linearly; after: called after each step
         Raises ModelError where the loss is NaN or infinite and no drift is set that would take such steps back.
         """
@@ -154,10 +152,7 @@ class Trainer:
         self.note()
 
     def backward(self, drawn: Mapping[str, Pool], terms: Terms) -> dict[str, torch.Tensor]:
-        """The gradients of a step's loss, in parts where the memory is too small; its terms, detached.
-
-        Without pools, terms({}, {}) makes its loss by itself.
-        """
+        """The gradients of a step's loss; its terms, detached. Without pools, terms({}, {}) makes it by itself."""
         found = {}
 
         def loss_of(z: torch.Tensor) -> torch.Tensor:
@@ -203,7 +198,7 @@ class Trainer:
         return False
 
     def note(self) -> None:
-        """Into the student's record: the history under the name of the training, and what its pace was."""
+        """Into the student's record: the history under the name of the training, and its pace."""
         history = [{name: float(value) for name, value in row.items()} for row in self.history]
         pace = {**self.student.record.get("pace", {}), self.name: self.summary()}
         self.student.record.update({self.name: history, "pace": pace})
@@ -229,8 +224,8 @@ def rate_for(
 ) -> float:
     """The learning rate at which weights that all go that far, to either side, move embeddings so far on average.
 
-    The distance is proportional to the rate, so it is measured where rounding to bfloat16 does not count, at `CLEAR`,
-    as the mean over some directions. The weights are left as they were. Raises ModelError where none moves at all.
+    The distance is proportional to the rate, so it is measured where rounding does not count, at `CLEAR`, as the mean
+    over some directions. The weights are left as they were. Raises ModelError where none moves at all.
     """
     generator, rate, slopes = torch.Generator().manual_seed(0), 1e-4, []
     before, start = student.embed(images), [w.detach().clone() for w in weights]

@@ -19,8 +19,8 @@ HALFWAY = ("forget", "remind")  # what makes a model that is to be worked on: ne
 def stage(part: type) -> Callable[[Callable[..., Clip]], Callable[..., Clip]]:
     """Decorates a stage, a function (*models, sets, recipe, *, pieces) with its own `part` of a recipe.
 
-    The arguments are checked; it runs reproducibly (cuDNN neither tunes nor races); what it was is noted in the record.
-    With `cache=`, a `store.Cache`, its result is read from there, or kept.
+    The arguments are checked; it runs reproducibly; what it was is noted in the record. With `cache=`, a `store.Cache`,
+    its result is read from there, or kept.
     """
 
     def decorate(function: Callable[..., Clip]) -> Callable[..., Clip]:
@@ -56,12 +56,7 @@ def stage(part: type) -> Callable[[Callable[..., Clip]], Callable[..., Clip]]:
 
 
 def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
-    """Raise ValueError or ModelError for a stage's arguments, (*models, sets, recipe), that are not as they should be.
-
-    That is: models that are none, in the wrong order, in training mode, or not in float32; weights or pixels that are
-    not finite; sets that are not on the model, of another target than the
-    model forgot, or with siblings that it forgot before; another part of the recipe than the stage's own.
-    """
+    """Raise ValueError or ModelError for arguments of a stage, (*models, sets, recipe), that it cannot work with."""
     *models, sets, recipe = bound.args
     order = f"{name}({', '.join([*bound.arguments][: len(bound.args)])})"
     for value in models:
@@ -84,15 +79,11 @@ def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
     for model in unlearned:
         stages = [clip.record.get("stage") for clip in (model, original)]
         if model is original or (stages[1] in HALFWAY and stages[0] not in HALFWAY):
-            raise ModelError(
-                f"{order}: the first model is stage 1's result (or a later one's), the second the original."
-            )
+            raise ModelError(f"{order}: the first model is stage 1's result or a later one's, the second the original.")
         forgot = model.record.get("subgroup") or {}
         if forgot.get("target", sets.subgroup.target) != sets.subgroup.target:
-            raise ValueError(
-                f"{model.name!r} was made to forget {forgot['target']!r}, and these sets are of"
-                f" {sets.subgroup.target!r}: hand over the sets of stage 1."
-            )
+            these = f"these sets are of {sets.subgroup.target!r}"
+            raise ValueError(f"{model.name!r} forgot {forgot['target']!r}, and {these}: hand over the sets of stage 1.")
 
 
 def check_computes(clip: Clip) -> None:
@@ -107,9 +98,7 @@ def check_computes(clip: Clip) -> None:
 def check_sets(sets, clip: Clip) -> None:
     """Raise ValueError unless `sets` are what this model takes: `sets.on(clip)`."""
     if not hasattr(sets, "subgroup"):
-        raise ValueError(
-            f"Stages take the sets that split draws, on the model (sets.on(clip)), got {type(sets).__name__}."
-        )
+        raise ValueError(f"Stages take the sets that split draws, as sets.on(clip), got {type(sets).__name__}.")
     if not hasattr(sets, "head") or tuple(sets.forget.images.shape[2:]) != clip.image_shape:
         raise ValueError("Stages take the sets as the model takes them: hand over sets.on(clip).")
     width = getattr(clip.model.visual, "output_dim", sets.head.shape[1])
@@ -126,9 +115,7 @@ def forgotten_before(clip: Clip) -> list[str]:
 def check_evaluated(models, columns, head=None) -> None:
     """Raise ValueError or ModelError for what `evaluate` cannot compare; models come with the original first."""
     if isinstance(models, Clip) or not len(models) or not all(isinstance(clip, Clip) for clip in models):
-        raise ValueError(
-            "The models to evaluate are a list, as load_clip and the stages make them, the original first."
-        )
+        raise ValueError("The models to evaluate are a list of what load_clip and the stages make, the original first.")
     for clip in models:
         check_computes(clip)
     if models[0].record.get("stage") and any("stage" not in clip.record for clip in models[1:]):

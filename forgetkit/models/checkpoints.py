@@ -1,10 +1,9 @@
 """Checkpoint files: their tensors under open_clip's names in float32, and what a file tells about its model.
 
 Read are state dicts (`.pt`, `.bin`, `.pth`), training checkpoints that hold one, `.safetensors`, transformers' layout
-(`hugging_face`), and the TorchScript archives of OpenAI's original release. That names and shapes fit is what
-open_clip's strict loading sees to. They do not tell the activation: OpenAI's models, and some of open_clip's, were
-trained with QuickGELU, x * sigmoid(1.702 x), the others with GELU. The wrong one loads without a warning and embeds
-texts wrongly, so all that tells it is read here.
+(`hugging_face`), and the TorchScript archives of OpenAI's original release. Names and shapes, which open_clip's strict
+loading compares, do not tell the activation: OpenAI's models, and some of open_clip's, were trained with QuickGELU,
+x * sigmoid(1.702 x). The wrong one embeds texts wrongly without a warning, so all that tells it is read here.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import open_clip
@@ -38,32 +37,20 @@ NO_WEIGHTS = OPENAI_KEYS | {"attn_mask", "n_averaged"}
 BY_NAME = "its name says so"  # the weakest evidence: it contradicts nothing
 CONFIG = "open_clip_config.json"
 TOKENIZING = {"clean", "strip_sep_token", "language", "lower", "additional_special_tokens", "reduction_mask"}
-REMEDY = (
-    "Load it as the model whose weights it holds, one of open_clip.list_models(), or add that model's configuration "
-    "with open_clip.add_model_config."
-)
+REMEDY = "Load it as the model it is, one of open_clip.list_models(), or add that one with open_clip.add_model_config."
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """What a file holds."""
 
-    state:      {open_clip's name: tensor}, floating ones in float32
-    changed:    open_clip cannot load the file itself: names or types differ from `state`
-    sha256:     of the file
-    quick_gelu: trained with QuickGELU? None where nothing tells
-    evidence:   how that is known
-    preprocess: of mean, std, interpolation, resize_mode, what is known
-    model_cfg:  open_clip's configuration, of a file in transformers' layout
-    """
-
-    state: dict[str, torch.Tensor]
-    changed: bool
-    sha256: str
-    quick_gelu: bool | None = None
-    evidence: str = ""
-    preprocess: dict = field(default_factory=dict)
-    model_cfg: dict | None = None
+    state: dict[str, torch.Tensor]  # by open_clip's names, floating ones in float32
+    changed: bool  # open_clip cannot load the file itself: names or types differ from `state`
+    sha256: str  # of the file
+    quick_gelu: bool | None  # trained with QuickGELU? None where nothing tells
+    evidence: str  # how that is known
+    preprocess: dict  # of mean, std, interpolation, resize_mode, what is known
+    model_cfg: dict | None = None  # open_clip's configuration, of a file in transformers' layout
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
@@ -88,22 +75,23 @@ def read_checkpoint(file: Path) -> Checkpoint:
         state, cfg, preprocess = hugging_face.from_transformers(file, state)
         evidence = f"{hugging_face.CONFIG} beside it says so"
         return Checkpoint(state, True, sha256, cfg["quick_gelu"], evidence, preprocess, cfg)
-    _check_names(file, [name for name, _ in tensors])
+    names = [name for name, _ in tensors]
+    if not any(name.startswith("visual.") for name in names):
+        raise ModelError(f"{file} holds no image tower `visual` (but {names[:3]}): give a whole CLIP's weights.")
+    if len({*names}) < len(names):
+        raise ModelError(f"{file} holds the weights of several models: save those of one of them alone.")
     changed = bool(code) or [*state] != [*found] or any(t.dtype != state[name].dtype for name, t in tensors)
     if code:
-        known = True if "1.702" in code else False if "gelu" in code.lower() else None, "its code says so"
-    elif OPENAI_KEYS <= {name for name, _ in tensors}:
-        known = True, "it holds the keys of OpenAI's release"
+        known = True if "1.702" in code else False if "gelu" in code.lower() else None, "its code says so", {}
+    elif OPENAI_KEYS <= {*names}:
+        known = True, "it holds the keys of OpenAI's release", {}
     else:
         known = _known(file, sha256)
     return Checkpoint(state, changed, sha256, *known)
 
 
 def _torchscript(file: Path) -> tuple[str, dict[str, torch.Tensor] | None]:
-    """(code, state dict) of a TorchScript archive, of which nothing is run; none for the zip files of `torch.save`.
-
-    Numbers that tracing made constants stand behind the code, with three decimals.
-    """
+    """(code, state dict) of a TorchScript archive, of which nothing is run; none for the zip files of `torch.save`."""
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         root = next((name.removesuffix("constants.pkl") for name in names if name.endswith("/constants.pkl")), None)
@@ -112,8 +100,8 @@ def _torchscript(file: Path) -> tuple[str, dict[str, torch.Tensor] | None]:
         code = [archive.read(n).decode(errors="replace") for n in names if "/code/" in n and n.endswith(".py")]
         constants = _Unpickler(archive, root, "constants").load()
         module = _Unpickler(archive, root, "data").load()
-    log.warning("%s is a TorchScript archive, as OpenAI's: its weights are used, its code is not.", file)
-    code += [f"{c.item():.3f}" for c in constants if isinstance(c, torch.Tensor) and c.numel() == 1]
+    log.warning(f"{file} is a TorchScript archive, as OpenAI's: its weights are used, its code is not.")
+    code += [f"{c.item():.3f}" for c in constants if isinstance(c, torch.Tensor) and c.numel() == 1]  # of tracing
     return "\n".join(code), dict(_weights(module))
 
 
@@ -125,10 +113,7 @@ class _Module:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads `data.pkl` or `constants.pkl` of a TorchScript archive: tensors and modules' attributes, and no code.
-
-    Raises UnpicklingError for all else that a pickle may name.
-    """
+    """Reads `data.pkl` or `constants.pkl` of a TorchScript archive; UnpicklingError for all but tensors and modules."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str, what: str):
         super().__init__(io.BytesIO(archive.read(f"{root}{what}.pkl")))
@@ -172,18 +157,10 @@ def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:
     """The state dict inside a training checkpoint, however deep."""
     while isinstance(found, dict) and (inner := [name for name in NESTS if isinstance(found.get(name), dict | list)]):
         if len(inner) > 1:
-            log.warning("%s holds %s: %r is loaded.", file, " and ".join(map(repr, inner)), inner[0])
+            log.warning(f"{file} holds {' and '.join(map(repr, inner))}: {inner[0]!r} is loaded.")
         found = found[inner[0]]
     items = found.items() if isinstance(found, dict) else ()
     return {name: t.detach() for name, t in items if isinstance(name, str) and isinstance(t, torch.Tensor)}
-
-
-def _check_names(file: Path, names: list[str]) -> None:
-    """Raise ModelError unless these are the names of open_clip's weights of one whole CLIP."""
-    if not any(name.startswith("visual.") for name in names):
-        raise ModelError(f"{file} holds no image tower `visual` (but {names[:3]}): give a whole CLIP's weights.")
-    if len({*names}) < len(names):
-        raise ModelError(f"{file} holds the weights of several models: save those of one of them alone.")
 
 
 def _known(file: Path, sha256: str) -> tuple[bool | None, str, dict]:
@@ -222,7 +199,7 @@ def published() -> dict[str, tuple[str, str]]:
 def check_tokenizer(what: str, config: Mapping) -> None:
     """Raise ModelError where a stranger's configuration hands its tokenizer more than what open_clip's own ones take.
 
-    The others go to transformers: `trust_remote_code` there runs what Python lies beside the weights.
+    It goes to transformers, where `trust_remote_code` runs Python that lies beside the weights.
     """
     if wrong := set((config.get("text_cfg") or {}).get("tokenizer_kwargs") or {}) - TOKENIZING:
         raise ModelError(
@@ -241,10 +218,7 @@ def check_finite(what: str, state: dict[str, torch.Tensor]) -> None:
 
 
 def check_fit(what: str, state: dict[str, torch.Tensor], model: torch.nn.Module, image_size: int | None) -> None:
-    """Raise ModelError where open_clip resampled position embeddings to load weights, for another size than is asked.
-
-    All else that does not fit is refused by its strict loading. image_size: what was asked for, if anything was
-    """
+    """Raise ModelError where open_clip resampled position embeddings to another size than `image_size`, if any."""
     for name, t in model.state_dict().items():
         asked = name.startswith("visual.") and image_size
         if name.endswith("positional_embedding") and not asked and name in state and state[name].shape != t.shape:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -177,35 +177,28 @@ class Clip:
     def head(self, classes: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
         """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier.
 
-        Those given by `with_head`, where there are any for these classes and prompts: a head made of images has no
-        words, and another prompt asks the text. Raises ModelError for a prompt without one `{}`.
+        Or those given by `with_head` for these classes and prompts. Raises ModelError for a prompt without one `{}`.
         """
         if (own := self.heads.get((tuple(classes), tuple(prompts)))) is not None:
             return own
         for prompt in prompts:
             if prompt.count("{}") != 1 or {*"{}"} & {*prompt.replace("{}", "")}:
-                raise ModelError(
-                    f"The prompt {prompt!r} needs {{}} once, where the class name goes, and no other braces."
-                )
+                raise ModelError(f"The prompt {prompt!r} needs {{}} once, for the class name, and no other braces.")
         weights = open_clip.build_zero_shot_classifier(
             self.model, self.tokenizer, list(classes), list(prompts), num_classes_per_batch=64, device=self.device
         )
         return weights.T.float().contiguous()
 
     def with_head(self, classes: Sequence[str], head: torch.Tensor, prompts: Sequence[str] = PROMPTS) -> Clip:
-        """The same model, to which these embeddings (C, D) are what the class names say: prototypes, a learnt prompt.
+        """The same model, to which these embeddings (C, D) are what the class names say in these prompts.
 
-        prompts: those of the image sets that it is for; asked in other words, the model's text tower answers.
         Raises ModelError for a head of another shape or with numbers that are not finite.
         """
         own = {(tuple(classes), tuple(prompts)): check_head(head, len(classes), self)}
         return replace(self, heads={**self.heads, **own})
 
     def prototypes(self, part: ImageSet) -> torch.Tensor:
-        """Class embeddings (C, D), unit rows, made of images: the mean embedding of each class's, where words fail.
-
-        Raises ModelError for a class of which there is no image.
-        """
+        """Class embeddings (C, D), unit rows: the mean of each class's images; raises ModelError where one has none."""
         if empty := [name for c, name in enumerate(part.classes) if not (part.labels == c).any()]:
             raise ModelError(f"A head of images needs images of every class; there is none of {', '.join(empty[:5])}.")
         z, labels = self.embed(part.images), torch.as_tensor(part.labels, device=self.device)
@@ -218,10 +211,7 @@ class Clip:
         return F.normalize(z.float(), dim=-1)
 
     def prefix_features(self, part: Inputs, weights: Sequence[str], mixed: bool = True) -> Inputs:
-        """The same set with, instead of images, what the blocks before the first of these `weights` make of them.
-
-        Those blocks do not change while only `weights` do: see `prefix`. mixed: as in `features`.
-        """
+        """The same set with, instead of images, what the blocks before the first of these `weights` make of them."""
         return replace(part, images=self.features(part.images, prefix.n_frozen(self.model.visual, weights), mixed))
 
     @torch.no_grad()
@@ -230,7 +220,7 @@ class Clip:
     ) -> torch.Tensor | Features:
         """What enters the `n_frozen`th block, of preprocessed images x (N, 3, S, S); x itself where that is done.
 
-        mixed: in the precision of `autocast`, as `embed_tensor` computes; else in float32
+        mixed: in the precision of `autocast`, else in float32
         """
         if n_frozen == 0 or isinstance(x, Features):
             return x
@@ -249,12 +239,9 @@ class Clip:
         if isinstance(images, (torch.Tensor, Features)):
             yield from images.split(batch)
             return
-        parts: Iterator[np.ndarray] = (
-            images.batches(batch)
-            if isinstance(images, ImageFiles)
-            else (images[i : i + batch] for i in range(0, len(images), batch))
-        )
         total = -(-len(images) // batch)
+        in_files = isinstance(images, ImageFiles)
+        parts = images.batches(batch) if in_files else (images[i * batch : (i + 1) * batch] for i in range(total))
         # In a notebook a bar is a dozen messages even while hidden: one or two batches show none.
         for part in tqdm(parts, desc=progress, total=total, leave=False, delay=1, disable=total < 3):
             yield self.preprocess(part)
@@ -272,10 +259,7 @@ class Clip:
 def embed_each(
     clips: Sequence[Clip], images: np.ndarray | ImageFiles | torch.Tensor, batch: int = 250, progress: str = "embed"
 ) -> list[torch.Tensor]:
-    """What each of several models with one preprocessing makes of the images: (N, D) each, as `Clip.embed`.
-
-    Every image is read and preprocessed once, and goes once through the blocks that all models share.
-    """
+    """(N, D) for each of several models, as `Clip.embed`; images go once through the blocks that all models share."""
     several = len(clips) > 1 and not isinstance(images, Features)
     n_frozen = shared([clip.model.visual for clip in clips]) if several else 0
 
@@ -298,9 +282,8 @@ def check_images(clip: Clip, x: torch.Tensor) -> None:
     """Raise ModelError unless x is (N, 3, S, S) with S the model's image size."""
     h, w = clip.image_shape
     if x.ndim != 4 or tuple(x.shape[1:]) != (3, h, w):
-        raise ModelError(
-            f"{clip.name} takes images of shape (N, 3, {h}, {w}), got {tuple(x.shape)}: use clip.preprocess."
-        )
+        takes = f"{clip.name} takes images of shape (N, 3, {h}, {w})"
+        raise ModelError(f"{takes}, got {tuple(x.shape)}: use clip.preprocess.")
 
 
 def check_head(head: torch.Tensor, classes: int, clip: Clip) -> torch.Tensor:

@@ -74,9 +74,8 @@ def shapes(kind: str, state: dict[str, torch.Tensor]) -> dict[str, dict]:
             patch = state["vision_model.embeddings.patch_embedding.weight"].shape[-1]
             size = patch * math.isqrt(len(state[places]) - (kind == "clip"))
             found[side] |= {"patch_size": patch, "image_size": size}
-        found[side]["projection_dim"] = len(
-            state["text_projection.weight" if kind == "clip" else "text_model.head.bias"]
-        )
+        last = "text_projection.weight" if kind == "clip" else "text_model.head.bias"
+        found[side]["projection_dim"] = len(state[last])
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,9 +76,7 @@ def load_clip(
         return _create(name, None, device, settings, f"The model {name!r}")
     name = name.replace("/", "-")
     if name not in open_clip.list_models():
-        raise ModelError(
-            f"open_clip has no model {name!r}. Use one of {', '.join(EMBEDDED)}, or of open_clip.list_models()."
-        )
+        raise ModelError(f"open_clip has no model {name!r}: use one of its list_models(), or {', '.join(EMBEDDED)}.")
     if pretrained is None:
         settings["force_quick_gelu"] = bool(quick_gelu)
         return _create(name, None, device, settings, f"The model {name!r}")
@@ -88,10 +86,8 @@ def load_clip(
     if file.is_dir():
         raise ModelError(f"{file} is a folder: load_clip('{FOLDER}{file}'), or name a file in it.")
     if not is_pretrained_cfg(name, str(pretrained)):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise ModelError(
-            f"No weights {str(pretrained)!r} for {name!r}: give an existing file or an open_clip tag ({tags})."
-        )
+        tags = f"an open_clip tag ({', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'})"
+        raise ModelError(f"No weights {str(pretrained)!r} for {name!r}: give an existing file or {tags}.")
     cfg = get_pretrained_cfg(name, pretrained)
     # Where the activations differ, open_clip only warns, and uses the name's.
     known = cfg.get("quick_gelu") or (False if f"{name}-quickgelu" in open_clip.list_models() else None)
@@ -105,9 +101,8 @@ def load_clip(
 def _from_file(name: str, file: Path, device: torch.device, settings: dict, quick_gelu: bool | None) -> Clip:
     found = checkpoints.read_checkpoint(file)
     settings["force_quick_gelu"] = _activation(name, quick_gelu, found.quick_gelu, str(file), found.evidence)
-    settings["force_preprocess_cfg"] = (
-        _preprocessing(name) | found.preprocess | settings.get("force_preprocess_cfg", {})
-    )
+    usual, fixed = _preprocessing(name), settings.get("force_preprocess_cfg", {})
+    settings["force_preprocess_cfg"] = usual | found.preprocess | fixed
     return _create(name, str(file), device, settings, f"{file}, as {name!r},", found)
 
 
@@ -116,11 +111,9 @@ def _fetched(name: str) -> Path | None:
     repo = name.removeprefix(HUB)
 
     def there(file: str) -> bool:
-        try:
-            huggingface_hub.hf_hub_download(repo, file)
-            return True
-        except Exception:  # the hub's client has many
-            return False
+        with suppress(Exception):  # the hub's client has many
+            return bool(huggingface_hub.hf_hub_download(repo, file))
+        return False
 
     with _hub(name, None):
         if there(CONFIG) or not there(hugging_face.CONFIG):
@@ -134,9 +127,8 @@ def _from_folder(folder: Path, device: torch.device, settings: dict, name: str) 
     found = checkpoints.read_checkpoint(Path(file)) if file else None
     if not found or not (found.model_cfg or (folder / CONFIG).is_file()):
         raise ModelError(
-            f"{folder} is no folder with {CONFIG} and weights, as clip.save writes one and a hub has them, or with "
-            "transformers' config.json and weights: for weights alone, name their model, "
-            "load_clip('RN50', pretrained='path/to/file')."
+            f"{folder} is no folder with {CONFIG} and weights, or with transformers' config.json and weights: for "
+            "weights alone, name their model, load_clip('RN50', pretrained='path/to/file')."
         )
     if found.model_cfg:
         settings["force_preprocess_cfg"] = found.preprocess
@@ -160,14 +152,11 @@ def _activation(name: str, said: bool | None, known: bool | None, weights: str, 
             f"choice embeds texts wrongly without a warning: load it as '{name}-quickgelu', or with quick_gelu=False."
         )
     if None not in (said, known) and said != known and evidence != checkpoints.BY_NAME:
-        words = {True: "QuickGELU", False: "GELU"}
         other = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if known else ''}"
-        listed = other in open_clip.list_models()
-        remedy = f"load it as {other!r}" if listed else "choose a model that has its activation"
-        raise ModelError(
-            f"{weights} was trained with {words[known]} ({evidence}), but {words[said]} is asked for: {remedy}, "
-            "without quick_gelu."
-        )
+        remedy = f"load it as {other!r}" if other in open_clip.list_models() else "choose a model that has it"
+        its, asked = ("QuickGELU" if quick else "GELU" for quick in (known, said))
+        trained = f"{weights} was trained with {its} ({evidence})"
+        raise ModelError(f"{trained}, but {asked} is asked for: {remedy}, without quick_gelu.")
     return known if said is None else said
 
 
@@ -185,13 +174,11 @@ def _create(
     with tempfile.TemporaryDirectory() as temporary, _hub(name, weights) as reachable:
         try:
             source = _rewritten(name, weights, found, Path(temporary)) if found and found.changed else (name, weights)
-            config = open_clip.get_model_config(source[0])
-            if name.startswith((HUB, FOLDER)):
+            config, away = open_clip.get_model_config(source[0]), name.startswith((HUB, FOLDER))
+            if away:
                 checkpoints.check_tokenizer(what, config)
-            needed = weights is not None or name.startswith((HUB, FOLDER))
-            model = open_clip.create_model(*source, require_pretrained=needed, **settings)
-            if found and found.model_cfg:
-                config = found.model_cfg
+            model = open_clip.create_model(*source, require_pretrained=away or weights is not None, **settings)
+            config = (found and found.model_cfg) or config
             hugging_face.set_activations(model, config)
             model = model.float().eval().to(device).to(memory_format=torch.channels_last)
             model.register_state_dict_post_hook(_contiguous)

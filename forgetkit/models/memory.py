@@ -45,9 +45,7 @@ def tokens_first(tower: torch.nn.Module) -> torch.nn.Module:
 def out_of_memory(error: Exception) -> bool:
     """Is this the device's memory being full? Only CUDA has an error of its own for it."""
     words = ("out of memory", "can't allocate memory", "alloc_failed")
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-    )
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
 
 
 def halving(
@@ -55,9 +53,8 @@ def halving(
 ) -> Result:
     """run(size), where `size` images are worked on at once; again with half of them while the memory is too small.
 
-    what: the name in the log; follows: what the log says follows from the smaller number.
-    accelerate's find_executable_batch_size does the same, but collects garbage at each call, which costs more than a
-    step of a small model. Raises torch's own error where not even one image fits.
+    what, follows: for the log. Raises torch's own error where not even one image fits.
+    (accelerate's find_executable_batch_size collects garbage at each call: more than a step of a small model.)
     """
     while True:
         try:
@@ -69,9 +66,7 @@ def halving(
                 error.add_note("Not even one image fits: use a smaller model, or device='cpu'.")
                 raise
         # Out of the `except`, nothing refers to the failed attempt's tensors any more.
-        log.warning(
-            "%s: %d images at once do not fit into memory; going on with %d (%s).", what, size, size // 2, follows
-        )
+        log.warning(f"{what}: {size} images at once do not fit into memory; going on with {size // 2} ({follows}).")
         size //= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -84,8 +79,7 @@ def accumulate(
     """Add the gradients of loss_of(embed(x)) to the weights', with the activations of at most `size` images at a time.
 
     x (N, 3, S, S), embed(x) (N, D). In parts, all embeddings z are computed without a graph first; then dL/dz goes back
-    through one part after the other. That gives the whole batch's gradient for *any* loss, also one that compares
-    images with each other, and costs one more forward pass (gradient cache: Gao et al., 2021, arXiv 2101.06983).
+    through one part after the other, for any loss (gradient cache: Gao et al., 2021, arXiv 2101.06983).
     Returns the loss, detached.
     """
     if len(x) <= size:

@@ -1,10 +1,9 @@
 """The image tower in two: a frozen prefix that no stage changes, and the rest, which they do.
 
-The prefix gives the same output at every step, every alpha and in every model: it is computed once an image
-(`Clip.prefix_features`), and the stages run the rest. Any tower is cut, by what a forward of it shows: before a module,
-if all that the rest of the tower reads comes in there; or within a residual block, x + f(x), behind its first sum. To
-run the rest, the tower's own forward is called. Modules that need not run hand on NaN in place of what they would, so
-that a cut past which something else is read would not pass unseen. A tower that cannot be cut is run whole.
+The prefix is computed once an image (`Clip.prefix_features`), and the stages run the rest. Any tower is cut, by what a
+forward of it shows: before a module, if all that the rest of the tower reads comes in there; or within a residual
+block, x + f(x), behind its first sum. To run the rest, the tower's own forward is called. Modules that need not run
+hand on NaN, so that a cut past which something else is read is seen. A tower that cannot be cut is run whole.
 """
 
 from __future__ import annotations
@@ -46,22 +45,15 @@ def joined(parts: Sequence[torch.Tensor | Features]) -> torch.Tensor | Features:
 
 @dataclass
 class Block:
-    """Where a tower may be cut: before the module `name`, "" for the images.
-
-    skipped:        of the modules that need not run, the shape of what they hand on, or shapes, in a list
-    within, behind: of a cut within a residual block, the block, which is given zeros (`shape`), and the module that
-                    hands on what is kept instead of its own output
-    tokens:         how many of the tokens the rest reads, the first ones; None: all
-    holds:          does the rest, alone, give what the whole tower does? None: not asked yet
-    """
+    """Where a tower may be cut: before the module `name`, "" for the images."""
 
     name: str
-    skipped: dict[str, torch.Size | list]
-    within: str = ""
-    behind: str = ""
-    shape: torch.Size | None = None
-    tokens: int | None = None
-    holds: bool | None = None
+    skipped: dict[str, torch.Size | list]  # modules that need not run: the shape of what they hand on, or shapes
+    within: str = ""  # of a cut within a residual block, the block, which is given zeros
+    behind: str = ""  # the module in it that hands on what is kept instead of its own output
+    shape: torch.Size | None = None  # of the zeros
+    tokens: int | None = None  # how many of the tokens the rest reads, the first ones; None: all
+    holds: bool | None = None  # does the rest, alone, give what the whole tower does? None: not asked yet
 
 
 @dataclass
@@ -81,10 +73,7 @@ def first(output):
 
 @torch.no_grad()
 def recorded(tower: torch.nn.Module, weights: Mapping[str, torch.Tensor] = {}) -> tuple[torch.Tensor, dict[str, dict]]:
-    """What the tower makes of two images of noise, (2, D), and of every module that ran once what came in and out.
-
-    weights: in place of the tower's own, by name
-    """
+    """The output (2, D) for noise, with `weights` in place of the tower's, and what each module took and handed on."""
     calls, clock, names = {}, itertools.count(), {module: name for name, module in tower.named_modules() if name}
 
     def before(module, given):
@@ -115,9 +104,8 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
         for name, call in calls.items():
             gone = {n: c for n, c in calls.items() if c["end"] < call["start"] and (c["shapes"][0] or ())[:1] == (2,)}
             outer = lambda n: any(n[:i] in gone for i, letter in enumerate(n) if letter == ".")
-            skipped = {
-                n: c["shapes"] if c["made"] is tuple else c["shapes"][0] for n, c in gone.items() if not outer(n)
-            }
+            handed = {n: c["shapes"] if c["made"] is tuple else c["shapes"][0] for n, c in gone.items()}
+            skipped = {n: shape for n, shape in handed.items() if not outer(n)}
             parent, last = name.rpartition(".")[0], max(gone, key=lambda n: gone[n]["end"], default="")
             inside = parent in calls and last.startswith(f"{parent}.") and call["start"] < end
             if matrices[name] > 1:
@@ -143,9 +131,8 @@ def entered(tower: torch.nn.Module, block: Block, values: torch.Tensor) -> Itera
     for module, made in changed.items():
         module.forward = lambda *_, made=made, **__: made
     start = tower.get_submodule(block.within or block.name)
-    if not block.within:
-        enters = values
-    else:
+    enters = values
+    if block.within:
         enters = torch.zeros_like(values) if block.tokens else values.new_zeros(len(values), *block.shape[1:])
     handle = start.register_forward_pre_hook(lambda _, given: (enters, *given[1:]), prepend=True)
     size = tower.image_size
@@ -229,6 +216,5 @@ def shared(towers: Sequence[torch.nn.Module]) -> int:
     one, *others = (tower.state_dict() for tower in towers)
     if any(other.keys() != one.keys() for other in others):
         return 0
-    return n_frozen(
-        towers[0], [name for name in one if not all(torch.equal(one[name], other[name]) for other in others)]
-    )
+    changed = [name for name in one if not all(torch.equal(one[name], other[name]) for other in others)]
+    return n_frozen(towers[0], changed)

@@ -41,12 +41,10 @@ TEMPLATE = Path(__file__).with_name("card.md")
 def save(clip, folder: str | Path, layout: str | None = None, **said) -> Path:
     """Write the model and its forgetting card to a folder, which is made where there is none; returns the folder.
 
-    A head that was given to the model (`Clip.with_head`) is written, too, and one that was there before is removed.
     layout: "open_clip" or "transformers" (a ViT or SigLIP); None: as it was loaded.
     said: what the card tells beside the record, which it joins: `subgroup` (target and siblings), `recipe`, `seed` of
     the sets, `table` (of `evaluate`), `alarms` (a list, empty if all is well), `audit` (what `forgetkit.audit` found),
-    and whatever else JSON can hold.
-    Dataclasses, tables, numpy's and torch's numbers and arrays are converted; numbers that are not finite become null.
+    and whatever else `jsonable` takes.
 
     Raises ModelError for a model that `load_clip` did not load, for a folder that holds another README.md or a model in
     the other layout, and for a model that transformers has no layout for.
@@ -65,8 +63,7 @@ def save(clip, folder: str | Path, layout: str | None = None, **said) -> Path:
     config["quick_gelu"] = any(isinstance(module, QuickGELU) for module in clip.model.modules())
     height, width = clip.image_shape
     config["vision_cfg"]["image_size"] = height if height == width else [height, width]
-    state = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format)  # apart, where tensors are tied
-             for name, t in clip.model.state_dict().items()}  # fmt: skip
+    state = {name: t.cpu().clone() for name, t in clip.model.state_dict().items()}  # apart, where tensors are tied
     if layout == "transformers":
         state, files = hugging_face.to_transformers(clip, config, state)
     else:
@@ -111,10 +108,7 @@ def write_card(folder: Path, card: dict) -> None:
 
 
 def add_to_card(folder: str | Path, **said) -> None:
-    """Add to the card of a folder that `save` wrote, as `save` takes it; the weights are left as they are.
-
-    Raises ModelError for a folder without a card, and for a damaged one.
-    """
+    """Add to the card of a folder that `save` wrote, as `save` takes it; ModelError: no card, or a damaged one."""
     folder = Path(folder).expanduser()
     if not (card := read_card(folder)):
         raise ModelError(f"{folder} has no forgetting card ({CARD}): it was not written by clip.save.")
@@ -176,6 +170,7 @@ def readme(card: dict, layout: str, activation: str, norms: bool) -> ModelCard:
     record, source = card["record"], card["record"]["source"]
     subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
     recipe = recipe if isinstance(recipe, dict) else {"name": recipe}
+    heads = {"text": "of the class names", "images": f"means of training images ({HEAD})"}
     facts = {
         "target, forgotten": subgroup.get("target"),
         "previous targets": ", ".join(record.get("previous_targets") or ()),
@@ -184,16 +179,13 @@ def readme(card: dict, layout: str, activation: str, norms: bool) -> ModelCard:
         "SHA-256 of the source weights": source["sha256"],
         "activation": activation,
         "recipe": recipe.get("name"),
-        "class embeddings": {"text": "of the class names", "images": f"means of training images ({HEAD})"}.get(
-            record.get("head")
-        ),
+        "class embeddings": heads.get(record.get("head")),
         "pictures": record.get("pictures"),
         "seed": record.get("seed", recipe.get("forget", {}).get("seed")),
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
     }
-    data = ModelCardData(
-        library_name=layout, pipeline_tag="zero-shot-image-classification", tags=["clip", "unlearning"]
-    )
+    task, tags = "zero-shot-image-classification", ["clip", "unlearning"]
+    data = ModelCardData(library_name=layout, pipeline_tag=task, tags=tags)
     return ModelCard.from_template(
         data, template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=facts,
         table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, escaped=escaped,
