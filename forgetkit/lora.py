@@ -40,22 +40,16 @@ def adaptable(tower: nn.Module, trainable_fraction: float = 1.0) -> list[str]:
 
     trainable_fraction: the share of them to name, counted from the output; at least one.
     """
-    names = [
-        name
-        for name, p in tower.named_parameters()
-        if p.ndim >= 2 and name.rsplit(".")[-1] in ("weight", "in_proj_weight", "proj")
-    ]
+    matrices = [name for name, p in tower.named_parameters() if p.ndim >= 2]
+    names = [name for name in matrices if name.rsplit(".")[-1] in ("weight", "in_proj_weight", "proj")]
     names.sort(key=lambda name: name == "proj")  # a ViT names its output projection first
     return names[-max(1, int(trainable_fraction * len(names))) :]
 
 
 def adapt(
-    tower: nn.Module,
-    names: list[str],
-    rank: int,
-    lora_alpha: float = LORA_ALPHA,
+    tower: nn.Module, names: list[str], rank: int, lora_alpha: float = LORA_ALPHA,
     generator: torch.Generator | None = None,
-) -> list[nn.Parameter]:
+) -> list[nn.Parameter]:  # fmt: skip
     """Freeze `tower`, put an adapter on each named weight, and return the adapters' parameters.
 
     Raises ValueError for a name that is not an adaptable weight.

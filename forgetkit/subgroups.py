@@ -76,14 +76,11 @@ class Splits(Labelled):
         Raises ModelError for a head of another shape or with numbers that are not finite.
         """
         head = clip.head(self.classes, self.prompts) if head is None else check_head(head, len(self.classes), clip)
-        on_model = {
-            "forget": clip.inputs(self.forget),
-            "retain": clip.inputs(self.retain),
-            "calibration": {name: clip.inputs(part) for name, part in self.calibration.items()},
-            "previous": self.previous and clip.inputs(self.previous),
-        }
-        as_they_are = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ModelSets(**{**as_they_are, **on_model}, head=head, bias=clip.bias)
+        as_they_are = {field.name: getattr(self, field.name) for field in fields(Labelled)}
+        forget, retain = clip.inputs(self.forget), clip.inputs(self.retain)
+        calibration = {name: clip.inputs(part) for name, part in self.calibration.items()}
+        on_model = dict(forget=forget, retain=retain, calibration=calibration, head=head, bias=clip.bias)
+        return ModelSets(**as_they_are, **on_model, previous=self.previous and clip.inputs(self.previous))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +141,8 @@ def split(
             found.append(rng.permutation(members[name])[:share])
         found = np.concatenate(found)
         if len(found) < n:
-            raise DataError(
-                f"{train.name} has {len(found)} images of {', '.join(names)} for the {what} set, {n} were asked for."
-            )
+            has = f"{train.name} has {len(found)} images of {', '.join(names)} for the {what} set"
+            raise DataError(f"{has}, {n} were asked for.")
         return rng.permutation(found)
 
     def few(of: np.ndarray) -> np.ndarray:
@@ -204,7 +200,5 @@ def tutorial_sets(
     Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.
     """
     if isinstance(previous_targets, str):
-        raise DataError(
-            f"What was forgotten before is a tuple of names, as ({previous_targets!r},), got {previous_targets!r}."
-        )
+        raise DataError(f"previous_targets is a tuple of names, such as ({previous_targets!r},).")
     return split(tutorial.group(target, kind, clip, previous_targets), seed=seed, **sizes)

@@ -200,12 +200,8 @@ class Trainer:
     def note(self) -> None:
         """Into the student's record: the history under the name of the training, and its pace."""
         history = [{name: float(value) for name, value in row.items()} for row in self.history]
-        pace = {**self.student.record.get("pace", {}), self.name: self.summary()}
-        self.student.record.update({self.name: history, "pace": pace})
-
-    def summary(self) -> dict[str, float]:
-        """The rate at the beginning, and how often the weights were rolled back."""
-        return {"rate": self.first_rate, "rollbacks": self.rollbacks}
+        its = {self.name: {"rate": self.first_rate, "rollbacks": self.rollbacks}}
+        self.student.record.update({self.name: history, "pace": {**self.student.record.get("pace", {}), **its}})
 
 
 def index_batches(

@@ -82,8 +82,8 @@ def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
             raise ModelError(f"{order}: the first model is stage 1's result or a later one's, the second the original.")
         forgot = model.record.get("subgroup") or {}
         if forgot.get("target", sets.subgroup.target) != sets.subgroup.target:
-            these = f"these sets are of {sets.subgroup.target!r}"
-            raise ValueError(f"{model.name!r} forgot {forgot['target']!r}, and {these}: hand over the sets of stage 1.")
+            wrong = f"made to forget {forgot['target']!r}, and these sets are of {sets.subgroup.target!r}"
+            raise ValueError(f"{model.name!r} was {wrong}: hand over the sets of stage 1.")
 
 
 def check_computes(clip: Clip) -> None:
@@ -115,7 +115,7 @@ def forgotten_before(clip: Clip) -> list[str]:
 def check_evaluated(models, columns, head=None) -> None:
     """Raise ValueError or ModelError for what `evaluate` cannot compare; models come with the original first."""
     if isinstance(models, Clip) or not len(models) or not all(isinstance(clip, Clip) for clip in models):
-        raise ValueError("The models to evaluate are a list of what load_clip and the stages make, the original first.")
+        raise ValueError("Models to evaluate are a list, as load_clip and the stages make them, the original first.")
     for clip in models:
         check_computes(clip)
     if models[0].record.get("stage") and any("stage" not in clip.record for clip in models[1:]):

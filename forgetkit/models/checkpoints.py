@@ -124,8 +124,8 @@ class _Unpickler(pickle.Unpickler):
             return _Module
         if module == "torch" and re.fullmatch(r"[A-Z][A-Za-z0-9]+Storage", name):
             return getattr(torch, name).dtype
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):  # RuntimeError beyond the storage
+            return lambda storage, offset, size, stride, *_: storage.as_strided(size, stride, offset)
         if (module, name) == ("collections", "OrderedDict"):  # of hooks, always empty
             return dict
         if module == "torch.jit._pickle":  # build_intlist and the like
@@ -137,11 +137,6 @@ class _Unpickler(pickle.Unpickler):
         _, dtype, name, *_ = said
         content = bytearray(self.archive.read(f"{self.folder}{name}"))
         return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
-
-
-def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_) -> torch.Tensor:
-    """A tensor within its storage; raises RuntimeError where it would reach beyond it."""
-    return storage.as_strided(size, stride, offset)
 
 
 def _weights(module: _Module, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:

@@ -56,11 +56,8 @@ class Block:
     holds: bool | None = None  # does the rest, alone, give what the whole tower does? None: not asked yet
 
 
-@dataclass
-class Known:
+class Known(list):
     """The blocks of a tower and, as one object, of its copies: what is found out of one is known of all."""
-
-    blocks: list[Block]
 
     def __deepcopy__(self, memo) -> Known:
         return self
@@ -113,7 +110,7 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
             elif not matrices[name] and inside and gone[last]["shapes"][0] == call["given"].shape:
                 found.append(Block(name, skipped, parent, last, calls[parent]["given"].shape))
         vars(tower)["_blocks"] = Known(found)
-    return vars(tower)["_blocks"].blocks
+    return vars(tower)["_blocks"]
 
 
 @contextmanager

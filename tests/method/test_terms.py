@@ -30,7 +30,7 @@ from forgetkit.lora import LoRA, adaptable
 from forgetkit.models.clip import Inputs, ModelError, batch_norms
 from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Forget, Remind
-from forgetkit.subgroups import Labelled
+from forgetkit.subgroups import ModelSets
 from forgetkit.synthetic import abstract_images
 from forgetkit.training import SLOWER, Drift, Monitor, Pool, Trainer, Verdict, rate_for
 
@@ -427,7 +427,7 @@ def test_past_the_drift_weights_and_average_go_back_and_the_rate_is_quartered():
         patch.setattr(Trainer, "__init__", remembered_init)
         steps, rates, trainer = loop(rule=rule, decay=0.9, steps=4, eval_every=2)
     assert rates == pytest.approx([0.1, 0.1, 0.1 / SLOWER, 0.1 / SLOWER]) and SLOWER == 4
-    assert trainer.summary() == {"rate": 0.1, "rollbacks": 1}
+    assert trainer.student.record["pace"]["loop"] == {"rate": 0.1, "rollbacks": 1}
     torch.testing.assert_close((steps[2] - torch.eye(4)).abs().max(), torch.tensor(0.1 / SLOWER)), "from the start anew"
     average = torch.eye(4)
     for weight in steps[2:]:  # the average was taken back, too
@@ -514,9 +514,9 @@ def test_the_score_counts_what_is_gone_of_the_targets_and_what_is_left_of_the_re
 
 
 def test_a_name_can_be_given_up_where_no_sibling_bears_it():
-    sets = Labelled()
     bears = lambda labels: Inputs(torch.zeros(len(labels), 1), torch.tensor(labels), ("a", "b", "c"), ())
-    sets.forget, sets.retain = bears([2, 0, 0]), bears([1, 2])
+    rest = dict(subgroup=None, validation={}, test={}, calibration={}, head=HEAD)
+    sets = ModelSets(forget=bears([2, 0, 0]), retain=bears([1, 2]), **rest)
     assert sets.labels == [0, 2] and sets.own_labels == [0]
 
 
