@@ -56,8 +56,11 @@ class Block:
     holds: bool | None = None  # does the rest, alone, give what the whole tower does? None: not asked yet
 
 
-class Known(list):
+@dataclass
+class Known:
     """The blocks of a tower and, as one object, of its copies: what is found out of one is known of all."""
+
+    blocks: list[Block]
 
     def __deepcopy__(self, memo) -> Known:
         return self
@@ -110,7 +113,7 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
             elif not matrices[name] and inside and gone[last]["shapes"][0] == call["given"].shape:
                 found.append(Block(name, skipped, parent, last, calls[parent]["given"].shape))
         vars(tower)["_blocks"] = Known(found)
-    return vars(tower)["_blocks"]
+    return vars(tower)["_blocks"].blocks
 
 
 @contextmanager
