@@ -70,6 +70,8 @@ GRIDS = {
     "projection": combinations(orthogonal=(True, False)),
     "null_space": combinations(rank=(1, 2, 4), orthogonal=(True, False)),
     "erasure": combinations(ridge=(0.1, 1.0, 10.0), held=(0, 600)),
+    "slug": combinations(stop=(1.0, 5.0, 20.0), at_most=(2, 8)),
+    "damp": combinations(share=(0.05, 0.2, 1.0)),
     "paper": sampled(
         60,
         **{

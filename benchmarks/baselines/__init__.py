@@ -14,16 +14,19 @@
 |                 | arXiv 2512.14137)                                                |                       |
 | `erasure`       | `projection`, only where an image is of the target's domain, by  | D_f, D_r, D_m         |
 |                 | LEACE's direction (Belrose et al., 2023, arXiv 2306.03819)       |                       |
+| `slug`          | one step in one layer (Cai et al., ICML 2025, arXiv 2407.11867)  | D_f, D_r, D_m         |
+| `damp`          | a projection in every layer, in the way of Hatami et al., 2026,  | D_f, D_r, D_m         |
+|                 | arXiv 2604.15166, of which the abstract was read                 |                       |
 
 Those up to `munba` are trained (`trained.py`) and change every weight of the image tower; BatchNorm stays in eval mode,
 so its statistics stay. Those that would go on for ever stop by the rule of our stage 1: at most 1 percent of what they
-read of D_f is still recognised. The others edit weights in closed form (`edited.py`), after fine-tuning for the task
-vectors. None but ours and `erasure` was made for subgroups: where target and siblings bear one label,
+read of D_f is still recognised. The others edit weights once (`edited.py`, `surgery.py`), task vectors after
+fine-tuning. None but ours and `erasure` was made for subgroups: where target and siblings bear one label,
 `text_lora`, `projection` and `null_space` cannot tell them apart, and forget both. Of each family the best by Score is
 here; the history has eight more (fine-tuning, random labels, GA with descent, EMMN, Lipschitz, SCRUB, NegMerge, SSD).
 """
 
-from benchmarks.baselines import edited, trained
+from benchmarks.baselines import edited, surgery, trained
 from benchmarks.baselines.common import BASELINES, stopping_rule, train
 
-__all__ = ["BASELINES", "edited", "stopping_rule", "train", "trained"]
+__all__ = ["BASELINES", "edited", "stopping_rule", "surgery", "train", "trained"]
