@@ -17,6 +17,7 @@ from benchmarks.benchmark import drawn, makers, shown
 from benchmarks.made_by import made_by
 from benchmarks.rows import combinations
 from forgetkit.auditing.limits import TABLE as LIMITS
+from forgetkit.data import tutorial
 from forgetkit.data.images import ImageSet, some
 from forgetkit.evaluation import TARGET, accuracies, evaluate
 from forgetkit.models.clip import Clip
@@ -24,6 +25,7 @@ from forgetkit.models.loading import EMBEDDED
 from forgetkit.pipeline import unlearn
 from forgetkit.recipe import Recipe
 from forgetkit.store import Cache
+from forgetkit.subgroups import split
 
 STUDIED = (("class", "cat"),)  # the validation images of the sensitivity's rows
 QUICKSTART = [of for of in benchmark.SUBGROUPS + benchmark.FURTHER if of[0] != "whole style"]
@@ -32,6 +34,10 @@ STEP = Recipe.default().remind.embedding_step
 KNOBS = {
     "remind.embedding_step": (round(STEP / 3, 4), STEP, round(3 * STEP, 4)), "n_forget": (50,), "n_retain": (50,),
 }  # fmt: skip
+UNSHOWN = (
+    ("class", "cat", "dog"), ("class", "truck", "automobile"), ("coarse", "ship", "automobile"),
+    ("cluster", "dog 1", "dog 0"),
+)  # fmt: skip
 REQUESTS = ("cat", "truck", "frog", "ship", "dog")  # one after another
 
 
@@ -148,6 +154,27 @@ def by_request(test: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
     found = {name: every.take(every.names == name) for name in REQUESTS}
     further = {name: part for name, part in test.items() if name not in (TARGET, "retain", "other")}
     return {**found, "others": every.take(~np.isin(every.names, REQUESTS)), **further}
+
+
+@study(
+    lambda: [{"kind": kind, "subgroup": name, "unshown": sibling} for kind, name, sibling in UNSHOWN],
+    lambda **_: made_by(EMBEDDED["mini"], tutorial.group, split, shown, evaluate, *makers("default")),
+)
+def unshown(clip: Clip, kind: str, subgroup: str, unshown: str) -> list[dict]:
+    """One sibling is kept from every stage, though its text is among the names: the default recipe, seed 0.
+
+    Validation images; `sibling`: those of the one that nobody showed. A row a model, the original first.
+    """
+    grouped = tutorial.group(subgroup, kind, clip)
+    stays = {part: groups != unshown for part, groups in grouped.groups.items()}
+    parts = {part: grouped.parts[part].take(mask) for part, mask in stays.items()}
+    groups = {part: grouped.groups[part][mask] for part, mask in stays.items()}
+    known = replace(grouped, parts=parts, groups=groups, subgroup=grouped.subgroup.without((unshown,)))
+    sets = split(known, seed=0).on(clip)
+    sibling = clip.inputs(grouped.parts["validation"].take(~stays["validation"]))
+    columns = {**shown(sets, "validation"), "sibling": sibling}
+    original, *_, restored = stage_rows(unlearn(clip, sets, Recipe.default(), Cache()), columns)
+    return [{"method": "original", **original}, {"method": "default", **restored}]
 
 
 def audited(kind: str, subgroup: str) -> tuple[str, ...]:
