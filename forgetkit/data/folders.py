@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from forgetkit.data.copies import MOST, copy_groups, thumbnail
-from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, PROMPTS, DataError, Grouped, ImageSet, Subgroup, listed
+from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup, listed
 from forgetkit.data.layouts import from_csv, from_folder, only_csv
 from forgetkit.data.reading import SHARES, ImageFiles, divide, faults, files_for, plain
 
@@ -38,10 +38,9 @@ class Folder:
     """What a folder or CSV holds, every file read once.
 
     images: the N pictures that can be read
-    rows:   N rows of file, label, subgroup, part ("train" ...), given (the user's part, or ""), copy (see
-            `copy_groups`) and dropped (a copy of one in another part that the user gave)
-    broken: a sentence for each file that cannot be read; passed: files passed over, by reason; notes: sentences on
-            names and layout
+    rows:   file, label, subgroup, part ("train" ...), given (the user's part, or ""), copy (see `copy_groups`) and
+            dropped (a copy of one in another part that the user gave)
+    broken: a sentence for each file that cannot be read; passed: files passed over, by reason; notes: other sentences
     """
 
     path: Path
@@ -90,38 +89,31 @@ class Folder:
             said.append(f"{dropped} images are copies of one in a later part of yours, and are left out.")
         return said
 
-    def part(
-        self, part: str, prompts: Sequence[str] = PROMPTS, labels: pd.Series | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> ImageSet:  # fmt: skip
+    def part(self, part: str, labels: pd.Series | None = None, classes: Sequence[str] | None = None) -> ImageSet:
         """The images of a part (one of `PARTS`); labels: a class name for each row of `used`, its own label if None."""
         labels = (self.used["label"] if labels is None else labels)[self.used["part"] == part]
         classes = sorted(set(self.rows["label"])) if classes is None else classes
         indices = np.array(labels.map(classes.index), np.int64)
         images = self.images.select(labels.index.to_numpy())
-        return ImageSet(self.path.stem, images, indices, tuple(classes), tuple(prompts))
+        return ImageSet(self.path.stem, images, indices, tuple(classes))
 
     def group(
         self, target: str, siblings: Sequence[str] | None = None, labels: str | None = None,
-        prompts: Sequence[str] = PROMPTS, words: Sequence[str] | None = None,
         previous_targets: Sequence[str] | None = None,
     ) -> Grouped:  # fmt: skip
         """What `split` takes: this subgroup to forget, its siblings to keep.
 
         siblings: None: the other subgroups of the target's label where there are any, else all others
-        labels:   one common label for target and siblings (the coarse case); None: the folders' names, the CSV's labels
-        words:    further class names, of which there are no images: names compete for an image, and one alone always
-                  wins. None: ten plain words where there is one label only
+        labels:   one common label for target and siblings (the coarse case); None: the folders' names, the CSV's
+                  labels. Names compete for an image: beside one alone stand ten plain words
         previous_targets: subgroups of earlier requests, which are to stay forgotten; they are no siblings
 
         Raises DataError: files that cannot be read, no such subgroup, too few images of the target.
         """
         if self.broken:
             raise DataError("\n  ".join(shortened(faults(self.broken))))
-        if any(isinstance(names, str) for names in (siblings, prompts, words, previous_targets)):
-            raise DataError(
-                "siblings, prompts, words and previous_targets are lists of names: write ['dog'], not 'dog'."
-            )
+        if any(isinstance(names, str) for names in (siblings, previous_targets)):
+            raise DataError("siblings and previous_targets are lists of names: write ['dog'], not 'dog'.")
         if not isinstance(labels or "", str):
             raise DataError(f"labels is one label for target and siblings, or None for each its own: got {labels!r}.")
         used, wanted = self.used, self._named(target)
@@ -145,10 +137,9 @@ class Folder:
         names = used["label"]
         if subgroup.family:
             names = names.mask(used["subgroup"].isin([wanted, *subgroup.siblings]), subgroup.family)
-        if words is None and names.nunique() == 1:
-            words = [word for family in CIFAR10_FAMILIES.values() for word in family]
-        classes = tuple(dict.fromkeys([*sorted(set(names)), *map(plain, words or ())]))
-        parts = {part: self.part(part, prompts, names, classes) for part in PARTS}
+        words = [word for family in CIFAR10_FAMILIES.values() for word in family] if names.nunique() == 1 else []
+        classes = tuple(dict.fromkeys([*sorted(set(names)), *words]))
+        parts = {part: self.part(part, names, classes) for part in PARTS}
         groups = {part: used["subgroup"][used["part"] == part].to_numpy(str) for part in PARTS}
         return Grouped(parts, subgroup, groups, previous_targets=tuple(map(self._named, previous_targets or ())))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 
 from forgetkit.data.images import DataError
@@ -52,6 +52,5 @@ def export(data, folder: str | Path, image: str = "image", label: str = "label",
             (folder / file).write_bytes(content)
             words = [names[row[name]] if names else row[name] for name, names in zip(columns, known)]
             rows.append([file, *words, split])
-    with (folder / "list.csv").open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows([["image", "label", "subgroup", "part"], *rows])
+    pd.DataFrame(rows, columns=["image", "label", "subgroup", "part"]).to_csv(folder / "list.csv", index=False)
     return folder

@@ -1,7 +1,7 @@
 """ImageNet-1K in its ordinary folders, and subgroups of it by wnid, by name, or by a node of WordNet's tree.
 
     train/n02490219/*.JPEG                      val/n02490219/*.JPEG
-                                            or  val/ILSVRC2012_val_00000001.JPEG beside a file of ground truth
+                                            or  val/ILSVRC2012_val_00000001.JPEG beside a file of names and wnids
 
 also where they stand in Kaggle's archive (`ILSVRC/Data/CLS-LOC`), with all classes or a few of them. The 1,000 wnids
 in alphabetical order (timm's list) are the classes 0 to 999, whose names and 80 templates are open_clip's.
@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pandas as pd
-from scipy.io import loadmat
 from timm.data import ImageNetInfo
 from tqdm.auto import tqdm
 
@@ -34,11 +33,7 @@ TEMPLATES = {
     "simple": tuple(template("{}") for template in open_clip.SIMPLE_IMAGENET_TEMPLATES),
     "one": ("a photo of a {}.",),
 }
-TRUTHS = (
-    "LOC_val_solution.csv", "val.csv", "val.txt", "imagenet_2012_validation_synset_labels.txt",
-    "ILSVRC2012_validation_ground_truth.txt",
-)  # fmt: skip
-DEVKITS = (".", "ILSVRC2012_devkit_t12/data", "devkit/data", "data")  # where a ground truth may stand
+TRUTHS = ("LOC_val_solution.csv", "val.csv", "val.txt")  # lines of an image's name and its wnid
 WNID = re.compile(r"n\d{8}")
 BASES = (".", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # where `train` and `val` may stand
 SHARES = (0.64, 0.3, 0.06, 0)  # of a class in `train`, by part: of 1,300, over 250 calibrate and over 50 validate
@@ -51,11 +46,6 @@ OTHERS = 500  # images a part, evenly over the classes that are neither target n
 def wnids() -> tuple[str, ...]:
     """The 1,000 wnids; a wnid's place is its class index."""
     return tuple(ImageNetInfo().label_names())
-
-
-def class_names() -> dict[str, str]:
-    """open_clip's name of every class, by wnid."""
-    return dict(zip(wnids(), open_clip.IMAGENET_CLASSNAMES))
 
 
 @lru_cache(maxsize=1)
@@ -97,12 +87,10 @@ class ImageNet:
         raise DataError(f"{self.folder.name} has no class or family {what!r}.{hint} Choose one of: {shown}.")
 
 
-def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
-    """Folder through an ImageNet folder; no image is opened.
+def load(folder: str | Path) -> ImageNet:
+    """List an ImageNet folder; no image is opened.
 
-    truth: the ground truth of a flat `val`; looked for beside it, above it, and in the devkit, unless named
     A file `classnames.txt` in the folder (`n02490219 marmoset` a line) replaces open_clip's names.
-
     Raises DataError: no such folder, another layout, an unknown wnid, no ground truth.
     """
     folder = Path(folder).expanduser()
@@ -114,64 +102,34 @@ def load(folder: str | Path, truth: str | Path | None = None) -> ImageNet:
         )
     train, val = _by_class(base / "train"), _by_class(base / "val")
     flat = image_files(base / "val") if not val and (base / "val").is_dir() else []
-    for file, wnid in zip(flat, _ground_truth(flat, base / "val", folder, truth) if flat else []):
+    for file, wnid in zip(flat, _ground_truth(flat, base / "val", folder) if flat else []):
         val.setdefault(wnid, []).append(file)
     present = [wnid for wnid in wnids() if wnid in train or wnid in val]
     if not present:
         raise DataError(f"{base} holds no image in class folders such as train/{wnids()[0]}.")
     if unknown := sorted({*train, *val} - set(present)):
         raise DataError(f"{unknown[0]} in {base} is no class of ImageNet-1K: remove it, or move it elsewhere.")
-    names = class_names() | _own_names(folder / "classnames.txt")
+    names = dict(zip(wnids(), open_clip.IMAGENET_CLASSNAMES)) | _own_names(folder / "classnames.txt")
     bearers = Counter(names.values())
     unique = {w: names[w] if bearers[names[w]] == 1 else f"{names[w]} ({w})" for w in present}
     return ImageNet(folder, train, val, unique)
 
 
-def _ground_truth(files: Sequence[str], val: Path, folder: Path, named: str | Path | None = None) -> list[str]:
-    """The wnid of every image of the flat validation folder `val`; docs/imagenet.md shows the files that say it.
-
-    The file is looked for in `val`, above it and in `folder`, or in a devkit below any of these, unless `named`.
-    """
-    places = [place / below for place in (val, val.parent, folder) for below in DEVKITS]
-    found = [place / name for name in TRUTHS for place in places if (place / name).is_file()]
-    path = Path(named).expanduser() if named else next(iter(found), None)
-    if path is None or not path.is_file():
+def _ground_truth(files: Sequence[str], val: Path, folder: Path) -> list[str]:
+    """The wnid of every image of the flat validation folder `val`, by a file in it, above it or in `folder`."""
+    found = [place / name for name in TRUTHS for place in (val, val.parent, folder) if (place / name).is_file()]
+    if not found:
         raise DataError(
-            f"{val} has its images in one folder, and there is {'no ' + str(path) if named else 'no ground truth'}: "
-            f"put one of {', '.join(TRUTHS)} beside it, or move the images into folders by wnid."
+            f"{val} has its images in one folder, and there is no ground truth: put one of {', '.join(TRUTHS)} beside"
+            " it, or let torchvision.datasets.ImageNet sort the archives into folders by wnid."
         )
-    rows = [re.split(r"[,;\s]+", line.strip()) for line in path.read_text().splitlines() if line.strip()]
-    if all(len(row) == 1 for row in rows):  # line i is image number i
-        order = {} if all(WNID.fullmatch(row[0]) for row in rows) else _devkit_order(path)
-        pairs = [(number, order.get(line, line)) for number, (line,) in enumerate(rows, start=1)]
-        keys = [int(re.search(r"\d*$", Path(file).stem)[0] or 0) for file in files]
-    else:
-        pairs = [(Path(row[0]).stem, [*row, ""][1]) for row in rows]
-        pairs = pairs[0 if WNID.fullmatch(pairs[0][1]) else 1 :]  # without a heading
-        keys = [Path(file).stem for file in files]
-    if wrong := [value for _, value in pairs if not WNID.fullmatch(value)]:
+    rows = [re.split(r"[,;\s]+", line.strip()) for line in found[0].read_text().splitlines()]
+    wnid_of = {Path(row[0]).stem: row[1] for row in rows if len(row) > 1 and WNID.fullmatch(row[1])}
+    if unknown := [name for name in (Path(file).stem for file in files) if name not in wnid_of]:
         raise DataError(
-            f"{path} has {wrong[0]!r}, which is no wnid, and no id of the devkit (1 to 1000). Numbers of classes come "
-            "in several orders: use a file of wnids, or the devkit's ground truth with its meta.mat."
+            f"{found[0]} has no line of image {unknown[0]!r} and its wnid. Numbers of classes come in several orders."
         )
-    wnid_of = dict(pairs)
-    if unknown := [file for file, key in zip(files, keys) if key not in wnid_of]:
-        raise DataError(f"{path} has no line for image {Path(unknown[0]).stem!r}: it belongs to another set of images.")
-    return [wnid_of[key] for key in keys]
-
-
-def _devkit_order(path: Path) -> dict[str, str]:
-    """{ILSVRC2012_ID: wnid} from `map_clsloc.txt` or `meta.mat` beside the devkit's ground truth at `path`."""
-    text, mat = path.with_name("map_clsloc.txt"), path.with_name("meta.mat")
-    if text.exists():
-        rows = [line.split() for line in text.read_text().splitlines() if line.strip()]
-        return {number: wnid for wnid, number, *_ in rows}
-    if not mat.exists():
-        raise DataError(
-            f"{path} has ids in the devkit's own order: put the devkit's meta.mat beside it, which says what they are."
-        )
-    synsets = loadmat(mat, squeeze_me=True)["synsets"]  # leaves first, then the nodes above them
-    return {str(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if int(row["ILSVRC2012_ID"]) <= 1000}
+    return [wnid_of[Path(file).stem] for file in files]
 
 
 def _own_names(file: Path) -> dict[str, str]:
@@ -252,8 +210,7 @@ def group(
     templates: "all" 80 of open_clip's, the 7 "simple" ones, or "one"
     n_other:   at most so many images of the other classes are evaluated, drawn by the seed
 
-    `train` gives the parts train, calibration and validation, `val` is the test; where one of the two is missing, the
-    other is divided. A file's part depends on its own name alone (`reading.divide`). Raises DataError.
+    `val` is the test; where it or `train` is missing, the other is divided (`reading.divide`). Raises DataError.
     """
     if labels not in LABELS or templates not in TEMPLATES:
         raise DataError(f"labels is one of {', '.join(LABELS)}, templates one of {', '.join(TEMPLATES)}.")

@@ -1,8 +1,7 @@
 """What every image set becomes: images with labels, the subgroup to forget, and both together.
 
 Each set stands in four disjoint parts: `train` (forget and retain images come from here), `calibration` (chooses the
-soup coefficient), `validation` (for whoever tunes a recipe), `test` (read once). A named set has a fifth, `pretrain`:
-what mini-CLIP was trained on, which nothing else reads.
+soup coefficient), `validation` (for whoever tunes a recipe), `test` (read once). A named set has a fifth, `pretrain`.
 """
 
 from __future__ import annotations

@@ -19,17 +19,14 @@ from forgetkit.data.sets import SETS, cache_folder, in_one_step, load_parts
 WNIDS = vars(SETS["cifar10"].wnids)  # by class
 
 
-def imagenet(folder: Path | None = None, n_train: int = 850, n_val: int = 200) -> Path:
-    """The stand-in's folder, made once: `train` and `val` with so many JPEGs a class, and `classnames.txt`.
-
-    folder: `miniature-imagenet-unseen` in `data.cache_folder()` unless named
-    """
-    folder = folder or cache_folder() / "miniature-imagenet-unseen"
+def imagenet() -> Path:
+    """The stand-in's folder in the cache, made once: `train` and `val` with JPEGs a class, and `classnames.txt`."""
+    folder = cache_folder() / "miniature-imagenet-unseen"
     if folder.exists():
         return folder
     photos = load_parts("cifar10")
     with in_one_step(folder) as half:
-        splits = {"train": (("train", "calibration", "validation"), n_train), "val": (("test",), n_val)}
+        splits = {"train": (("train", "calibration", "validation"), 850), "val": (("test",), 200)}
         for split, (parts, n) in splits.items():
             for name, wnid in tqdm(WNIDS.items(), f"miniature: {split}", leave=False, delay=2):
                 (half / split / wnid).mkdir(parents=True)

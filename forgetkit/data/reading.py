@@ -1,8 +1,7 @@
 """Reading images: a file gives the same pixels whichever kind of set it belongs to.
 
-A folder, ImageNet, a style set, a list of files: all are read by `read_image`, which turns a picture upright, puts it
-on white and brings it to RGB before anything else; resizing and cropping are open_clip's own evaluation transform.
-Images stay in their files until they are asked for (`ImageFiles`): a large folder costs its list of names.
+`read_image` turns a picture upright, puts it on white and brings it to RGB; resizing and cropping are open_clip's own
+evaluation transform. Images stay in their files until they are asked for (`ImageFiles`).
 """
 
 from __future__ import annotations
@@ -78,17 +77,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
         if white is None:
             raise ValueError(f"nothing says which of its values, {low:g} to {high:g}, is white: bring them to 0..255")
         image = Image.fromarray(np.rint(grey * (255 / white)).astype(np.uint8))
+    profile = image.info.get("icc_profile")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        profile = image.info.get("icc_profile")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-        image.info["icc_profile"] = profile
-    return in_srgb(image)
-
-
-def in_srgb(image: Image.Image) -> Image.Image:
-    """The picture in sRGB, by the ICC profile that it carries; without one, or with a damaged one, as it is."""
-    profile = image.info.get("icc_profile")
     if profile and image.mode in ("RGB", "CMYK", "L"):
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -118,8 +110,7 @@ class ImageFiles:
     resize_mode:   likewise: the "shortest" side brought to the size and the centre cut out, the "longest", or "squash"
     border:        pixels cut off each side first (ObjectNet's pictures have a red frame)
 
-    An integer gives one image (H, W, 3), a slice or an array of indices or booleans gives (n, H, W, 3); `select` gives
-    the same images still unread. Raises DataError for files that cannot be read, and names them all.
+    It is indexed like an array; `select` gives images still unread. Raises DataError for files that cannot be read.
     """
 
     ndim, dtype = 4, np.dtype(np.uint8)
@@ -141,7 +132,7 @@ class ImageFiles:
         return len(self), *self.how[:2], 3
 
     def select(self, index) -> ImageFiles:
-        """The images at `index` (a slice, integers, or N booleans), unread. Raises IndexError, as NumPy does."""
+        """The images at `index` (a slice, integers, or N booleans), unread."""
         chosen = copy.copy(self)
         chosen.files = [self.files[i] for i in np.arange(len(self))[index]]
         chosen.pixels = None if self.pixels is None else self.pixels[index]
@@ -203,10 +194,7 @@ def faults(broken: Sequence[str]) -> list[str]:
 
 
 def files_for(clip, files: Sequence[str | os.PathLike], border: int = 0) -> ImageFiles:
-    """The files as `clip` is to see them: at its size, resized as its preprocessing says.
-
-    clip: a model; or its image size in pixels, to be resized as OpenAI's models have it (bicubic, shortest side)
-    """
+    """The files as `clip` is to see them; in place of a model, a size in pixels: bicubic, shortest side."""
     if isinstance(clip, int):
         return ImageFiles(files, clip, border=border)
     cfg = clip.model.visual.preprocess_cfg

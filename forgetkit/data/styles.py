@@ -1,8 +1,7 @@
 """Style sets: one class in several styles, in folders `style/class/image` as PACS, Office-Home and DomainNet have them.
 
 The target is one style of a class ("dog sketch": its siblings are dogs in the other styles, the label is one), or a
-whole style ("sketch": its siblings are the other styles). The same without any folder: CIFAR-10's photos, QuickDraw's
-sketches and emoji icons of seven classes.
+whole style ("sketch": its siblings are the other styles).
 """
 
 from __future__ import annotations

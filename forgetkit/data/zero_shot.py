@@ -7,8 +7,8 @@
 | stl10    | `stl10_binary`                                  | torchvision                 | test, 8,000, 10    |
 | objectnet| `objectnet-1.0/images`, `objectnet-1.0/mappings`| here                        | 18,574, 113        |
 
-ObjectNet is cut down to the classes that its own `mappings` say are also in ImageNet-1K, by ObjectNet's names for them;
-the red frame around its pictures is cut off. Nothing is downloaded, and a set that is not there is not an error.
+ObjectNet is cut down to the classes that its own `mappings` say are also in ImageNet-1K, and its red frame is cut off.
+Nothing is downloaded, and a set that is not there is not an error.
 """
 
 from __future__ import annotations

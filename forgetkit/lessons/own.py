@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from forgetkit.data.folders import Folder, scan
-from forgetkit.data.images import PARTS, PROMPTS, ImageSet, listed
+from forgetkit.data.folders import scan, shortened
+from forgetkit.data.images import PARTS, PROMPTS, Grouped, ImageSet, listed
 from forgetkit.data.reading import plain
 from forgetkit.evaluation import by_chance, interval, predict, with_intervals
 from forgetkit.models import ModelError, mini
@@ -33,6 +33,7 @@ class Report:
     unknown:  subgroups whose images the model recognises no better than chance
     stops:    those of the findings at which a run stops
     expect:   what the number of test pictures will allow to be said
+    grouped:  the parts, with a target and where all files can be read
     """
 
     counts: pd.DataFrame
@@ -40,6 +41,7 @@ class Report:
     unknown: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
     expect: str = ""
+    grouped: Grouped | None = None
 
     def __str__(self) -> str:
         said = [self.counts.to_string(), "", *(self.findings or ["Nothing speaks against it."])]
@@ -47,32 +49,33 @@ class Report:
 
 
 def check(
-    data: str | Path | Folder, clip: Clip, target: str | None = None, siblings: Sequence[str] | None = None,
+    data: str | Path, clip: Clip, target: str | None = None, siblings: Sequence[str] | None = None,
     labels: str | None = None, head: str = "text", previous_targets: Sequence[str] | None = None, seed: int = 0,
-    near: bool = True, **settings,
+    near: bool = True,
 ) -> Report:  # fmt: skip
     """Look at a folder or CSV, and ask the model what it sees there, before anything starts.
 
-    target, siblings, labels, settings: as in `Folder.group`; without a target, and where files cannot be read,
-        each subgroup by its own label
+    target, siblings, labels: as in `Folder.group`; without a target, and where files cannot be read, each subgroup by
+        its own label
     head: "text": class names; "images": prototypes, the mean embedding of each class's training images
     previous_targets: subgroups that the model was made to forget before: these it need not know
     seed, near: as in `scan`
     """
     if head not in HEADS:
         raise ValueError(f"head={head!r}: choose 'text' (class names) or 'images' (prototypes).")
-    found = data if isinstance(data, Folder) else scan(data, clip, seed, near)
-    asked, expect = found.subgroups, ""
+    found = scan(data, clip, seed, near)
+    asked, expect, grouped = found.subgroups, "", None
     if target is None or found.broken:
         groups = {part: found.used["subgroup"][found.used["part"] == part].to_numpy(str) for part in PARTS}
         parts = {part: found.part(part) for part in PARTS}
     else:
-        grouped = found.group(target, siblings, labels, previous_targets=previous_targets, **settings)
+        grouped = found.group(target, siblings, labels, previous_targets)
+        grouped.subgroup.without(grouped.previous_targets)  # raises for a target that was forgotten before
         parts, groups = grouped.parts, grouped.groups
         asked = (grouped.subgroup.target, *grouped.subgroup.siblings)
         n = int((groups["test"] == asked[0]).sum())
         expect = f"Where none of {n} test pictures of {asked[0]} is recognised, {interval(0, n)[1]:.0f} % may still be."
-    train, findings, stops = parts["train"], found.findings(), found.broken[:1]
+    train, findings, stops = parts["train"], found.findings(), found.broken
     classes = len(train.classes)
     if classes < 2:
         stops += ("There is one name only, and it always wins: add a folder to keep, or name target and labels.",)
@@ -86,7 +89,7 @@ def check(
         stops += tuple(f"{names} are one name to the text tower: shorten them." for names in same)
     findings += [stop for stop in stops if stop not in found.broken]
     if stops:
-        return Report(found.counts().assign(recognised=""), findings, (), stops, expect)
+        return Report(found.counts().assign(recognised=""), findings, (), stops, expect, grouped)
     if head == "images":  # which were made of the training images, and know these
         groups = {part: of for part, of in groups.items() if part != "train"}
     headed = with_head(clip, train, head)
@@ -103,7 +106,7 @@ def check(
         )
         stops += (findings[-1],) if head == "text" and lost else ()
     counts = found.counts().assign(recognised=pd.Series(told)).fillna({"recognised": ""})
-    return Report(counts, findings, unknown, stops, expect)
+    return Report(counts, findings, unknown, stops, expect, grouped)
 
 
 def remedy(
@@ -164,21 +167,19 @@ def recognition(
 
 def prepare(
     data_dir: str | Path, target: str, clip: Clip, siblings: Sequence[str] | None = None, labels: str | None = None,
-    head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, near: bool = True, **settings,
+    head: str = "text", seed: int = 0, sizes: Mapping[str, int | None] = {}, near: bool = True,
+    previous_targets: Sequence[str] | None = None,
 ) -> tuple[Clip, Splits, Report]:  # fmt: skip
     """The model with the head asked for (see `with_head`), the sets of your subgroup, and what the look found.
 
-    sizes: n_forget and so on, as in `split`; near: as in `scan`; settings: as in `data.folders.Folder.group`
+    sizes: n_forget and so on, as in `split`; near: as in `scan`; else as in `data.folders.Folder.group`
     Raises ModelError where the look finds what stops a run (`Report.stops`); DataError as `Folder.group`.
     """
-    found = scan(data_dir, clip, seed, near)
-    grouped = found.group(target, siblings, labels, **settings)
-    grouped.subgroup.without(grouped.previous_targets)  # raises for a target that was forgotten before
-    checked = check(found, clip, target, siblings, labels, head, **settings)
-    if checked.stops:
-        raise ModelError("\n".join(["Stopped before the work.", *checked.stops]))
-    clip = replace(with_head(clip, grouped.parts["train"], head), name="original")
-    return clip, split(grouped, seed=seed, **sizes), checked
+    checked = check(data_dir, clip, target, siblings, labels, head, previous_targets, seed, near)
+    if checked.stops or checked.grouped is None:
+        raise ModelError("\n".join(["Stopped before the work.", *shortened([*checked.stops])]))
+    clip = replace(with_head(clip, checked.grouped.parts["train"], head), name="original")
+    return clip, split(checked.grouped, seed=seed, **sizes), checked
 
 
 def again(data_dir: str | Path, saved: Clip, clip: Clip, target: str, seed: int) -> tuple[Clip, Splits]:

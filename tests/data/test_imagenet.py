@@ -7,7 +7,6 @@ import open_clip
 import pandas as pd
 import pytest
 from image_folders import files_by_part, linked, write_images
-from scipy.io import savemat
 
 import forgetkit
 from forgetkit.data import PARTS, DataError, imagenet
@@ -51,7 +50,7 @@ def test_every_row_of_the_families_is_right():
     for row in TABLE.itertuples():
         assert imagenet.wnids()[row.index] == row.wnid and open_clip.IMAGENET_CLASSNAMES[row.index] == row.name, row
     assert not TABLE.duplicated(["family", "wnid"]).any()
-    families, names = imagenet.families(), imagenet.class_names()
+    families, names = imagenet.families(), dict(zip(imagenet.wnids(), open_clip.IMAGENET_CLASSNAMES))
     assert len(families) >= 12 and all(len(members) >= 3 for members in families.values())
     sizes = [len(members) for members in families.values()]
     assert sizes == sorted(sizes), "a class stands in the smallest first"
@@ -119,41 +118,22 @@ def test_another_layout_is_told(tmp_path):
 # ---------------------------------------------------------------------------------------------------
 # Ground truth. The first three images of the real validation set are a sea snake, an alp, a Shetland sheepdog.
 REAL = {1: "n01751748", 2: "n09193705", 3: "n02105855"}
-DEVKIT = {490: "n01751748", 361: "n09193705", 171: "n02105855"}
 
 
 def truth_file(root: Path, form: str) -> None:
     if form == "kaggle":
         rows = [f"ILSVRC2012_val_{i:08d},{w} 111 108 9 8 {w} 1 2 3 4" for i, w in reversed(REAL.items())]
         (root / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *rows]))
-    elif form == "names":
-        (root / "val.txt").write_text("".join(f"ILSVRC2012_val_{i:08d}.JPEG {w}\n" for i, w in REAL.items()))
-    elif form == "tensorflow":
-        (root / "imagenet_2012_validation_synset_labels.txt").write_text("\n".join(REAL.values()) + "\n")
     else:
-        devkit = root / "ILSVRC2012_devkit_t12" / "data"
-        devkit.mkdir(parents=True)
-        (devkit / "ILSVRC2012_validation_ground_truth.txt").write_text("490\n361\n171\n")
-        if form == "devkit, text":
-            (devkit / "map_clsloc.txt").write_text("".join(f"{w} {i} some_name\n" for i, w in DEVKIT.items()))
-        elif form == "devkit, mat":
-            rows = [*((i, wnid, 0) for i, wnid in DEVKIT.items()), (1001, "n00015388", 2)]  # the last is a node
-            kinds = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("num_children", "O")]
-            savemat(devkit / "meta.mat", {"synsets": np.array(rows, kinds)})
+        (root / "val.txt").write_text("".join(f"ILSVRC2012_val_{i:08d}.JPEG {w}\n" for i, w in REAL.items()))
 
 
-@pytest.mark.parametrize("form", ["kaggle", "names", "tensorflow", "devkit, text", "devkit, mat"])
+@pytest.mark.parametrize("form", ["kaggle", "names"])
 def test_every_form_of_ground_truth_gives_the_same_wnids(tmp_path, form):
     root = flat(tmp_path / "imagenet", REAL)
     truth_file(root, form)
     found = {wnid: [Path(file).name for file in files] for wnid, files in imagenet.load(root).val.items()}
     assert found == {wnid: [f"ILSVRC2012_val_{i:08d}.JPEG"] for i, wnid in REAL.items()}
-
-
-def test_part_of_the_flat_folder_keeps_its_numbers(tmp_path):
-    root = flat(tmp_path / "imagenet", {3: REAL[3]})
-    truth_file(root, "tensorflow")
-    assert set(imagenet.load(root).val) == {"n02105855"}, "line 3, not the first line, is image number 3"
 
 
 def test_ground_truth_that_cannot_be_told_is_refused(tmp_path):
@@ -163,18 +143,9 @@ def test_ground_truth_that_cannot_be_told_is_refused(tmp_path):
     (root / "val.txt").write_text("ILSVRC2012_val_00000001.JPEG 65\nILSVRC2012_val_00000002.JPEG 970\n")
     with pytest.raises(DataError, match="several orders"):
         imagenet.load(root)
-    (root / "val.txt").unlink()
-    truth_file(root, "devkit")
-    with pytest.raises(DataError, match="put the devkit's meta.mat beside it"):
+    (root / "val.txt").write_text("ILSVRC2012_val_00000001,n01751748\n")
+    with pytest.raises(DataError, match="has no line of image 'ILSVRC2012_val_00000002'"):
         imagenet.load(root)
-    (root / "ILSVRC2012_devkit_t12/data/map_clsloc.txt").write_text("n01751748 400 sea_snake\n")
-    with pytest.raises(DataError, match="'490'.*no id of the devkit"):
-        imagenet.load(root)
-    with pytest.raises(DataError, match="there is no .*mine.csv"):
-        imagenet.load(root, tmp_path / "mine.csv")
-    (tmp_path / "mine.csv").write_text("ILSVRC2012_val_00000001,n01751748\n")
-    with pytest.raises(DataError, match="has no line for image 'ILSVRC2012_val_00000002'"):
-        imagenet.load(root, tmp_path / "mine.csv")
 
 
 # ---------------------------------------------------------------------------------------------------
