@@ -166,8 +166,7 @@ def prototype_recall(view: View) -> Estimate:
 def probe_recall(view: View, decay: float = 1e-3) -> Estimate:
     """Percent of the target's test images that a linear probe calls the target (Alain and Bengio, 2017).
 
-    Multinomial logistic regression on the validation embeddings, each dimension standardised: mean cross-entropy plus
-    decay / 2 |W|^2, which is C = 1 / (N decay) of scikit-learn's.
+    Logistic regression, embeddings standardised: mean cross-entropy plus decay / 2 |W|^2, C = 1 / (N decay).
     """
     probe = LogisticRegression(C=1 / (decay * len(view.validation.z)), max_iter=1000)
     return found_by(make_pipeline(StandardScaler(), probe), view)
@@ -198,8 +197,7 @@ def text_to_image(view: View) -> dict[str, Estimate]:
 def membership(view: View) -> Estimate:
     """AUROC of a loss-threshold attack: D_f against test images of the target (Yeom et al., 2018).
 
-    An image scores - loss = log softmax(l)_T, of a SigLIP log sigmoid(l_T + bias); below .5, D_f fits worse than unseen
-    images: it was pushed.
+    An image scores - loss = log softmax(l)_T, of a SigLIP log sigmoid(l_T + bias); below .5, D_f was pushed.
     """
     logits = [view.scale * z @ view.head.T for z in (view.forget, view.test.z[view.test.target])]
     logs = [F.log_softmax(x, dim=1) if view.bias is None else F.logsigmoid(x + view.bias) for x in logits]

@@ -96,10 +96,7 @@ def relearning(
 def benign_relearning(
     clip: Clip, head: torch.Tensor, siblings: Inputs, shown: Inputs, steps: int = CHECKS[-1], seed: int = 0
 ) -> Estimate:
-    """Percent of `shown`, test images of the target, that are recognised after fine-tuning on siblings alone.
-
-    Only texts that name a sibling compete: with the target's among them, every step would push it away.
-    """
+    """Percent of `shown`, images of the target, recognised after fine-tuning on siblings and their texts."""
     present, labels = siblings.labels.unique(return_inverse=True)
     student = fine_tuned(clip, head[present], (replace(siblings, labels=labels),), steps, seed)
     return share(predict(student, shown.images, head) == shown.labels.cpu())
@@ -170,10 +167,7 @@ def before_last(clip: Clip, part: Inputs) -> Inputs:
 
 
 def rounded(clip: Clip) -> Clip:
-    """A copy whose image tower's matrices and kernels are rounded to 8 bits, and kept as float32.
-
-    Symmetric, a scale an output channel, nearest: w = s round(w / s), s = max |w| / 127.
-    """
+    """A copy whose image tower's weights are rounded to 8 bits: w = s round(w / s), s = max |w| / 127 of a channel."""
     copy = clip.copy(f"{clip.name}, int8")
     with torch.no_grad():
         for weight in (w for w in copy.model.visual.parameters() if w.ndim > 1):

@@ -104,8 +104,7 @@ def some(columns: Mapping[str, ImageSet], n: int = 400, seed: int = 0) -> dict[s
 class Subgroup:
     """The subgroup to forget and the siblings to keep; all others of the set count as `other`.
 
-    A subgroup may be a class of a family (cats among animals), or a part of one class (sketches of cats, one kind of
-    cat): then target and siblings have the same label.
+    A class of a family (cats among animals), or a part of one class (sketches of cats): then the label is one.
     """
 
     target: str

@@ -77,10 +77,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def in_one_step(path: Path) -> Iterator[Path]:
-    """Where to write a file or folder; it is moved to `path` at the end, so that nobody takes half of one for whole.
-
-    It stands alone in a temporary folder beside `path`, so that two processes do not disturb each other.
-    """
+    """Where to write a file or folder, in a temporary folder of its own; it is moved to `path` at the end, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-", ignore_cleanup_errors=True) as temporary:
         half = Path(temporary) / path.name

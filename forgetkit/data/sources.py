@@ -126,10 +126,7 @@ def _read_emoji(root: Path):
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """Bring the set `name` into the empty `folder`, by torchvision or a registry; returns the folder for `read`.
-
-    Raises DataError where neither works.
-    """
+    """Bring the set `name` into the empty `folder`, by torchvision or a registry, for `read`; raises DataError."""
     source = SETS[name]
     if source.torchvision and _download(source.torchvision, folder / "torchvision"):
         return folder / "torchvision"
