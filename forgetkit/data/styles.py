@@ -69,19 +69,14 @@ def load(folder: str | Path, clip, seed: int = 0) -> StyleSet:
         listed = folder / f"{style.name}_test.txt"
         lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
         tests = {str(folder / line.rsplit(maxsplit=1)[0]) for line in lines if line.strip()}
+        shares = (*(np.array(SHARES[:-1]) / sum(SHARES[:-1])), 0) if tests else SHARES
         for kind in visible_folders(style):
-            for part, files in _divide(image_files(kind), tests, seed).items():
+            found = image_files(kind)
+            parts = divide([file for file in found if file not in tests], shares, seed)
+            parts["test"] += [file for file in found if file in tests]
+            for part, files in parts.items():
                 rows[part] += [(file, classes.index(plain(kind.name)), plain(style.name)) for file in files]
     return StyleSet(folder.name, *in_parts(folder.name, rows, clip, classes, PROMPTS))
-
-
-def _divide(files: list[str], tests: set[str], seed: int) -> dict[str, list[str]]:
-    """Files by part; where a list says what is test, the others in the shares of the other parts."""
-    if not tests:
-        return divide(files, SHARES, seed)
-    shares = np.array(SHARES[:-1]) / sum(SHARES[:-1])
-    rest = divide([file for file in files if file not in tests], (*shares, 0), seed)
-    return {**rest, "test": [file for file in files if file in tests]}
 
 
 def group(data: StyleSet, target: str, zero_shot: Mapping[str, Mapping[str, ImageSet]] | None = None) -> Grouped:
