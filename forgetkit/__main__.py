@@ -206,7 +206,7 @@ def lab(folder: Path, options: tuple[str, ...], opened: bool) -> None:
 
     click.echo(copy_lessons(folder.resolve()))
     if opened:
-        sys.exit(open_lab(folder.resolve(), options))
+        open_lab(folder.resolve(), options)
 
 
 def check_lesson(name: str, value, parameters: dict) -> None:

@@ -61,9 +61,9 @@ def _as_it_runs(source: str) -> str:
 def without_docstrings(tree: ast.Module) -> ast.Module:
     """The syntax tree, from which the docstrings of modules, classes and functions are taken out in place."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return tree
 
 
@@ -71,13 +71,12 @@ def file_hash(file: str | Path) -> str:
     """SHA-256 of a file's content; raises DataError for one that is missing or empty."""
     try:
         with open(file, "rb") as stream:
-            found = hashlib.file_digest(stream, "sha256")
-            size = stream.tell()
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if stream.tell():
+                return found
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}): put it back, or run again.") from error
-    if not size:
-        raise DataError(f"{file} is empty: fetch it again, or remove it and run again.")
-    return found.hexdigest()
+    raise DataError(f"{file} is empty: fetch it again, or remove it and run again.")
 
 
 def packed(named: Mapping[str, torch.Tensor]) -> bytes:
@@ -117,8 +116,7 @@ def _parts(part, of: Callable[..., bytes]) -> bytes:
     if isinstance(part, np.ndarray) and part.dtype != object:
         return of(part.shape, str(part.dtype), hashlib.sha256(np.ascontiguousarray(part)).digest())
     if isinstance(part, Clip):
-        of_this_call = ("source", "seconds")
-        record = {name: value for name, value in part.record.items() if name not in of_this_call}
+        record = {name: value for name, value in part.record.items() if name not in ("source", "seconds")}
         return of(describe(part.device), part.model, part.tokenizer(PROBES), record, dict(part.heads))
     if isinstance(part, torch.nn.Module):
         state = {name: value for name, value in part.state_dict().items() if isinstance(value, torch.Tensor)}
@@ -156,9 +154,8 @@ def _installed(name: str) -> bool:
     file = Path(getattr(sys.modules.get(name, sys.modules.get(top)), "__file__", None) or "")
     if top == HERE.name:
         return any(file.match(f"{top}/{pattern}") for pattern in METHOD)
-    return (
-        top in sys.stdlib_module_names or top != "__main__" and bool({*file.parts} & {"site-packages", "dist-packages"})
-    )
+    installed = top != "__main__" and bool({*file.parts} & {"site-packages", "dist-packages"})
+    return installed or top in sys.stdlib_module_names
 
 
 def _module(part: ModuleType, of: Callable[..., bytes]) -> bytes:
@@ -191,13 +188,13 @@ def _function(part: FunctionType, of: Callable[..., bytes]) -> bytes:
     closed = [cell.cell_contents for cell in part.__closure__ or () if cell != CellType()]
     if _installed(home := part.__globals__.get("__name__") or "__main__"):
         return of(home, part.__code__.co_qualname, closed)
-    codes, todo = [], [part.__code__]
-    while todo:
-        codes.append(code := todo.pop())
-        todo += [one for one in code.co_consts if isinstance(one, CodeType)]
-    named = {name for code in codes for name in code.co_names}
-    used = {name: part.__globals__[name] for name in sorted(named) if name in part.__globals__}
+    used = {name: part.__globals__[name] for name in sorted(_names(part.__code__)) if name in part.__globals__}
     return of(part.__code__, part.__defaults__, part.__kwdefaults__, closed, vars(part), used)
+
+
+def _names(code: CodeType) -> set[str]:
+    """All that code names, and what is defined in it."""
+    return {*code.co_names}.union(*(_names(one) for one in code.co_consts if isinstance(one, CodeType)))
 
 
 def _settings(module: torch.nn.Module) -> tuple:

@@ -70,10 +70,7 @@ class Cache:
 
 
 def once(align: Callable) -> Callable:
-    """`align`, for `remind(..., align=once(align))`: in memory, it makes what it made before a single time.
-
-    What is aligned does not hang on what stage 2 trains: its terms can be tried one after the other.
-    """
+    """`align` for stage 2 with one setting after the other: what it was asked before, it has in memory."""
     made = {}
 
     @wraps(align)
@@ -141,12 +138,11 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
     """(tensors, note) as `write` left them; None where there is no such file, or a damaged one, which is told."""
     try:
         content = file.read_bytes()
-        digest, payload = content[:32], content[32:]
-        if hashlib.sha256(payload).digest() != digest:
+        if hashlib.sha256(content[32:]).digest() != content[:32]:
             raise ValueError("its content does not fit its hash")
-        tensors = load(payload)
+        note, _, tensors = content[32:].partition(b"\n")
         os.utime(file)
-        return tensors, json.loads(bytes(tensors.pop("note").tolist()))
+        return load(tensors), json.loads(note)
     except FileNotFoundError:
         return None
     except Exception as error:  # a disk, safetensors and JSON each raise their own
@@ -155,9 +151,8 @@ def read(file: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
 
 
 def write(file: Path, tensors: Mapping[str, torch.Tensor], note: Mapping = {}) -> None:
-    """Put tensors and a note into a file, in one step, and leave the last used files of its folder (`MOST`) there."""
-    note = torch.tensor(list(json.dumps(note).encode()), dtype=torch.uint8)
-    payload = packed({**tensors, "note": note})
+    """Put a note and tensors into a file, in one step, and leave the last used files of its folder (`MOST`) there."""
+    payload = json.dumps(note).encode() + b"\n" + packed(tensors)
     try:
         with in_one_step(file) as half:
             half.write_bytes(hashlib.sha256(payload).digest() + payload)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import runpy
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,8 +22,7 @@ RECORD = ".copied.json"  # in a copy: the SHA-256 of each file as it was copied
 def copy_files(home: Path, folder: Path, files: Iterable[str]) -> tuple[list[str], list[str]]:
     """Copy `files`, paths below `home`, below `folder`: which were copied, and which kept, as the reader changed them.
 
-    A file that is still as it was copied gives way to a newer one; any other that differs is the reader's. Nothing is
-    deleted. Raises ValueError where a folder cannot be written.
+    A file that is still as it was copied gives way to a newer one. Raises ValueError where a folder cannot be written.
     """
     record, copied, kept = folder / RECORD, [], []
     try:
@@ -31,7 +30,6 @@ def copy_files(home: Path, folder: Path, files: Iterable[str]) -> tuple[list[str
     except (OSError, ValueError, TypeError):
         known = {}  # then every file that differs counts as the reader's
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(files):
             mine, theirs = home / name, folder / name
             new, old = (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() for path in (mine, theirs))
@@ -60,15 +58,8 @@ def copy_lessons(folder: Path) -> str:
     return "\n".join(said + [f"Kept as you changed it: {name}" for name in kept])
 
 
-def open_lab(folder: Path, options: Sequence[str] = ()) -> int:
-    """Open lesson 00 of a copy in JupyterLab, until it ends; returns its exit status. options: of JupyterLab."""
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", *options]
-    server = subprocess.Popen([*command, "notebooks/00_quickstart.ipynb"], cwd=folder)
-    # Ctrl-C is JupyterLab's, which asks whether to stop; what ends this command ends it, too.
-    own = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: lambda *_: server.terminate()}
-    before = {number: signal.signal(number, handler) for number, handler in own.items()}
-    try:
-        return server.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def open_lab(folder: Path, options: Sequence[str] = ()) -> None:
+    """Become JupyterLab, with these options, at lesson 00 of a copy."""
+    os.chdir(folder)
+    sys.argv = ["jupyterlab", f"--ServerApp.root_dir={folder}", *options, "notebooks/00_quickstart.ipynb"]
+    runpy.run_module("jupyterlab", run_name="__main__")

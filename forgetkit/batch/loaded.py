@@ -20,8 +20,8 @@ from importlib.util import source_from_cache
 from pathlib import Path
 
 LOADED = "loaded.json"  # in a run's folder: {file: hash of its content}
-OPENED = "FORGETKIT_OPENED"  # environment variable: the file that a kernel notes things in
-PACKAGE = Path(__file__).resolve().parent.parent
+NOTES = ".opened"  # in a run's folder, while it runs: what it opens
+OPENED = "FORGETKIT_OPENED"  # environment variable: the path of these notes, for a kernel
 SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/lib", "/usr/share", "/usr/bin", "/usr/sbin", "/lib", "/bin", "/sbin")
 KEPT = (".cache", ".config", ".ipython", ".jupyter", ".local", ".matplotlib", ".nv")  # below the home folder
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
@@ -70,8 +70,7 @@ def _words(args: Iterable) -> list[str]:
 
 def load_ipython_extension(shell) -> None:
     """What IPython calls in a kernel."""
-    if notes := os.environ.get(OPENED):
-        watch(notes)
+    watch(os.environ[OPENED])
 
 
 def _environment() -> tuple[str, ...]:
@@ -80,29 +79,24 @@ def _environment() -> tuple[str, ...]:
     installed |= {*site.getsitepackages(), site.getusersitepackages(), os.environ.get("FORGETKIT_CACHE", "")}
     installed |= {sys.prefix} if sys.prefix != sys.base_prefix else set()
     kept = [os.path.join(os.path.expanduser("~"), name) for name in KEPT]
-    return tuple(f"{place}{os.sep}" for place in (*installed, *SYSTEM, *kept, PACKAGE / "batch") if place)
+    return tuple(f"{place}{os.sep}" for place in (*installed, *SYSTEM, *kept, Path(__file__).parent) if place)
 
 
-def keep(run: Path, notes: Path, home: Path, sweep: str) -> None:
-    """Leave in the run's folder, as `LOADED`, the hash of each file of those notes that was read, but for what the run
-    itself has written, the environment, and the folder of the sweep.
-    """
+def keep(run: Path, home: Path) -> None:
+    """Leave the hash of each file that was read, but for the environment's, the sweep's, and what the run wrote."""
     written, read = set(), {}
     with suppress(OSError):
-        for line in notes.read_text(encoding="utf-8").splitlines():
+        for line in (run / NOTES).read_text(encoding="utf-8").splitlines():
             with suppress(ValueError):  # half a line, of a process that was killed
                 writes, path, when = json.loads(line)
                 written.add(path) if writes else read.setdefault(path, when)
-    places = (*_environment(), f"{sweep}{os.sep}")
-    found = {}
+    places, found = (*_environment(), f"{run.parent}{os.sep}"), {}
     for path in sorted(read.keys() - written):
-        if not path.startswith(places) and (digest := file_hash(path)):  # None: changed while the run went on
-            below = Path(path).is_relative_to(home.parent)  # then both may move
-            found[os.path.relpath(path, home) if below else path] = (
-                digest if os.stat(path).st_mtime_ns == read[path] else None
-            )
+        if not path.startswith(places) and (digest := file_hash(path)):
+            name = os.path.relpath(path, home) if Path(path).is_relative_to(home.parent) else path  # both may move
+            found[name] = digest if os.stat(path).st_mtime_ns == read[path] else None  # changed while the run went on
     (run / LOADED).write_text(json.dumps(found, indent=1), encoding="utf-8")
-    notes.unlink(missing_ok=True)
+    (run / NOTES).unlink(missing_ok=True)
 
 
 def changed(run: Path, home: Path) -> list[str]:

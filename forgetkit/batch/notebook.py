@@ -12,7 +12,6 @@ from typing import IO
 
 from forgetkit.batch.loaded import OPENED
 
-LONGEST = 70  # bytes of a folder in which a kernel's sockets still have names that the system takes
 BAR = re.compile(r"\d%\||\[\d+:\d\d(:\d\d)?(<|, )")  # in a line that is a progress bar of tqdm's
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -35,9 +34,9 @@ def code_of(path: str | Path) -> str:
 
 
 def known_parameters(path: str | Path) -> dict[str, tuple[ast.expr | None, ast.expr | None]]:
-    """{name: (annotation, default)} of what a notebook's `parameters` cell assigns, as syntax trees.
+    """{name: (annotation, default)} of what a notebook's `parameters` cell assigns, as syntax trees, without magics.
 
-    Magics in the cell are passed over. Raises ValueError where there is no such cell, or more than one, or no Python.
+    Raises ValueError where there is no such cell, or more than one, or no Python.
     """
     found = [cell["source"] for cell in code_cells(path) if "parameters" in (cell["metadata"].get("tags") or ())]
     if len(found) != 1:
@@ -50,11 +49,11 @@ def known_parameters(path: str | Path) -> dict[str, tuple[ast.expr | None, ast.e
             lines = ast.parse(re.sub(r"^([ \t]*)[%!](?!%).*", r"\1pass", found[0], flags=re.M)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"The `parameters` cell of {path} is no Python: {error}.") from None
-    found = [line for line in lines if isinstance(line, (ast.Assign, ast.AnnAssign))]
     return {
         target.id: (getattr(line, "annotation", None), line.value)
-        for line in found
-        for target in (line.targets if isinstance(line, ast.Assign) else [line.target])
+        for line in lines
+        if isinstance(line, ast.Assign | ast.AnnAssign)
+        for target in getattr(line, "targets", None) or [line.target]
         if isinstance(target, ast.Name)
     }
 
@@ -74,9 +73,8 @@ def execute(
 
     cwd: where it runs, unless beside the notebook; timeout: seconds a cell may take; log: gets what it writes to stderr
 
-    papermill only warns of a parameter that the notebook does not have, and takes `sys.exit` for success: both raise.
-    A kernel's ports are chosen before it binds them, so two that start at once may get the same one, and one dies
-    (papermill's issue 511): it has sockets, in a folder with a short path, where the system has them.
+    papermill only warns of an unknown parameter, and takes `sys.exit` for success. Two kernels that start at once may
+    get the same port, and one dies (its issue 511): they have sockets, whose path must be short, where there are any.
     Raises ValueError for an unknown parameter; papermill.PapermillExecutionError where a cell fails or exits.
     """
     import papermill
@@ -86,12 +84,10 @@ def execute(
     if parameters:
         check_names(path, parameters)
     plain = lambda name: str(name).replace("{", "{{").replace("}", "}}")  # papermill fills in what stands in braces
+    base = "/tmp" if os.name == "posix" else None
     try:
-        fits = lambda folder: len(os.fsencode(folder)) <= LONGEST
-        base = None if fits(tempfile.gettempdir()) or not os.access("/tmp", os.W_OK) else "/tmp"
         with tempfile.TemporaryDirectory(prefix="kernel-", dir=base, ignore_cleanup_errors=True) as folder:
-            sockets = os.name == "posix" and fits(Path(folder).parent)
-            own = {"transport": "ipc", "connection_file": f"{folder}/k.json"} if sockets else {}
+            own = {"transport": "ipc", "connection_file": f"{folder}/k.json"} if base else {}
             done = papermill.execute_notebook(
                 plain(path), plain(target), parameters or {}, kernel_name="python3", cwd=cwd or path.parent,
                 execution_timeout=timeout, stderr_file=log, config=Config(KernelManager=own),
@@ -108,17 +104,12 @@ def execute(
 
 
 def clean(path: Path) -> None:
-    """Join what an executed notebook's cells printed, and take progress bars and widgets out of it.
-
-    Of a widget its still picture is left.
-    """
+    """Join what an executed notebook's cells printed; take out progress bars, and widgets, all but a still picture."""
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         cell.outputs = joined(cell.outputs)
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):  # the still of a widget, or a picture
@@ -138,13 +129,13 @@ def joined(outputs: list) -> list:
     """
     found, texts = [], {}
     for output in outputs:
-        name = output.get("name") if output.output_type == "stream" else None
-        if name is None or name not in texts:
+        name = output.get("name")  # streams have one
+        if name not in texts:
             found.append(output)
-        if name is not None:
+        if name:
             texts.setdefault(name, []).append(output.text)
     for i, output in enumerate(found):
-        if output.output_type == "stream":
+        if output.get("name"):
             lines = "".join(texts[output.name]).split("\n")
             output.text = "\n".join(line[line.rfind("\r", 0, -1) + 1 :] for line in lines)
             if output.name == "stdout" and i and found[i - 1].get("name") == "stderr":

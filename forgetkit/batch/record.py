@@ -1,9 +1,8 @@
-"""A run's folder: where it is, what its result says, who holds it, and a hash of the code that it begins with."""
+"""A run's folder: where it is, what its result says, and who holds it."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import platform
@@ -18,13 +17,13 @@ from forgetkit.batch.notebook import code_of
 
 RESULT, TABLE, LOG = "result.json", "table.csv", "log.txt"
 VERSIONS = ("forgetkit", "open_clip_torch", "torch", "numpy")  # of what a result depends on
-MARK = ".sweep"  # in a sweep's folder: the locks of its runs, and a sign that the folder is a sweep's
-# Columns that each run has.
+MARK = ".sweep"  # in a sweep's folder: the locks of its runs
+# What the table says of each run, beside its parameters.
 COLUMNS = ("run", "task", "status", "error", "seconds", "peak_mb", "commit", "source", "versions")
 
 
 def is_sweep(folder: Path) -> bool:
-    """Is this the folder of a sweep, so that its tables may be written anew?"""
+    """Is this the folder of a sweep?"""
     return (folder / MARK).is_dir() or any((run / RESULT).is_file() for run in runs_in(folder))
 
 
@@ -49,31 +48,30 @@ def file_name(text: str) -> str:
 
 
 def read(folder: Path) -> dict | None:
-    """The result in a run's folder, with None for what an older version did not write; None while there is no result.
-
-    Raises ValueError for a file that is no result.
-    """
+    """The result in a run's folder; None while there is none. A file that is no result is one, which is "damaged"."""
+    empty = dict.fromkeys((*COLUMNS, "ended"))
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         said = (result["parameters"], result.get("versions") or {})
         if result["status"] in ("done", "failed") and all(isinstance(part, dict) for part in said):
-            return {**dict.fromkeys((*COLUMNS, "ended")), **result}
+            return empty | result
+        error = f"{RESULT} says neither done nor failed, or has no parameters"
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise ValueError(f"{RESULT} cannot be read ({error!r})") from None
-    raise ValueError(f"{RESULT} says neither done nor failed, or has no parameters")
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as failure:
+        error = f"{RESULT} cannot be read ({failure!r})"
+    return empty | {"status": "damaged", "error": error, "parameters": {}}
 
 
 def finished(job: dict) -> dict | None:
-    """The result of a run that has been done; None while it has not, or not anew. Raises ValueError as `read` does."""
+    """The result of a run that has been done; None while it has not, or not anew."""
     result = read(folder_of(job))
-    return result if result and result["ended"] != job["redo"] else None
+    return result if result and result["status"] != "damaged" and result["ended"] != job["redo"] else None
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A path to write to, put in the place of `path` at the end: a reader sees a whole file, or the one before."""
+    """A path to write to, which takes the place of `path` at the end: nobody reads half a file."""
     half = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield half
@@ -90,32 +88,10 @@ def write(folder: Path, result: dict, name: str = RESULT) -> None:
         os.fsync(file.fileno())
 
 
-def lock(root: Path, job: dict, seconds: float):
-    """Hold the run's lock within a `with`; raises filelock.Timeout if another process keeps holding it.
-
-    The system frees it when a process dies.
-    """
-    from filelock import FileLock
-
-    (root / MARK).mkdir(exist_ok=True)
-    return FileLock(root / MARK / f"{job['key']}.lock").acquire(timeout=seconds)
-
-
-def source_of(notebook: str | Path | None, function: str | None) -> tuple[str, Path]:
-    """A hash of a notebook's code, or of the file that a function's package begins with, and the folder it stands in.
-
-    Nothing is imported. Raises ValueError where there is none.
-    """
-    if notebook:
-        code, home = code_of(notebook).encode(errors="replace"), Path(notebook).parent
-    else:
-        spec = importlib.util.find_spec(top := re.split("[.:]", function)[0])
-        if spec is None or spec.origin is None:
-            raise ValueError(f"There is no module {top} with a file of its own.")
-        file = Path(spec.origin)
-        code = file.read_bytes() if file.is_file() else top.encode()
-        home = file.parent.parent if spec.submodule_search_locations else file.parent
-    return hashlib.sha256(code).hexdigest()[:16], home
+def source_of(file: Path, is_notebook: bool) -> str:
+    """A hash of a notebook's code, or of a module's file; raises OSError or ValueError where there is none."""
+    code = code_of(file).encode(errors="replace") if is_notebook else file.read_bytes()
+    return hashlib.sha256(code).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

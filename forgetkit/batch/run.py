@@ -1,7 +1,6 @@
 """The side that starts runs: which are still to do, where they are done, and what is told of them.
 
-Runs are done in processes of this machine, on a Dask cluster, or by any `concurrent.futures.Executor`. What is finished
-in the sweep's folder is not run again, so the same command goes on where it was stopped, by whatever.
+What is finished in the sweep's folder is not run again: the same command goes on where it was stopped, by whatever.
 """
 
 from __future__ import annotations
@@ -30,6 +29,10 @@ from forgetkit.batch.worker import BUSY
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 GB_A_RUN = 4  # free memory that each worker should find
+ENVIRONMENT = {  # of a run
+    "TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60",  # some bars say themselves whether they show
+    "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8",  # the last words of what is killed, in any locale
+}  # fmt: skip
 _alive: set[subprocess.Popen] = set()
 _stopping = threading.Event()
 _mine = threading.local()
@@ -59,8 +62,6 @@ def run(
     before = [f"{n} {what} before" for what, n in sorted(status.items())]
     tqdm.write(f"{len(runs)} runs: {', '.join([*before, f'{len(todo)} to do'])}.")
     del status["damaged"]  # they are done again
-    for name in sorted({r.task.name for r in runs if r.task.notebook and OUT not in r.task.parameters}):
-        tqdm.write(f"{name} has no parameter `{OUT}`: its runs leave no table.")
     bar = tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", disable=not todo)
     try:
         with bar, engine(executor, workers, threads, len(todo)) as submit:
@@ -77,9 +78,9 @@ def run(
             write(table := gather(out), out)
     if not out.is_dir():
         raise FileNotFoundError(f"{out} was moved or removed while the sweep ran: name it with --out where it is now.")
-    mine = table.drop_duplicates("run")
-    mine = mine[mine["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
-    others = table["run"].nunique() - len(mine)
+    every = table.drop_duplicates("run")
+    mine = every[every["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
+    others = len(every) - len(mine)
     tqdm.write(describe(mine) + (f"\nThe table also has {others} other runs of this folder." if others else ""))
     status.update(damaged=(broken := int((mine["status"] == "damaged").sum())), done=-broken)
     return +status
@@ -102,22 +103,18 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
     todo, status, other, older = [], Counter(), Counter(), Counter()
     now = record.versions()
     for run in runs:
-        try:
-            found = record.read(there[run.key]) if run.key in there else None
-        except ValueError:
-            status["damaged"] += 1
-            found = None
-        redo = found and found["status"] == "failed" and retry_failed
+        found = record.read(there[run.key]) if run.key in there else None
+        redo = found and (found["status"] == "damaged" or found["status"] == "failed" and retry_failed)
         if found and found["status"] == "done":
             files = [run.task.name] if found["source"] != run.task.source else []
-            files += loaded.changed(there[run.key], run.task.home)
+            files += loaded.changed(there[run.key], run.task.file.parent)
             other.update(files)
             redo = changed == "rerun" and bool(files)
             then = {**now, **(not redo and found["versions"] or {})}
             older.update(f"{name} {then[name]}, now {now[name]}" for name in now if then[name] != now[name])
-        if found and not redo:
+        if found and (not redo or found["status"] == "damaged"):
             status[found["status"]] += 1
-        else:
+        if redo or not found:
             todo.append(_job(run, out, found))
     if other and changed == "stop":
         which = ", ".join(f"{name} ({n} runs)" for name, n in other.most_common(5)) + (", …" if len(other) > 5 else "")
@@ -133,15 +130,11 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
 def _job(run: Run, out: Path, found: dict | None) -> dict:
     """What `perform` is handed, as JSON."""
     task = run.task
-    name = record.file_name(f"{task.name.rpartition(':')[2]} {run.label}")
     return {
-        "root": str(out), "name": name, "key": run.key, "task": task.name, "notebook": task.notebook,
-        "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters, "source": task.source,
-        "timeout": run.timeout, "redo": found and found["ended"], "cwd": os.getcwd(),
-        "env": {
-            "TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60",  # some bars say themselves whether they show
-            "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8",  # the last words of what is killed, in any locale
-        },
+        "root": str(out), "name": record.file_name(f"{task.name.rpartition(':')[2]} {run.label}"), "key": run.key,
+        "task": task.name, "file": str(task.file), "notebook": task.is_notebook, "source": task.source,
+        "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters, "timeout": run.timeout,
+        "redo": found and found["ended"], "cwd": os.getcwd(),
     }  # fmt: skip
 
 
@@ -153,26 +146,19 @@ def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tu
             job = futures[future]
             try:
                 outcome = future.result()
-            except Exception as failure:
-                outcome = _lost(job, failure)
+            except Exception as failure:  # the engine gave it up; the next sweep tries again
+                error = f"{type(failure).__name__}: {failure}".rstrip(": ")
+                outcome = record.finished(job) or {"status": "lost", "error": error, "source": None}
             if outcome is None:
                 todo.append(job)
             else:
                 yield job, outcome
 
 
-def _lost(job: dict, failure: Exception) -> dict:
-    """The outcome of a job that its engine gave up: the next sweep tries again, unless the run was finished before."""
-    with suppress(ValueError):
-        if found := record.finished(job):
-            return found
-    return {"status": "lost", "error": f"{type(failure).__name__}: {failure}".rstrip(": "), "source": None}
-
-
 @contextmanager
 def engine(executor: Executor | str | None, workers: int | None, threads: int | None, runs: int):
     """A function that submits a job; if this block is left early, what runs on this machine is ended."""
-    stop(False)
+    _stopping.clear()
     if executor is None:
         workers = workers or default_workers(runs)
         threads = threads or max(1, cores() // workers)
@@ -180,11 +166,11 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
             tqdm.write(f"{workers} at a time, each with {threads} thread{'s' if threads > 1 else ''}.")
     elif isinstance(executor, str) and not threads and runs:
         tqdm.write("Dask has its workers compute on one thread: with --threads each run has more of a machine's cores.")
-    env = dict.fromkeys(THREADS, str(threads)) if threads else {}
+    env = ENVIRONMENT | (dict.fromkeys(THREADS, str(threads)) if threads else {})
 
     def submit(job: dict) -> Future:
         try:
-            return pool.submit(perform, {**job, "env": {**job["env"], **env}})
+            return pool.submit(perform, {**job, "env": env})
         except Exception as failure:  # the engine takes none
             (lost := Future()).set_exception(failure)
             return lost
@@ -193,7 +179,9 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
         try:
             yield submit
         except BaseException:
-            stop()
+            _stopping.set()
+            for process in list(_alive):
+                process.stdin.close()
             raise
         finally:
             if executor is None:
@@ -207,8 +195,8 @@ def _dask(address: str) -> Iterator[Executor]:
         from distributed import Client
 
         # Once it is imported, which sets its own levels: what it says of a lost scheduler, we say.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         client = Client(address, timeout="10s", set_as_default=False)
     except ImportError:
         raise SweepError(['--dask needs the package distributed: pip install "forgetkit[cluster]".']) from None
@@ -275,10 +263,3 @@ def perform(job: dict) -> dict | None:
         return None
     found = record.finished(job)
     return {name: found[name] for name in ("status", "error", "source")}
-
-
-def stop(stopping: bool = True) -> None:
-    """End all runs of this process, or, with False, allow runs again."""
-    _stopping.set() if stopping else _stopping.clear()
-    for process in list(_alive) if stopping else ():
-        process.stdin.close()

@@ -28,7 +28,7 @@ from forgetkit.batch.task import MISSING, Task, task_of
 
 OUT = "out"  # the parameter that gets the run's folder
 MOST = 100_000  # runs of one sweep
-MOST_VALUES = 1_000_000  # in its YAML, those of an alias each time
+MOST_PIECES = 1_000_000  # of a sweep as JSON, where an alias is written out each time
 NUMBER = "[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)"  # whole; what else looks like one, as 012, is a word
 
 
@@ -81,23 +81,14 @@ def from_yaml(text: str | bytes, where: str = "") -> Any:
     raise SweepError([f"{where or repr(text)} is no YAML: {why}."])
 
 
-def _count(value: Any, known: dict[int, float]) -> float:
-    """How many values there are in a value, those of an alias each time; infinite where it holds itself."""
-    if id(value) not in known:
-        known[id(value)] = math.inf
-        inside = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
-        known[id(value)] = 1 + sum(_count(item, known) for item in inside)
-    return known[id(value)]
-
-
 def _form(spec: Any, where: str) -> BaseModel:
-    """A sweep in its form, whatever it runs; raises SweepError, with all mistakes in the form."""
+    """A sweep in its form; raises SweepError, with all mistakes in the form."""
     if not isinstance(spec, Mapping):
         raise SweepError([f"A sweep is a mapping with the keys {', '.join(FORM)}."])
     try:
-        if _count(spec, {}) > MOST_VALUES:
+        pieces = json.JSONEncoder(default=str).iterencode(spec)
+        if next(itertools.islice(pieces, MOST_PIECES, None), None):
             raise ValueError
-        json.dumps(spec, default=str)
         form = Form.model_validate(dict(spec))
     except ValidationError as error:
         keys = dict.fromkeys(fault["loc"][0] for fault in error.errors())
@@ -130,11 +121,10 @@ def _close(name: Any, names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A task with one parameter set: what is `given`, and `parameters`, all of them, defaults and all.
+    """A task with one parameter set: what is `given`, and all `parameters`, with their defaults.
 
     label:   the values that tell it from the other runs of its sweep, for a reader
     timeout: seconds of a "cell" and of the "run", where they are limited
-    key:     a hash of task and parameters, which says whether two runs are the same
     """
 
     task: Task
@@ -145,6 +135,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
+        """A hash of task and parameters, which says whether two runs are the same."""
         plain = json.loads(json.dumps(self.parameters, default=lambda v: re.sub(" at 0x[0-9a-f]+", "", str(v))))
         text = json.dumps([self.task.name, plain], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -153,12 +144,12 @@ class Run:
 def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | None = None) -> list[Run]:
     """The runs of a sweep: a YAML file, or a mapping of the same form (paths then relative to `folder`).
 
-    check: is called with the name and value of each parameter that is given, and all parameters of its run, for
-           notebooks that import forgetkit; it raises ValueError for a value that the notebook would refuse
+    check: is called with name and value of each parameter that is given, and all parameters of its run, for notebooks
+           that import forgetkit; it raises ValueError for a value that the notebook would refuse
 
     Raises SweepError, with all mistakes at once.
     """
-    where, mistakes = "the sweep", []
+    where, mistakes, runs = "the sweep", [], []
     if isinstance(spec, (str, Path)):
         folder, where = Path(spec).parent, Path(spec).name
         try:
@@ -167,37 +158,38 @@ def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | No
             raise SweepError([f"{spec} cannot be read: {error.strerror}."]) from None
     form = _form(spec, where)
     names = [form.notebook] if isinstance(form.notebook, str) else form.notebook or [None]
-    tasks = [task for name in names if (task := _try(mistakes, task_of, Path(folder), name, form.function))]
+    tasks = [task for name in names if (task := _try(mistakes, None, task_of, Path(folder), name, form.function))]
     many = Counter(task.name for task in tasks)
     mistakes += [f"Two notebooks are called {name}: name them apart." for name, n in many.items() if n > 1]
-    runs = []
     for task in tasks:
         runs += (found := _runs(task, form, mistakes))
-        if check and task.notebook and re.search(r"^\s*(from|import) forgetkit\b", code_of(task.notebook), re.M):
-            right = [(run, name, value) for run in found for name, value in run.given.items() if name in run.parameters]
-            for run, name, value in right:
-                _try(mistakes, lambda: check(name, task.parameters[name].value(value), run.parameters))
+        if check and task.is_notebook and re.search(r"^\s*(from|import) forgetkit\b", code_of(task.file), re.M):
+            for run, name in ((run, name) for run in found for name in run.given if name in run.parameters):
+                asked = lambda: check(name, task.parameters[name].value(run.given[name]), run.parameters)
+                _try(mistakes, None, asked)
     if mistakes:
         raise SweepError(mistakes, where)
     return runs
 
 
-def _try(mistakes: list[str], function: Callable, *given) -> Any:
-    """What a function returns; None where it raises ValueError, which is put to the mistakes."""
+def _try(mistakes: list[str], otherwise: Any, function: Callable, *given) -> Any:
+    """What a function returns; `otherwise` where it raises ValueError, which is put to the mistakes."""
     try:
         return function(*given)
     except ValueError as error:
         mistakes.append(str(error))
+        return otherwise
 
 
 def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     """The runs of a task; what is wrong with them is added to `mistakes`."""
-    grid = {name: v if isinstance(v, list) else [v] for name, v in (form.grid or {}).items()}
-    grid = {name: [_value(task, name, v, mistakes) for v in values] for name, values in grid.items()}
-    typed = lambda entries: [{name: _value(task, name, v, mistakes) for name, v in e.items()} for e in entries]
+    value = lambda name, given: _try(mistakes, given, _value, task, name, given)
+    typed = lambda entries: [{name: value(name, given) for name, given in entry.items()} for entry in entries]
+    grid = {name: given if isinstance(given, list) else [given] for name, given in (form.grid or {}).items()}
+    grid = {name: [value(name, given) for given in values] for name, values in grid.items()}
     entries, exclude = typed(form.list or [{}]), typed(form.exclude or [])
     sets = [{**entry, **dict(zip(grid, values))} for entry in entries for values in itertools.product(*grid.values())]
-    default = {name: parameter.default for name, parameter in task.parameters.items()}
+    default = {name: parameter.default for name, parameter in task.parameters.items() if name != OUT}
     same = lambda a, b: a == b and isinstance(a, bool) == isinstance(b, bool)
     fits = lambda entry, given: all(same(given.get(k, default.get(k, MISSING)), v) for k, v in entry.items())
     unused = [e for e in exclude if set(e) <= set(default) and not any(fits(e, given) for given in sets)]
@@ -205,12 +197,12 @@ def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     sets = [given for given in sets if not any(fits(entry, given) for entry in exclude)]
     mistakes += [] if sets else ["exclude: no run is left."]
     limits = {"run": form.timeout} if isinstance(form.timeout, float) else dict(form.timeout or {})
-    varying = [n for n in default if n != OUT and len({repr(given.get(n, default[n])) for given in sets}) > 1]
+    limits = {what: limit for what, limit in limits.items() if limit}
+    varying = [n for n in default if len({repr(given.get(n, default[n])) for given in sets}) > 1]
     runs: dict[str, Run] = {}
     for given in sets:
-        values = {name: given.get(name, value) for name, value in default.items() if name != OUT}
-        label = ", ".join(f"{name}={values[name]}" for name in varying)
-        run = Run(task, given, values, label, {what: limit for what, limit in limits.items() if limit})
+        values = {name: given.get(name, value) for name, value in default.items()}
+        run = Run(task, given, values, ", ".join(f"{name}={values[name]}" for name in varying), limits)
         mistakes += [f"{name} has no default: give it a value." for name, v in values.items() if v is MISSING]
         for name, parameter in task.parameters.items():
             if name not in given and (changed := sorted(parameter.uses & set(given))):
@@ -222,15 +214,10 @@ def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     return list(runs.values())
 
 
-def _value(task: Task, name: str, given: Any, mistakes: list[str]) -> Any:
-    """The value as the task takes it, or as it is where that is a mistake."""
+def _value(task: Task, name: str, given: Any) -> Any:
+    """The value as the task takes it; raises ValueError where it does not."""
     if name == OUT:
-        mistakes.append(f"`{OUT}` is the run's folder and set for every run: leave it out.")
-    elif name not in task.parameters:
-        mistakes.append(f"{task.name} has no parameter {name!r}. {_close(name, task.parameters)}")
-    else:
-        try:
-            return task.parameters[name].value(given)
-        except ValueError as error:
-            mistakes.append(str(error))
-    return given
+        raise ValueError(f"`{OUT}` is the run's folder and set for every run: leave it out.")
+    if name not in task.parameters:
+        raise ValueError(f"{task.name} has no parameter {name!r}. {_close(name, task.parameters)}")
+    return task.parameters[name].value(given)

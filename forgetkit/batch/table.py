@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -39,13 +38,13 @@ def gather(folder: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(rows, dtype=object)
     own = [name for name in table if name not in COLUMNS and name not in parameters]
     table = table.reindex(columns=[*COLUMNS[:2], *parameters, *own, *COLUMNS[2:]])
-    for name in table:
-        if name in ("seconds", "peak_mb"):
-            table[name] = pd.to_numeric(table[name], errors="coerce")
-        elif name in parameters:
-            table[name] = _values(table[name])
-        elif name in own and _numbers(table[name], 1.0) is not None:
-            table[name] = _numbers(table[name], 1.0)
+    for name in ("seconds", "peak_mb"):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+    for name in parameters:
+        table[name] = _values(table[name])
+    for name in own:
+        numbers = _numbers(table[name], 1.0)
+        table[name] = table[name] if numbers is None else numbers
     table.attrs["parameters"] = list(parameters)
     return table
 
@@ -55,23 +54,14 @@ def write(table: pd.DataFrame, folder: Path) -> None:
     with whole(folder / CSV) as half:
         table.to_csv(half, index=False, encoding="utf-8")
     with whole(folder / PARQUET) as half:
-        try:
-            table.to_parquet(half, index=False)
-        except (OverflowError, TypeError, ValueError):  # whole numbers beyond 64 bits, which it cannot hold: words
-            words = {name: "str" for name in table if table[name].dtype == object}
-            table.astype(words).to_parquet(half, index=False)
+        table.to_parquet(half, index=False)
 
 
 def _rows(run: Path) -> tuple[list[dict], list[str]]:
     """The rows of a run, none while it has no result, and the names of its parameters."""
-    about, rows = {"run": _plain(run.name)}, []
-    try:
-        result = read(run)
-    except ValueError as error:
-        return [{**about, "status": "damaged", "error": _plain(str(error))}], []
+    rows, result = [], read(run)
     if result is None:
         return [], []
-    parameters = {_plain(key): value for key, value in result["parameters"].items() if key not in COLUMNS}
     if result["status"] == "done":
         try:
             rows = _read(run / TABLE)
@@ -80,41 +70,38 @@ def _rows(run: Path) -> tuple[list[dict], list[str]]:
             result["error"] = f"no {TABLE}"
         except (OSError, ValueError, csv.Error) as error:
             result |= {"status": "damaged", "error": f"{TABLE}: {' '.join(str(error).split())}"}
-    names = {}
+    parameters = {_plain(key): value for key, value in result["parameters"].items() if key not in COLUMNS}
+    taken, names = {*parameters, *COLUMNS}, {}
     for column in rows[0] if rows else ():
         names[column] = column
-        while names[column] in parameters or names[column] in COLUMNS or names[column] in {*rows[0]} - {column}:
+        while names[column] in taken or names[column] in rows[0].keys() - {column}:
             names[column] = f"table_{names[column]}"
     result["versions"] = ", ".join(f"{name} {found}" for name, found in (result["versions"] or {}).items()) or None
-    about = {column: _plain(result[column]) for column in COLUMNS} | about
-    rows = [{names[column]: cell for column, cell in row.items()} for row in rows or [{}]]
-    return [{**row, **parameters, **about} for row in rows], list(parameters)
+    about = parameters | {column: _plain(result[column]) for column in COLUMNS} | {"run": _plain(run.name)}
+    return [{names[column]: cell for column, cell in row.items()} | about for row in rows or [{}]], list(parameters)
 
 
 def _plain(value):
-    """A value as a table can hold it: lists and mappings as JSON, text that UTF-8 can write."""
-    value = json.dumps(value) if isinstance(value, (list, dict)) else value
+    """A value, or text that UTF-8 can write."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _values(column: pd.Series) -> pd.Series:
-    """The values of a parameter in one type: numbers, truth values, words; or, mixed, as JSON, where 7 is not "7"."""
+    """The values of a parameter in one type: numbers, truth values, words; or all as JSON, where 7 is not "7"."""
     kinds = {float if type(value) is int else type(value) for value in column.dropna()}
     if kinds == {float} and all(abs(value) < 2**53 for value in column.dropna()):
         return pd.to_numeric(column)
-    if len(kinds) > 1 or kinds & {list, dict}:
-        return column.map(_told, na_action="ignore")
-    return column.map(_plain, na_action="ignore")
+    return column.map(_plain if kinds in ({bool}, {str}) else _told, na_action="ignore")
 
 
 def _told(value) -> str:
     """A value as JSON, and a word as it stands, unless it would read as something else."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    with suppress(ValueError):
-        json.loads(value)
-        return json.dumps(value)
-    return _plain(value)
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return _plain(value)
+    return json.dumps(value)
 
 
 def _numbers(column: pd.Series, share: float = 0.5) -> pd.Series | None:
@@ -152,18 +139,18 @@ def describe(table: pd.DataFrame) -> str:
     """How many runs there are, what became of them, and what they cost."""
     runs = table.drop_duplicates("run")
     counts = ", ".join(f"{n} {status}" for status, n in runs["status"].value_counts().sort_index().items())
-    text = f"{len(runs)} runs: {counts or 'none finished'}"
+    said = [f"{len(runs)} runs: {counts or 'none finished'}"]
     if len(runs):
-        text += f"; {runs['seconds'].median():.0f} s and {runs['peak_mb'].median():.0f} MB each (median)"
-    if len(commits := runs.loc[runs["status"] != "damaged", "commit"].fillna("no commit").astype(str).unique()) > 1:
-        text += f"\nThey come from {len(commits)} states of the code: {', '.join(commits)}."
+        said[0] += f"; {runs['seconds'].median():.0f} s and {runs['peak_mb'].median():.0f} MB each (median)"
+    damaged = runs["status"] == "damaged"
+    if len(commits := runs.loc[~damaged, "commit"].fillna("no commit").astype(str).unique()) > 1:
+        said.append(f"They come from {len(commits)} states of the code: {', '.join(commits)}.")
     if len(found := runs["versions"].dropna().unique()) > 1:
-        text += f"\nThey ran with {len(found)} sets of versions: {'; '.join(found)}."
-    for name, error in runs.loc[runs["status"] == "damaged", ["run", "error"]].itertuples(index=False):
-        text += f"\ndamaged: {name}: {error}"
+        said.append(f"They ran with {len(found)} sets of versions: {'; '.join(found)}.")
+    said += [f"damaged: {name}: {error}" for name, error in zip(runs["run"][damaged], runs["error"][damaged])]
     if bare := int(((runs["status"] == "done") & runs["error"].notna()).sum()):
-        text += f"\n{bare} of the runs that are done left no rows in a table."
-    return text
+        said.append(f"{bare} of the runs that are done left no rows in a table.")
+    return "\n".join(said)
 
 
 def columns(table: pd.DataFrame, by: list | None = None, values: list | None = None) -> tuple[list[str], list[str]]:
@@ -174,9 +161,8 @@ def columns(table: pd.DataFrame, by: list | None = None, values: list | None = N
 
     Raises ValueError for a column that is not there, or a value that is no number.
     """
-    for name in [*(by or []), *(values or [])]:
-        if name not in table:
-            raise ValueError(f"There is no column {name!r}. There are: {', '.join(table.columns)}.")
+    if missing := [name for name in [*(by or []), *(values or [])] if name not in table]:
+        raise ValueError(f"There is no column {missing[0]!r}. There are: {', '.join(table.columns)}.")
     own = [name for name in table if name not in table.attrs["parameters"] and name not in COLUMNS]
     done = table[table["status"] == "done"]
     numbers = [name for name in own if _numbers(done[name]) is not None]
@@ -214,21 +200,15 @@ def summarise(table: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataF
     runs = by_run(table, by, values)
     groups = runs.groupby(by, sort=False) if by else runs.groupby(lambda _: "all")
     mean, sd, n = groups[values].mean(), groups[values].std(), groups[values].count()
-    most = n.max(axis=1)
-    text = {
-        name: [
-            f"{_figures(*row[:2])}{f' (n {row[2]})' if 0 < row[2] < row[3] else ''}"
-            for row in zip(mean[name], sd[name], n[name], most)
-        ]
-        for name in values
-    }
-    found = pd.DataFrame(text, index=mean.index).assign(n=most)
-    holes = {name: runs["run"][runs[name].isna() & (groups[name].transform("count") > 0)].unique() for name in values}
-    found.attrs["without"] = [
-        f"{name} is no number in {', '.join(missing[:10])}{', …' if len(missing) > 10 else ''}: left out of its mean."
-        for name, missing in holes.items()
-        if len(missing)
-    ]
+    most, text, without = n.max(axis=1), {}, []
+    for name in values:
+        rows = zip(mean[name], sd[name], n[name], most)
+        text[name] = [_figures(m, s) + (f" (n {some})" if 0 < some < all_ else "") for m, s, some, all_ in rows]
+        if len(holes := runs["run"][runs[name].isna() & (groups[name].transform("count") > 0)].unique()):
+            which = ", ".join(holes[:10]) + (", …" if len(holes) > 10 else "")
+            without.append(f"{name} is no number in {which}: left out of its mean.")
+    found = pd.DataFrame({**text, "n": most}, index=mean.index)
+    found.attrs["without"] = without
     return found
 
 

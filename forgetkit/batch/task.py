@@ -1,8 +1,8 @@
 """What a sweep runs: a notebook or a function, its parameters with their types, and a hash of its code.
 
 A type comes from the annotation, else from the default: `seed = 0` takes whole numbers, `lr = 1e-3` any number,
-`mode: Literal["a", "b"] = "a"` one of two words. A default of `None`, or one that is computed, takes anything, and so
-does a type that YAML cannot give.
+`mode: Literal["a", "b"] = "a"` one of two words. A default that is `None` or computed, and a type that YAML cannot
+give, take anything.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ NAMES = {**vars(builtins), **vars(typing), "typing": typing}  # what an annotati
 class Parameter:
     """What may be given from outside.
 
-    default: a value, the source of a default that is computed, or MISSING
-    uses:    names that a computed default reads
+    default: a value, the source of one that is computed from the names `uses`, or MISSING
     """
 
     name: str
@@ -69,13 +68,13 @@ def _type(annotation: Any, default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Task:
-    """A notebook (absolute path), or the function that `name` says. source: a hash of its code; home: its folder."""
+    """A notebook, or the function that `name` says, and the file it stands in. source: a hash of its code."""
 
     name: str
-    notebook: str | None
+    file: Path
+    is_notebook: bool
     parameters: dict[str, Parameter]
     source: str
-    home: Path
 
 
 def parameters_of(path: str | Path) -> dict[str, Parameter]:
@@ -103,16 +102,15 @@ def parameters_of_function(function: Callable) -> dict[str, Parameter]:
 def task_of(folder: Path, notebook: str | None, function: str | None) -> Task:
     """Raises ValueError where there is no such notebook or function, or one of its parameters cannot be in a table."""
     if notebook is not None:
-        path = Path(os.path.abspath(folder / notebook))
-        name, parameters = os.fsencode(path.stem).decode(errors="replace"), parameters_of(path)
-        source, home, notebook = *source_of(path, None), str(path)
+        file = Path(os.path.abspath(folder / notebook))
+        name, parameters = os.fsencode(file.stem).decode(errors="replace"), parameters_of(file)
     else:
         module, _, attribute = (name := function).partition(":")
         try:
-            parameters = parameters_of_function(getattr(importlib.import_module(module), attribute))
-            source, home = source_of(None, function)
+            parameters = parameters_of_function(getattr(found := importlib.import_module(module), attribute))
+            file = Path(inspect.getfile(found))
         except (Exception, SystemExit) as error:  # whatever the module raises
             raise ValueError(f"function: {name!r} cannot be imported ({error}); write package.module:name.") from None
     if taken := sorted(set(COLUMNS) & set(parameters)):
         raise ValueError(f"{name} has a parameter called {taken[0]}, which is a column of every table: rename it.")
-    return Task(name, notebook, parameters, source, home)
+    return Task(name, file, notebook is not None, parameters, source_of(file, notebook is not None))

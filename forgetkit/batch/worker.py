@@ -1,9 +1,8 @@
 """One run of a sweep, in processes of its own: `python -m forgetkit.batch.worker` reads the job from standard input.
 
-This process is the run's guard. It holds a lock, so that no other sweep does the same run, has it done in a process of
-its own, writes down what became of it, and ends whatever it has left. It runs no code of the user's, so it can always
-end the run: when that takes longer than it may, and when its own standard input closes, which is when whoever started
-it stops, or dies in any way. A run is over once `result.json` is in its folder, which takes one rename.
+This process is the run's guard: it holds a lock, has the run done in a process of its own, writes down what became of
+it, and ends whatever it has left. It runs no code of the user's, so it can always end the run: when that takes longer
+than it may, and when its own standard input closes, which is when whoever started it stops, or dies in any way.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from pathlib import Path
 from forgetkit.batch import loaded, record
 from forgetkit.batch.notebook import execute
 
-NOTES = ".opened"  # in a run's folder, while it runs: what it opens
 OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the user's code tells its guard
 BUSY = 75  # exit status: another process has this run in hand
 _last_word = threading.Lock()  # either the result is written, or the run is being ended
@@ -37,26 +35,24 @@ _last_word = threading.Lock()  # either the result is written, or the run is bei
 
 def main() -> int:
     """Guard the job that stands on standard input; the exit status is `BUSY` where another guard has it."""
-    from filelock import Timeout  # such packages take longer to import than the process of a short run has
+    from filelock import FileLock, Timeout  # such packages take longer to import than the process of a short run has
 
     job = json.loads(sys.stdin.buffer.readline())
     if cache := os.environ.get("FORGETKIT_CACHE"):  # the run may work in another folder
         os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
-    _prctl(36)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes a child of this process
+    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes its child
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    (locks := Path(job["root"]) / record.MARK).mkdir(exist_ok=True)
     try:
-        held = record.lock(Path(job["root"]), job, 2)
+        with FileLock(locks / f"{job['key']}.lock", timeout=2):  # which the system frees when this process dies
+            if not record.finished(job):  # by another sweep, while this one waited
+                _guard(job, record.folder_of(job))
     except Timeout:
         return BUSY
-    with held:
-        with suppress(ValueError):  # a damaged result: the run is done again
-            if record.finished(job):  # by another sweep, while this one waited
-                return 0
-        _guard(job, record.folder_of(job))
     return 0
 
 
-def _prctl(option: int, value: int = 1) -> None:
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value)
 
@@ -69,27 +65,27 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _end_children(seconds: float = 5.0) -> None:
-    """Kill what runs below this process, again as long as it starts new processes."""
+def _end_children() -> None:
+    """Kill what runs below this process, again as long as it starts new processes, for at most five seconds."""
     import psutil
 
-    until = time.monotonic() + seconds
-    while (left := [process for process, _ in _below()]) and time.monotonic() < until:
+    until = time.monotonic() + 5
+    while (left := _below()) and time.monotonic() < until:
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(left, timeout=0.1)
 
 
-def _below() -> list[tuple]:
+def _below() -> dict:
     """The living processes below this one, as psutil has them, and the bytes of memory that each holds."""
     import psutil
 
-    found = []
+    found = {}
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE:
-                found.append((process, process.memory_info().rss))
+                found[process] = process.memory_info().rss
     return found
 
 
@@ -101,16 +97,16 @@ def _guard(job: dict, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
     started, clock, found, peak = time.time(), time.monotonic(), {}, 0
+    file = Path(job["file"])
+    home = file.parent
     try:
-        source, home = record.source_of(job["notebook"], job["task"])
         if job["notebook"]:  # what is hashed is what is executed, whatever becomes of the file meanwhile
-            job["copy"] = shutil.copyfile(job["notebook"], folder / Path(job["notebook"]).name)
-            source, _ = record.source_of(job["copy"], None)
-        found = {"source": source, "commit": record.commit_of(home)}
-        failure, peak = _process({**job, "folder": folder, "guard": os.getpid()})
+            file = shutil.copyfile(file, folder / file.name)
+        found = {"source": record.source_of(file, job["notebook"]), "commit": record.commit_of(home)}
+        failure, peak = _process({**job, "copy": file, "folder": folder, "guard": os.getpid()})
         _end_children()
-        loaded.keep(folder, folder / NOTES, home, job["root"])
-    except (OSError, ValueError, ImportError) as error:
+        loaded.keep(folder, home)
+    except (OSError, ValueError) as error:
         failure = _failure(error)
     result = {
         "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
@@ -131,7 +127,7 @@ def _process(job: dict) -> tuple[dict, int]:
     with suppress(OSError), process.stdin as stdin:  # it may have ended
         stdin.write(json.dumps(job, default=str).encode())
     while process.poll() is None:
-        peak = max(peak, sum(held for _, held in _below()))
+        peak = max(peak, sum(_below().values()))
         if time.monotonic() > end:
             return {"error": f"The run took longer than {limit:g} s (`timeout`)."}, peak
         with suppress(subprocess.TimeoutExpired):
@@ -174,15 +170,15 @@ def work() -> None:
 
 def _do(job: dict) -> None:
     """Execute the notebook, or call the function and keep what it returns as a table."""
-    folder, out = Path(job["folder"]), {"out": job["folder"]} if job["out"] else {}
+    folder, notes = Path(job["folder"]), os.path.join(job["folder"], loaded.NOTES)
     if job["notebook"]:
-        os.environ[loaded.OPENED] = str(folder / NOTES)
-        given, home, limit = {**job["given"], **out}, Path(job["notebook"]).parent, job["timeout"].get("cell")
-        execute(job["copy"], job["copy"], given, home, limit, log=sys.stderr)
+        os.environ[loaded.OPENED] = notes
+        given, home = job["given"] | ({"out": job["folder"]} if job["out"] else {}), Path(job["file"]).parent
+        execute(job["copy"], job["copy"], given, home, job["timeout"].get("cell"), log=sys.stderr)
         return
     module, _, name = job["task"].partition(":")
-    loaded.watch(str(folder / NOTES))
-    rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if out else {}))
+    loaded.watch(notes)
+    rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if job["out"] else {}))
     if hasattr(rows, "to_csv"):  # a data frame
         rows.to_csv(folder / record.TABLE, index=False)
     elif rows is not None:

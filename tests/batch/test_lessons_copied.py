@@ -61,12 +61,16 @@ def test_jupyterlab_is_opened_on_lesson_00_with_the_readers_options(tmp_path, mo
     (tmp_path / "jupyterlab.py").write_text(
         "import os, sys; print(os.getcwd(), *sys.argv[1:], flush=True); sys.exit(3)"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [])
     mine = tmp_path / "mine"
     with pytest.raises(SystemExit) as ended:
         cli.main(["lab", str(mine), "--", "--no-browser"])
     assert ended.value.code == 3, "JupyterLab's own exit status"
-    assert f"copied to {mine}." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"copied to {mine}." in said
+    assert said.endswith(f"{mine} --ServerApp.root_dir={mine} --no-browser notebooks/00_quickstart.ipynb\n")
     lessons = {path.name for path in (forgetkit.HOME / "notebooks").glob("*.ipynb")}
     assert {path.name for path in (mine / "notebooks").glob("*.ipynb")} == lessons
     assert (mine / "docs/figures/default.png").exists() and (mine / "notebooks/sweeps/sixty.yaml").exists()
