@@ -26,7 +26,6 @@ from forgetkit.evaluation import percent
 from forgetkit.keys import NoKey, key, packed
 from forgetkit.models.clip import Clip, Inputs
 
-__all__ = ["Cache", "accuracies", "embed", "head", "heads", "key", "once"]
 SHARD = 4096  # images in a file of embeddings, so that a run that ends early loses no more
 MOST = {"stages": 60, "embeddings": 256}  # files; the ones not used for longest go first
 log = logging.getLogger(__name__)

@@ -46,10 +46,9 @@ def run(
 
     A status is "done", "failed", "damaged" (done, but its table cannot be read) or "lost" (given up, still to do).
 
-    spec:     a YAML file, or a mapping of the same form
-    executor: where to run, or the address of a Dask scheduler; otherwise `workers` processes of `threads` threads here
-    changed:  what becomes of finished runs that executed other code: "stop" before anything starts, "keep" or "rerun"
-    check:    asked about each value, see `spec.load`
+    spec, check: see `spec.load`
+    executor:    where to run, or the address of a Dask scheduler; otherwise `workers` processes of `threads` threads
+    changed:     what becomes of finished runs that executed other code: "stop" before anything starts, "keep", "rerun"
 
     Raises SweepError, before anything starts, for what is wrong with `spec` or `out`. Ctrl-C ends what runs.
     """
@@ -61,12 +60,12 @@ def run(
     _claim(out)
     before = [f"{n} {what} before" for what, n in sorted(status.items())]
     tqdm.write(f"{len(runs)} runs: {', '.join([*before, f'{len(todo)} to do'])}.")
-    del status["damaged"]  # they are done again
+    lost = 0
     bar = tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", disable=not todo)
     try:
         with bar, engine(executor, workers, threads, len(todo)) as submit:
             for job, found in _outcomes(todo, submit):
-                status[found["status"]] += 1
+                lost += found["status"] == "lost"
                 name = f"{job['name']}-{job['key']}"
                 if found["status"] != "done":
                     tqdm.write(f"{found['status']}: {name}: {found['error']}")
@@ -82,8 +81,7 @@ def run(
     mine = every[every["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
     others = len(every) - len(mine)
     tqdm.write(describe(mine) + (f"\nThe table also has {others} other runs of this folder." if others else ""))
-    status.update(damaged=(broken := int((mine["status"] == "damaged").sum())), done=-broken)
-    return +status
+    return +Counter(mine["status"], lost=lost)
 
 
 def _claim(out: Path) -> None:

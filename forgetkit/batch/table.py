@@ -16,7 +16,6 @@ import pandas as pd
 
 from forgetkit.batch.record import COLUMNS, TABLE, is_sweep, read, runs_in, whole
 
-CSV, PARQUET = "results.csv", "results.parquet"
 NUMBER = r"(?i)[-+]?(((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[-+]?\d+)?|nan|inf)"  # as a table's cell
 DIGITS = r"[-+]?0\d+"  # a word of digits, such as 007
 NOTHING = "(none)"  # in a summary, where a parameter is None or a cell empty
@@ -51,9 +50,9 @@ def gather(folder: str | Path) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Keep the tidy table in a sweep's folder, as CSV and Parquet."""
-    with whole(folder / CSV) as half:
+    with whole(folder / "results.csv") as half:
         table.to_csv(half, index=False, encoding="utf-8")
-    with whole(folder / PARQUET) as half:
+    with whole(folder / "results.parquet") as half:
         table.to_parquet(half, index=False)
 
 

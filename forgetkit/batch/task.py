@@ -32,10 +32,7 @@ NAMES = {**vars(builtins), **vars(typing), "typing": typing}  # what an annotati
 
 @dataclass(frozen=True)
 class Parameter:
-    """What may be given from outside.
-
-    default: a value, the source of one that is computed from the names `uses`, or MISSING
-    """
+    """What may be given from outside; default: a value, the source of one that is computed from `uses`, or MISSING."""
 
     name: str
     default: Any = MISSING
