@@ -202,11 +202,15 @@ def lab(folder: Path, options: tuple[str, ...], opened: bool) -> None:
     DIR is forgetkit-lessons unless given. Files that you have changed are kept and named; to have one as it was, delete
     it and call this again. OPTIONS are JupyterLab's: forgetkit lab DIR -- --no-browser (as root, -- --allow-root)
     """
-    from forgetkit.batch.lessons import copy_lessons, open_lab
+    import runpy
 
-    click.echo(copy_lessons(folder.resolve()))
+    from forgetkit.batch.lessons import copy_lessons
+
+    click.echo(copy_lessons(folder := folder.resolve()))
     if opened:
-        open_lab(folder.resolve(), options)
+        os.chdir(folder)
+        sys.argv = ["jupyterlab", f"--ServerApp.root_dir={folder}", *options, "notebooks/00_quickstart.ipynb"]
+        runpy.run_module("jupyterlab", run_name="__main__")  # in place of this process
 
 
 def check_lesson(name: str, value, parameters: dict) -> None:

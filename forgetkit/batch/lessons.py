@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import runpy
 import shutil
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import forgetkit
@@ -56,10 +53,3 @@ def copy_lessons(folder: Path) -> str:
     copied, kept = copy_files(forgetkit.HOME, folder, [path.relative_to(forgetkit.HOME).as_posix() for path in files])
     said = [f"{len(copied)} of {len(files)} files copied to {folder}."]
     return "\n".join(said + [f"Kept as you changed it: {name}" for name in kept])
-
-
-def open_lab(folder: Path, options: Sequence[str] = ()) -> None:
-    """Become JupyterLab, with these options, at lesson 00 of a copy."""
-    os.chdir(folder)
-    sys.argv = ["jupyterlab", f"--ServerApp.root_dir={folder}", *options, "notebooks/00_quickstart.ipynb"]
-    runpy.run_module("jupyterlab", run_name="__main__")
