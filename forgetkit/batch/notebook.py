@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import re
 import tempfile
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from forgetkit.batch.loaded import OPENED
+from forgetkit.batch.record import OPENED
 
 BAR = re.compile(r"\d%\||\[\d+:\d\d(:\d\d)?(<|, )")  # in a line that is a progress bar of tqdm's
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -31,6 +32,12 @@ def code_cells(path: str | Path) -> list[dict]:
 def code_of(path: str | Path) -> str:
     """All code of a notebook."""
     return "\n".join(cell["source"] for cell in code_cells(path))
+
+
+def source_of(file: Path, is_notebook: bool) -> str:
+    """A hash of a notebook's code, or of a module's file; raises OSError or ValueError where there is none."""
+    code = code_of(file).encode(errors="replace") if is_notebook else file.read_bytes()
+    return hashlib.sha256(code).hexdigest()[:16]
 
 
 def known_parameters(path: str | Path) -> dict[str, tuple[ast.expr | None, ast.expr | None]]:
@@ -91,7 +98,7 @@ def execute(
             done = papermill.execute_notebook(
                 plain(path), plain(target), parameters or {}, kernel_name="python3", cwd=cwd or path.parent,
                 execution_timeout=timeout, stderr_file=log, config=Config(KernelManager=own),
-                extra_arguments=["--ext=forgetkit.batch.loaded"] if OPENED in os.environ else [],
+                extra_arguments=["--ext=forgetkit.batch.record"] if OPENED in os.environ else [],
             )  # fmt: skip
         for i, cell in enumerate(done.cells):
             if any(o.get("ename") == "SystemExit" for o in cell.get("outputs", [])):

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 from tqdm.auto import tqdm
 
-from forgetkit.batch import loaded, record
+from forgetkit.batch import record
 from forgetkit.batch.spec import OUT, Check, Run, SweepError, load
 from forgetkit.batch.worker import BUSY
 
@@ -55,7 +55,7 @@ def run(
     from forgetkit.batch.table import describe, gather, write
 
     runs, out = load(spec, check=check), Path(out).resolve()
-    loaded.file_hash.cache_clear()
+    record.file_hash.cache_clear()
     todo, status = _todo(runs, out, retry_failed, changed)
     _claim(out)
     before = [f"{n} {what} before" for what, n in sorted(status.items())]
@@ -105,7 +105,7 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
         redo = found and (found["status"] == "damaged" or found["status"] == "failed" and retry_failed)
         if found and found["status"] == "done":
             files = [run.task.name] if found["source"] != run.task.source else []
-            files += loaded.changed(there[run.key], run.task.file.parent)
+            files += record.changed(there[run.key], run.task.file.parent)
             other.update(files)
             redo = changed == "rerun" and bool(files)
             then = {**now, **(not redo and found["versions"] or {})}

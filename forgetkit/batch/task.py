@@ -23,8 +23,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from forgetkit.batch.notebook import known_parameters
-from forgetkit.batch.record import COLUMNS, source_of
+from forgetkit.batch.notebook import known_parameters, source_of
+from forgetkit.batch.record import COLUMNS
 
 MISSING = inspect.Parameter.empty  # no default, or no annotation
 NAMES = {**vars(builtins), **vars(typing), "typing": typing}  # what an annotation may say

@@ -25,8 +25,8 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from forgetkit.batch import loaded, record
-from forgetkit.batch.notebook import execute
+from forgetkit.batch import record
+from forgetkit.batch.notebook import execute, source_of
 
 OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the user's code tells its guard
 BUSY = 75  # exit status: another process has this run in hand
@@ -102,10 +102,10 @@ def _guard(job: dict, folder: Path) -> None:
     try:
         if job["notebook"]:  # what is hashed is what is executed, whatever becomes of the file meanwhile
             file = shutil.copyfile(file, folder / file.name)
-        found = {"source": record.source_of(file, job["notebook"]), "commit": record.commit_of(home)}
+        found = {"source": source_of(file, job["notebook"]), "commit": record.commit_of(home)}
         failure, peak = _process({**job, "copy": file, "folder": folder, "guard": os.getpid()})
         _end_children()
-        loaded.keep(folder, home)
+        record.keep(folder, home)
     except (OSError, ValueError) as error:
         failure = _failure(error)
     result = {
@@ -170,14 +170,14 @@ def work() -> None:
 
 def _do(job: dict) -> None:
     """Execute the notebook, or call the function and keep what it returns as a table."""
-    folder, notes = Path(job["folder"]), os.path.join(job["folder"], loaded.NOTES)
+    folder, notes = Path(job["folder"]), os.path.join(job["folder"], record.NOTES)
     if job["notebook"]:
-        os.environ[loaded.OPENED] = notes
+        os.environ[record.OPENED] = notes
         given, home = job["given"] | ({"out": job["folder"]} if job["out"] else {}), Path(job["file"]).parent
         execute(job["copy"], job["copy"], given, home, job["timeout"].get("cell"), log=sys.stderr)
         return
     module, _, name = job["task"].partition(":")
-    loaded.watch(notes)
+    record.watch(notes)
     rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if job["out"] else {}))
     if hasattr(rows, "to_csv"):  # a data frame
         rows.to_csv(folder / record.TABLE, index=False)
