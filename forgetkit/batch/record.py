@@ -52,7 +52,8 @@ def runs_in(folder: Path) -> list[Path]:
 def folder_of(job: dict) -> Path:
     """Where the run is, or is to be: one that began under another name goes on there."""
     root = Path(job["root"])
-    return next(filter(Path.is_dir, root.glob(f"*-{job['key']}")), root / f"{job['name']}-{job['key']}")
+    there = (run for run in root.glob(f"*-{job['key']}") if run.is_dir() and not run.is_symlink())
+    return next(there, root / f"{job['name']}-{job['key']}")
 
 
 def file_name(text: str) -> str:
