@@ -4,9 +4,9 @@ import pytest
 
 import forgetkit
 from forgetkit import __main__ as cli
-from forgetkit.batch.lessons import RECORD, copy_files, copy_lessons
+from forgetkit.batch.lessons import RECORD, copy_lessons
 
-FILES = ["a/one.txt", "two.txt"]
+FILES = ONE, TWO = "docs/one.md", "notebooks/two.ipynb"
 
 
 @pytest.fixture
@@ -21,35 +21,41 @@ def texts(folder) -> list[str]:
     return [(folder / name).read_text() for name in FILES]
 
 
+def said(copied: int, folder, kept=()) -> str:
+    lines = [f"Kept as you changed it: {name}" for name in kept]
+    return "\n".join([f"{copied} of 2 files copied to {folder}.", *lines])
+
+
 def test_a_newer_edition_replaces_what_was_not_touched_and_nothing_else(home, tmp_path):
     mine = tmp_path / "mine"
-    assert copy_files(home, mine, FILES) == (FILES, [])
-    assert copy_files(home, mine, FILES) == ([], []), "a second call finds everything there"
-    (mine / "two.txt").write_text("my notes")
+    assert copy_lessons(mine, home) == said(2, mine)
+    assert copy_lessons(mine, home) == said(0, mine), "a second call finds everything there"
+    (mine / TWO).write_text("my notes")
     for name in FILES:
         (home / name).write_text(f"{name}, second edition")
-    assert copy_files(home, mine, FILES) == (["a/one.txt"], ["two.txt"])
-    assert texts(mine) == ["a/one.txt, second edition", "my notes"]
-    (mine / "two.txt").unlink()
-    assert copy_files(home, mine, FILES) == (["two.txt"], []), "a file that was deleted comes anew"
-    assert sorted(path.name for path in mine.rglob("*") if path.is_file()) == [RECORD, "one.txt", "two.txt"]
+    assert copy_lessons(mine, home) == said(1, mine, [TWO])
+    assert texts(mine) == [f"{ONE}, second edition", "my notes"]
+    (mine / TWO).unlink()
+    assert copy_lessons(mine, home) == said(1, mine), "a file that was deleted comes anew"
+    assert texts(mine) == [f"{name}, second edition" for name in FILES]
+    assert sorted(path.name for path in mine.rglob("*") if path.is_file()) == [RECORD, "one.md", "two.ipynb"]
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{"])
 def test_what_was_there_before_is_the_readers_whatever_the_record_says(home, tmp_path, record):
     mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "two.txt").write_text("my notes")
+    (mine / TWO).parent.mkdir(parents=True)
+    (mine / TWO).write_text("my notes")
     (mine / RECORD).write_text(record)
-    assert copy_files(home, mine, FILES) == (["a/one.txt"], ["two.txt"])
-    assert texts(mine) == ["a/one.txt, first edition", "my notes"]
+    assert copy_lessons(mine, home) == said(1, mine, [TWO])
+    assert texts(mine) == [f"{ONE}, first edition", "my notes"]
 
 
 def test_a_file_in_the_way_of_a_folder_is_told_in_a_sentence(home, tmp_path):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/a").write_text("a file of mine")
-    with pytest.raises(ValueError, match="mine/a.* cannot be written"):
-        copy_files(home, tmp_path / "mine", FILES)
+    (tmp_path / "mine/docs").write_text("a file of mine")
+    with pytest.raises(ValueError, match="mine/docs.* cannot be written"):
+        copy_lessons(tmp_path / "mine", home)
 
 
 def test_the_clone_itself_is_left_as_it_is(tmp_path):
