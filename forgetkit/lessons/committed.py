@@ -1,7 +1,5 @@
 """The committed rows of docs/results, as lessons read them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +31,8 @@ def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
     columns = [name for name in rows if name in ACCURACIES or name.endswith(" recall")]
     of = [name for name in ("model", "pixels", "kind", "subgroup") if name in rows]
     own = rows["method"] == "original"
-    original, rows = (
-        rows[own].drop_duplicates(of).set_index(of),
-        rows[~own],
-    )  # of a seed it says what it does of another
+    original = rows[own].drop_duplicates(of).set_index(of)  # of one seed it says what it does of another
+    rows = rows[~own]
     accuracy = original.reindex(pd.MultiIndex.from_frame(rows[of])).set_axis(rows.index)
     return rows.assign(**{name: 100 * rows[name] / accuracy[name].replace(0, np.nan) for name in columns})
 
@@ -58,17 +54,3 @@ def accuracies_in(rows: pd.DataFrame) -> list[str]:
 
 def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, str]:
     return {name: f"{before[name].mean():.1f} → {after[name].mean():.1f}" for name in accuracies_in(before)}
-
-
-def real_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a class and method, and a subgroup of one label by the two best there: before → after."""
-    lines, where = [], ["pixels", "kind", "subgroup"]
-    whole = ~rows["method"].str.contains(" without ") & (rows["kind"] == "class")
-    rows = rows[whole | rows["method"].isin(["original", "default", "erasure"])]
-    original = rows[rows["method"] == "original"].set_index(where)
-    for (*of, method), found in rows[rows["method"] != "original"].groupby([*where, "method"], sort=False):
-        line = dict(zip(("pixels", "kind", "forget", "method"), (*of, method)))
-        line |= before_and_after(original.loc[[tuple(of)]], found)
-        line |= {"retain by a plane": found["retain by a plane"].mean(), "Score": found["score"].mean()}
-        lines.append({**line, "seeds": len(found), "s": found["seconds"].median()})
-    return pd.DataFrame(lines)

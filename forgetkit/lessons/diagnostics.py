@@ -1,11 +1,4 @@
-"""What changed between the original and an unlearned model, beyond what accuracy tells.
-
-Accuracy counts hits and the Score averages columns; here is what they hide: what each column adds, images that
-were lost and won, the names images go by now, and whether a model still *sees* the class it no longer names.
-`alarms` says what went wrong, and what to change.
-"""
-
-from __future__ import annotations
+"""What changed between the original and an unlearned model, beyond accuracy; and alarms: what went wrong."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -23,8 +16,7 @@ from forgetkit.models.clip import Clip, Inputs, embed_each
 def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """What each column counts in the Score, in percent, one row a model of `evaluate`'s table; their mean is the Score.
 
-    100 (1 - a / a0) for the target, 100 - a for `previous_targets`, 100 min(1, a / a0) for the others; the first row is
-    the original's. Columns on which the original is at zero are left out, as in `score`.
+    See `score`: columns on which the original, the first row, is at zero are left out.
     """
     accuracy = table.set_index("model")[list(columns)]
     counted = (accuracy.iloc[0] > 0) | (accuracy.columns == PREVIOUS)
@@ -38,8 +30,7 @@ def contributions(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def churn(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     """Images whose name changed, in percent of all; before, after, labels: (N,) long.
 
-    lost: right before, wrong now; won: wrong before, right now; still wrong: wrong both times, under two names. The
-    change of accuracy is won - lost, and small where both are large.
+    The change of accuracy is won - lost; still wrong: wrong both times, under two names.
     """
     was, now = before == labels, after == labels
     changed = {"lost": was & ~now, "won": ~was & now, "still wrong": ~was & ~now & (before != after)}
@@ -54,14 +45,13 @@ def predictions(original: Clip, unlearned: Clip, columns: Mapping[str, ImageSet]
     """
     frames = []
     for column, part in columns.items():
-        head = original.head(part.classes, part.prompts)
-        before, after = (z @ head.T for z in embed_each([original, unlearned], part.images, progress=column))
-        called = lambda similarity: [part.classes[i] for i in similarity.argmax(1).tolist()]
-        image = [str(name) for name in getattr(part.images, "files", range(len(part)))]
-        own = after.gather(1, torch.as_tensor(part.labels, device=after.device)[:, None]).squeeze(1)
-        rows = {"image": image, "label": part.names, "subgroup": column}
-        rows |= {"before": called(before), "after": called(after), "similarity": own.tolist()}
-        frames.append(pd.DataFrame(rows))
+        head, names = original.head(part.classes, part.prompts), np.array(part.classes)
+        both = embed_each([original, unlearned], part.images, progress=column)
+        before, after = ((z @ head.T).cpu().numpy().astype(float) for z in both)
+        files = getattr(part.images, "files", range(len(part)))
+        rows = {"image": [*map(str, files)], "label": part.names, "subgroup": column}
+        rows |= {"before": names[before.argmax(1)], "after": names[after.argmax(1)]}
+        frames.append(pd.DataFrame({**rows, "similarity": after[range(len(part)), part.labels]}))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -125,9 +115,9 @@ def alarms(
     for model, row in zip(table["model"], np.isfinite(table[[TARGET, *columns]].astype(float)).to_numpy()):
         alarm_if(not row.all(), "not_finite", model=model)
     target, known, why = dict(before=original[TARGET], after=last[TARGET]), original[TARGET] >= 5, ""
-    if (part := shown.get(TARGET)) is not None:
-        if by_chance(round(original[TARGET] * len(part) / 100), len(part), len(part.classes)):
-            known, why = False, ", no better than chance"
+    hits = lambda row, column: round(row[column] * len(shown[column]) / 100)
+    if TARGET in shown and by_chance(hits(original, TARGET), len(shown[TARGET]), len(shown[TARGET].classes)):
+        known, why = False, ", no better than chance"
     alarm_if(not known, "nothing_to_forget", **target, why=why)
     alarm_if(known and last[TARGET] > 0.05 * original[TARGET], "not_forgotten", **target)
     changed = [TARGET] if known else []
@@ -137,9 +127,8 @@ def alarms(
         alarm_if(last[name] > original[name] + 10, "learnt", **change)
         changed += [name] if not 0.9 * original[name] <= last[name] <= original[name] + 10 else []
     for name in (name for name in changed if name in shown):
-        n = len(shown[name])
-        (low, high), (least, most) = (interval(round(row[name] * n / 100), n) for row in (original, last))
-        alarm_if(low <= most and least <= high, "few_images", column=name, n=n)
+        (low, high), (least, most) = (interval(hits(row, name), len(shown[name])) for row in (original, last))
+        alarm_if(low <= most and least <= high, "few_images", column=name, n=len(shown[name]))
     if called:
         name, said, true = called
         alarm_if(said > (100 + true) / 2, "trivial", name=name, said=said, true=true)

@@ -1,7 +1,5 @@
 """What every notebook does besides its subject: check its parameters, set up, show source, tell the time."""
 
-from __future__ import annotations
-
 import inspect
 import tempfile
 import time
@@ -41,9 +39,7 @@ def checked(name: str) -> bool:
 def check_parameters(**values) -> None:
     """Raise ValueError, a line for each wrong parameter, naming what there is to choose from; call it first.
 
-    Known are: kind, target (of that kind), seed, recipe, changes (of that recipe), model, pretrained (of that model),
-    device, oracle, out, data_dir and what goes with it (siblings, labels, head, previous_targets, near_copies), and
-    sizes (n_...), where None is as many as usual.
+    Known are `CHECKED` and sizes (n_...), where None is as many as usual.
     """
     if wrong := [said for name in values if (said := mistake(name, values))]:
         raise ValueError("\n".join(dict.fromkeys(wrong)))
@@ -51,7 +47,7 @@ def check_parameters(**values) -> None:
 
 def mistake(name: str, values: Mapping) -> str | None:
     """What is wrong with the value of that name, beside the others; None where nothing is."""
-    value, kind = values[name], values.get("kind", "class")
+    value, kind, model = values[name], values.get("kind", "class"), values.get("model", "mini")
     if name == "kind" and kind not in (*KINDS, "folder"):
         return f"kind={kind!r}: choose one of {', '.join(KINDS)}, folder."
     if name in ("kind", "data_dir") and "data_dir" in values and (kind == "folder") != bool(values["data_dir"]):
@@ -76,13 +72,10 @@ def mistake(name: str, values: Mapping) -> str | None:
         if not with_weights(value) and value not in open_clip.list_models():
             embedded = ", ".join(map(repr, EMBEDDED))
             return f"{name}={value!r}: choose {embedded}, one of open_clip.list_models(), as 'RN50', or {FOLDER}FOLDER."
-    if name == "pretrained" and value and not weights_there(values.get("model", "mini"), str(value)):
-        return f"pretrained={value!r} is no tag of open_clip's for model={values.get('model', 'mini')!r}, and no file."
-    if name == "pretrained" and not value and not with_weights(model := values.get("model", "mini")):
-        return (
-            f"model={model!r} without weights is a random one, which knows nothing that it could forget: give"
-            " `pretrained`, a tag of open_clip such as 'openai', or a file."
-        )
+    if name == "pretrained" and value and not weights_there(model, str(value)):
+        return f"pretrained={value!r} is no tag of open_clip's for model={model!r}, and no file."
+    if name == "pretrained" and not value and not with_weights(model):
+        return f"model={model!r} without weights is a random one: give `pretrained`, a tag such as 'openai', or a file."
     if name == "head" and value not in HEADS:
         return f"head={value!r}: choose 'text' (class names) or 'images' (prototypes)."
     if name == "device":
@@ -135,12 +128,11 @@ def start(
     more: parameters of the lesson that are only checked here, such as `out` and `oracle`
     Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
     """
-    parameters = locals()
-    data_dir, siblings, labels, pretrained, head, previous_targets, near = (*own, *([], True)[len(own) - 5 :])
-    shared = {name: value for name, value in parameters.items() if name not in ("own", "as_images", "more")} | more
+    data_dir, siblings, labels, pretrained, head, previous_targets, near = (*own, [], True)[:7]
     check_parameters(
-        **shared, pretrained=pretrained, head=head, data_dir=str(data_dir or ""), siblings=siblings, labels=labels,
-        previous_targets=previous_targets, near_copies=near,
+        kind=kind, target=target, seed=seed, n_forget=n_forget, n_retain=n_retain, n_test=n_test, recipe=recipe,
+        changes=changes, model=model, device=device, pretrained=pretrained, head=head, data_dir=str(data_dir or ""),
+        siblings=siblings, labels=labels, previous_targets=previous_targets, near_copies=near, **more,
     )  # fmt: skip
     use_style()
     clip = replace(load_clip(model, pretrained or None, device), name="original")  # whatever it was called when saved

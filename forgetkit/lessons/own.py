@@ -1,7 +1,5 @@
 """Your own pictures: a look before the work, their sets; and the report and model that a run leaves behind."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,8 +64,8 @@ def check(
     found = scan(data, clip, seed, near)
     asked, expect, grouped = found.subgroups, "", None
     if target is None or found.broken:
-        groups = {part: found.used["subgroup"][found.used["part"] == part].to_numpy(str) for part in PARTS}
         parts = {part: found.part(part) for part in PARTS}
+        groups = {part: found.used["subgroup"][found.used["part"] == part].to_numpy(str) for part in PARTS}
     else:
         grouped = found.group(target, siblings, labels, previous_targets)
         grouped.subgroup.without(grouped.previous_targets)  # raises for a target that was forgotten before
@@ -96,8 +94,7 @@ def check(
     known = recognition(headed, parts, groups, headed.head(train.classes, train.prompts))
     told = {name: "{}/{} ({:.0f} to {:.0f} %)".format(*row, *interval(*row)) for name, row in known.items()}
     before = [plain(name) for name in previous_targets or ()]
-    unknown = tuple(name for name, row in known.items() if name not in before and by_chance(*row, classes))
-    if unknown:
+    if unknown := tuple(name for name, row in known.items() if name not in before and by_chance(*row, classes)):
         seen = listed([f"{known[name][0]} of {known[name][1]} {name}" for name in unknown], 5)
         lost = [name for name in unknown if name in asked]
         findings.append(
@@ -139,10 +136,9 @@ def cut_names(clip: Clip, train: ImageSet) -> tuple[list[str], list[str]]:
 
 
 def with_head(clip: Clip, train: ImageSet, head: str) -> Clip:
-    """The model with the head that was asked for: of the class names, or of training images.
+    """The model with the head that was asked for: of the class names, or of training images (see `Clip.prototypes`).
 
     A model that brings a head of images for these classes keeps it: made anew, it would find what was forgotten again.
-    Raises ModelError for a class without a training image.
     """
     if head == "text":
         return replace(clip, heads={of: kept for of, kept in clip.heads.items() if of[0] != train.classes})
@@ -205,16 +201,15 @@ def save(
 
     table: of `evaluate`; report.txt has it with counts and intervals, and the alarms
     """
-    out, told = Path(out).expanduser(), with_intervals(table, sets.test)
+    out, told, hashed = Path(out).expanduser(), with_intervals(table, sets.test), hashes(sets)
     out.mkdir(parents=True, exist_ok=True)
-    text = "\n".join([told.to_string(index=False), "", *(alarms or ["No alarm."])])
-    (out / "report.txt").write_text(text + "\n", encoding="utf-8")
-    hashed = hashes(sets)
+    text = "\n".join([told.to_string(index=False), "", *(alarms or ["No alarm."]), ""])
+    (out / "report.txt").write_text(text, encoding="utf-8")
     counts = ", ".join(f"{of['images']} {name}" for name, of in hashed.items())
-    pictures = f"{sets.test['target'].name} ({counts})"
-    said = {"subgroup": sets.subgroup, "recipe": recipe, "seed": seed, "table": told, "alarms": list(alarms)}
-    said |= {"head": head, "classes": sets.classes, "sets": hashed, "pictures": pictures, "kind": kind, "near": near}
-    restored.save(out / "model", **said)
+    restored.save(
+        out / "model", subgroup=sets.subgroup, recipe=recipe, seed=seed, table=told, alarms=list(alarms), head=head,
+        classes=sets.classes, sets=hashed, pictures=f"{sets.test['target'].name} ({counts})", kind=kind, near=near,
+    )  # fmt: skip
 
 
 def check_out(out: Path, notebook: str, target: str, data_dir: Path | None) -> None:

@@ -1,11 +1,7 @@
 """One widget for every lesson: a control that looks up a picture drawn beforehand, and a question to answer with it.
 
-Pictures are rendered when the cell runs, so that nothing is computed while the control moves: it only swaps bytes.
-A widget's output holds a sheet of its pictures, too, which is seen where there are no widgets: on paper, after
-papermill, on a page that shows committed notebooks.
+Its output holds a sheet of the pictures, too, for where there are no widgets: on paper, in a committed notebook.
 """
-
-from __future__ import annotations
 
 import base64
 import html
@@ -30,21 +26,20 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def sheet(pictures: Mapping[str, bytes], label: str, most: int = 6, width: int = 1000) -> bytes:
-    """At most so many pictures, evenly spread, on one that is `width` pixels wide, each under its name: a PNG."""
-    shown = [list(pictures)[round(i)] for i in np.linspace(0, len(pictures) - 1, min(most, len(pictures)))]
-    images = [Image.open(io.BytesIO(pictures[name])).convert("RGB") for name in shown]
-    columns = max(1, min(len(shown), 2, width // (max(image.width for image in images) // 2)))
-    cell, top = width // columns, 22
+def sheet(pictures: Mapping[str, bytes], label: str, most: int) -> bytes:
+    """At most so many pictures, evenly spread, on one that is 1,000 pixels wide, each under its name: a PNG."""
+    names = [list(pictures)[round(i)] for i in np.linspace(0, len(pictures) - 1, min(most, len(pictures)))]
+    images = [Image.open(io.BytesIO(pictures[name])).convert("RGB") for name in names]
+    columns = 2 if len(images) > 1 and max(image.width for image in images) <= 1000 else 1
     for image in images:
-        image.thumbnail((cell - 8, image.height))
-    height = top + max(image.height for image in images)
+        image.thumbnail((1000 // columns - 8, image.height))
+    height = 22 + max(image.height for image in images)
+    page = Image.new("RGB", (1000, height * math.ceil(len(images) / columns)), "white")
     font = ImageFont.truetype(findfont("DejaVu Sans"), 14)  # matplotlib's own, which has Greek letters
-    page = Image.new("RGB", (width, height * math.ceil(len(shown) / columns)), "white")
-    for i, (name, image) in enumerate(zip(shown, images)):
-        x, y = i % columns * cell + 4, i // columns * height
+    for i, (name, image) in enumerate(zip(names, images)):
+        x, y = i % columns * 1000 // columns + 4, i // columns * height
         ImageDraw.Draw(page).text((x, y + 4), f"{label}: {name}", fill="black", font=font)
-        page.paste(image, (x, y + top))
+        page.paste(image, (x, y + 22))
     data = io.BytesIO()
     page.quantize(128).save(data, format="png", optimize=True)
     return data.getvalue()
@@ -76,11 +71,7 @@ def browse(question: str, frames: Iterable[tuple[str, Figure]], label: str, slid
     kind = ipywidgets.SelectionSlider if slider else ipywidgets.Dropdown
     settings = {"continuous_update": False} if slider else {}
     control = kind(options=list(pictures), description=label, style={"description_width": "initial"}, **settings)
-
-    def show(change):
-        image.value = pictures[change["new"]]
-
-    control.observe(show, names="value")
+    control.observe(lambda change: image.set_trait("value", pictures[change["new"]]), names="value")
     box = Browser([ipywidgets.HTML(f"<b>{html.escape(question)}</b>"), control, image])
     box.still = sheet(pictures, label, most=3 if slider else 6)  # a slider's neighbours are nearly alike
     return box

@@ -17,7 +17,6 @@ from wrong_answers import WRONG
 
 from forgetkit.lessons.exercises import CHECKS, EMPTY, check, quiz
 from forgetkit.lessons.exercises.runs import QUIZ
-from forgetkit.lessons.exercises.stages import left_without
 from forgetkit.subgroups import Subgroup
 
 SOLUTIONS = sorted((Path(__file__).resolve().parents[2] / "notebooks/solutions").glob("[0-9]*.ipynb"))
@@ -78,7 +77,6 @@ HELPERS = {
 }
 NAMES = {
     **HELPERS,
-    "left_without": left_without,
     **{m.__name__: m for m in (torch, math, json, product, Subgroup)},
     "F": F,
     "np": np,

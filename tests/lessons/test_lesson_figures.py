@@ -14,12 +14,7 @@ import pytest
 from forgetkit.lessons import figures
 
 RECORD = {
-    "fisher": [
-        {"layer": "a", "forget": 2.0, "retain": 1.0, "ratio": 2.0},
-        {"layer": "b", "forget": 1.0, "retain": 2.0, "ratio": 0.5},
-    ],
     "layers": ["a"],
-    "align": [{"layer": "bn1", "before": 2.0, "after": 1.0}, {"layer": "bn2", "before": 4.0, "after": 1.0}],
     "forget": [{"step": 0.0, "target": 90.0}, {"step": 1.0, "loss": 0.5}, {"step": 5.0, "target": 1.0}],
     "remind": [{"step": 1.0, "contrastive": 2.0, "distill": 1.0}, {"step": 2.0, "contrastive": 1.0, "distill": 0.5}],
     "soup": [
@@ -36,16 +31,15 @@ def close():
     plt.close("all")
 
 
-def test_chosen_layers_stand_out():
-    figure = figures.fisher_bars(RECORD["fisher"], RECORD["layers"])
-    bars = figure.axes[0].patches
-    assert [b.get_width() for b in bars] == [2.0, 0.5]
-    assert bars[0].get_facecolor() != bars[1].get_facecolor()
+def test_highlighted_rows_stand_out():
+    axis = figures.bars(pd.DataFrame({"ratio": [2.0, 0.5]}, index=["a", "b"]), "ratio", ["a"]).axes[0]
+    chosen, other = axis.patches
+    assert [chosen.get_height(), other.get_height()] == [2.0, 0.5] and chosen.get_hatch() == "//"
+    assert chosen.get_facecolor() != other.get_facecolor()
+    assert [text.get_fontweight() for text in axis.get_xticklabels()] == ["bold", "normal"]
 
 
 DRAWN = {
-    "fisher": lambda: figures.fisher_bars(RECORD["fisher"], RECORD["layers"]),
-    "alignment": lambda: figures.alignment_bars(RECORD["align"]),
     "soup": lambda: figures.soup_path(RECORD),
     "curves": lambda: figures.loss_curves(RECORD),
     "curves without stage 1": lambda: figures.loss_curves({**RECORD, "layers": [], "forget": []}),
@@ -56,11 +50,6 @@ DRAWN = {
 def test_axes_are_named(name):
     for axis in DRAWN[name]().axes:
         assert axis.get_xlabel() and axis.get_ylabel()
-
-
-def test_alignment_shows_both_sides():
-    heights = sorted(p.get_height() for p in figures.alignment_bars(RECORD["align"]).axes[0].patches if p.get_height())
-    assert heights[:4] == [1.0, 1.0, 2.0, 4.0]
 
 
 def test_soup_marks_the_chosen_alpha():
@@ -112,14 +101,18 @@ def test_before_after_takes_a_head_and_leaves_a_row_without_right_answers_empty(
     assert [len(a.images) for a in figure.axes] == [1, 1, 1, 0, 0, 0]
 
 
-def test_styles_have_a_column_each_and_targets_a_frame(colours):
-    cells = {("red", "photos"): colours.forget, ("red", "sketches"): colours.retain, ("blue", "photos"): colours.retain}
-    assert sum(len(a.images) for a in figures.style_grid(cells, per_cell=2).axes) == 6
+def test_percents_have_a_panel_a_table_and_leave_empty_cells_empty():
     table = pd.DataFrame({"photos": [90.0, 80.0], "sketches": [70.0, float("nan")]}, index=["red", "blue"])
-    figure = figures.style_accuracies({"original": table, "restore": table}, {"red": ["sketches"]})
-    for axis in figure.axes[:2]:
-        assert [(p.get_x(), p.get_y()) for p in axis.patches] == [(1, 0)]
+    for axis in figures.percents({"original": table, "restore": table}, (2, 2), "accuracy (%)").axes[:2]:
         assert sorted(t.get_text() for t in axis.texts) == ["70", "80", "90"]
+
+
+def test_a_row_of_neighbours_is_the_query_a_gap_and_the_nearest_of_each_model(colours):
+    part, near = colours.retain, np.array([[1, 2], [3, 4]])
+    axes = np.array(figures.neighbour_grid(part, [0, 5], {"a": near, "b": near + 1}, 1, ["x", "y"]).axes)
+    titles = [axis.get_title() for axis in axes.reshape(2, 7)[1]]
+    names = part.names
+    assert titles == [names[5], "", names[3], names[4], "", names[4], names[5]]
 
 
 def test_the_line_of_decision_counts_who_is_above_it():

@@ -83,7 +83,7 @@ WRONG = """
 04.1 x
     (x.mean((0, 2, 3)), x.var((0, 2, 3))) ## variance
     (x.mean((0, 2, 3)), x.square().mean((0, 2, 3)).sqrt()) ## take the channel's mean off
-    (x.mean((0, 2, 3)), x.std((2, 3)).mean(0)) ## misses how images differ
+    (x.mean((0, 2, 3)), x.std((2, 3)).mean(0)) ## all images at once
     (x.std((0, 2, 3)), x.mean((0, 2, 3))) ## first the mean
     (x.mean((2, 3)), x.std((2, 3))) ## all positions
     x.mean((0, 2, 3)) ## return the pair
@@ -114,7 +114,7 @@ WRONG = """
     -(1 - p(x, y)).clamp(min=1e-9).log().mean() ## must not die
 05.3
     "teacher" ## one name out of
-    left_without().idxmin() ## without another part more
+    "alignment" ## without another part more
 05.4
     ("retain", {"retain": 0.1}) ## two names or more
     ("retain", {"retain": 0.1, "emoji": 3}) ## falls first

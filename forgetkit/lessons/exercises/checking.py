@@ -1,7 +1,5 @@
 """What all checks share: their register, `check`, and the assertions that know the usual wrong answers by name."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -14,17 +12,11 @@ import torch
 
 CHECKS: dict[str, Callable] = {}
 EMPTY = "there is no answer yet: replace the dots (a function must `return` something)."
-SHARE = "that is a share; wanted is percent."
 
 
 def exercise(name: str):
     """Register a check under the exercise's name: a function of the answer that raises AssertionError with a hint."""
-
-    def register(function):
-        CHECKS[name] = function
-        return function
-
-    return register
+    return lambda function: CHECKS.setdefault(name, function)
 
 
 def read(name: str) -> dict:
@@ -78,10 +70,7 @@ def check(name: str, answer) -> None:
 
 
 def expect(found, right, hint: str, wrong: Iterable[tuple] = (), within: float = 1e-4) -> None:
-    """Assert that a result is right (see `same`), or else raise AssertionError with a hint.
-
-    wrong: pairs of what one gets by a usual mistake, and the hint that names it; `hint` is for all other results
-    """
+    """Assert that a result is right (see `same`); wrong: results of usual mistakes, and the hint that names each."""
     for value, why in wrong:
         assert not same(found, value, within), why
     assert same(found, right, within), hint
@@ -126,19 +115,17 @@ def expect_names(answer, names: Mapping[str, str], right: Sequence[str]) -> None
 def expect_cases(cases: Sequence[Mapping], answer) -> None:
     """Assert what cases.toml asks of an answer."""
     for case in cases:
+        found, right, wrong, tensors = answer, case.get("right"), case.get("wrong", []), case.get("tensors")
         if "outcome" in case:
             expect_outcome(answer, case["outcome"], case["hint"])
-            continue
-        if "names" in case:
-            expect_names(answer, case["names"], case["right"])
-            continue
-        found, right, tensors = answer, case["right"], case.get("tensors")
-        if "given" in case:
-            given = deepcopy(case["given"])  # of a function that changes it, too, the next case is as written
-            found = answer(*(torch.tensor(x) if tensors and isinstance(x, list) else x for x in given))
-        share = [(right / 100, SHARE)] if case.get("percent") else []
-        hint = case["hint"].format(found)
-        expect(found, right, hint, [*share, *case.get("wrong", ())], case.get("within", 1e-4))
+        elif "names" in case:
+            expect_names(answer, case["names"], right)
+        else:
+            if "given" in case:
+                given = deepcopy(case["given"])  # of a function that changes it, too, the next case is as written
+                found = answer(*(torch.tensor(x) if tensors and isinstance(x, list) else x for x in given))
+            share = [(right / 100, "that is a share; wanted is percent.")] if case.get("percent") else []
+            expect(found, right, case["hint"].format(found), [*share, *wrong], case.get("within", 1e-4))
 
 
 CHECKS |= {name: partial(expect_cases, cases) for name, cases in read("cases.toml").items()}

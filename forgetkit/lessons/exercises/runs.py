@@ -1,26 +1,72 @@
-"""Exercises of notebooks 07, 10 and 11: evaluation, batches, attacks, and the closing quiz; those that are no cases."""
+"""Exercises of notebooks 01 and 07 to 11: sets, evaluation, batches, attacks, and the closing quiz."""
 
 import builtins
 from unittest.mock import patch
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from IPython.display import Markdown
 
 from forgetkit.evaluation import score
-from forgetkit.lessons.exercises.checking import exercise, expect, read
+from forgetkit.lessons.exercises.checking import exercise, expect, expect_pair, read
+from forgetkit.subgroups import Subgroup
 
 QUIZ = read("quiz.toml")["question"]
 
 
 def quiz() -> Markdown:
     """The ten questions with their answers a to d."""
-    asked = [
-        f"{i}. {question['text']}  \n"
-        + " · ".join(f"**{letter}** {a}" for letter, a in zip("abcd", question["answers"]))
-        for i, question in enumerate(QUIZ, 1)
-    ]
+    asked = []
+    for i, question in enumerate(QUIZ, 1):
+        answers = " · ".join(f"**{letter}** {a}" for letter, a in zip("abcd", question["answers"]))
+        asked.append(f"{i}. {question['text']}  \n{answers}")
     return Markdown("\n".join(asked))
+
+
+@exercise("01.1")
+def a_subgroup(subgroup):
+    assert isinstance(subgroup, Subgroup), "make a `Subgroup(target, siblings)`."
+    assert subgroup.target == "truck", f"the target is {subgroup.target!r}, wanted is 'truck'."
+    assert subgroup.siblings == ("automobile",), f"the only sibling is 'automobile', not {subgroup.siblings}."
+
+
+@exercise("01.3")
+def images_in_both_sets(overlap):
+    rng = np.random.default_rng(0)
+    a, new = (rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8) for n in (6, 2))
+    near = a[0].copy()
+    near[2, 3, 1] ^= 1
+    b = np.stack([new[0], a[4], near, a[5], a[2, :, ::-1], new[1], a[4], a[0]])
+    wrong = [
+        (3, "an image that stands twice in `b` counts twice."),
+        (5, "compare every pixel in its place: an image of `b` is mirrored, another differs in one pixel only."),
+        (0, "an image may stand at another place in `b` than in `a`."),
+    ]
+    expect(overlap(a, b), 4, "four images of `b` are also in `a`: compare whole images.", wrong)
+    assert overlap(a, a[:0]) == 0, "an empty set shares nothing with any other."
+
+
+@exercise("01.4")
+def step_of_kmeans(step):
+    generator = torch.Generator().manual_seed(1)
+    start, of = torch.eye(4)[:3], torch.tensor([0, 2, 1, 0, 0, 2, 0, 1, 0])
+    z = F.normalize(start[of] + 0.25 * torch.randn(9, 4, generator=generator), dim=1)
+    means = torch.stack([z[of == j].mean(0) for j in range(3)])
+    wrong = [
+        (start, "the centres have not moved: average the images of each."),
+        (means, "the centres left the sphere: divide each mean by its length."),
+    ]
+    hint = "return the centres, (n, D): every image goes to its *most similar* centre; then average."
+    expect(step(z, start), F.normalize(means, dim=1), hint, wrong, within=1e-5)
+
+
+@exercise("01.5")
+def images_without_a_centre(z):
+    assert isinstance(z, torch.Tensor) and z.ndim == 2 and len(z) > 1, "give a tensor (N, D) of two images or more."
+    assert torch.allclose(z.norm(dim=1), torch.ones(len(z)), atol=1e-4), "embeddings have length one: divide each row."
+    length = z.mean(0).norm().item()
+    assert length < 1e-4, f"their mean has length {length:.2f}, so it has a direction, and the cluster a centre."
 
 
 @exercise("07.3")
@@ -28,8 +74,7 @@ def share_of_neighbours_kept(neighbours_kept):
     generator = torch.Generator().manual_seed(0)
     before, after = (F.normalize(torch.randn(40, 6, generator=generator), dim=1) for _ in range(2))
 
-    def overlap(k: int, skip: int) -> float:
-        """The share, the first `skip` of the nearest left out (an image is its own nearest)."""
+    def overlap(k: int, skip: int) -> float:  # an image is its own nearest: it is skipped
         near = [(z @ z.T).argsort(dim=1, descending=True)[:, skip : skip + k].tolist() for z in (before, after)]
         return sum(len(set(a) & set(b)) / k for a, b in zip(*near)) / len(before)
 
@@ -63,6 +108,69 @@ def three_stages_from_memory(letters):
     wrong = [(i, question, a) for i, (question, a) in enumerate(zip(QUIZ, letters), 1) if a != question["right"]]
     told = "".join(f"\n  {i}. not {a}: {question['why'][a]}" for i, question, a in wrong)
     assert not wrong, f"{len(QUIZ) - len(wrong)} of {len(QUIZ)} are right.{told}"
+
+
+@exercise("08.2")
+def head_of_many_prompts(head):
+    generator = torch.Generator().manual_seed(0)
+    t = F.normalize(torch.randn(5, 8, 6, generator=generator) + torch.randn(5, 1, 6, generator=generator), dim=-1)
+    found = head(t)
+    assert tuple(found.shape) == (5, 6), "average over the prompts (axis 1): one row a class, (5, 6)."
+    wrong = [(t.mean(1), "the mean of unit vectors is shorter than one: bring it back to one.")]
+    expect(found, F.normalize(t.mean(1), dim=-1), "the mean over the prompts, at length one.", wrong, within=1e-5)
+
+
+@exercise("08.3")
+def labels_of_the_devkit(labels_of):
+    wnids = ["n02490219", "n01440764", "n15075141", "n01669191"]
+    devkit = {1: "n15075141", 2: "n02490219", 3: "n01440764", 4: "n01669191"}
+    found = list(labels_of(["2", "4", "1", "1", "3"], devkit, wnids))
+    wrong = [
+        ([1, 3, 0, 0, 2], "an id less one is no class index: the devkit numbers classes its own way."),
+        ([0, 3, 2, 2, 1], "the order of `wnids` as given means nothing: their alphabetical one does."),
+    ]
+    expect(found, [2, 1, 3, 3, 0], f"wanted is [2, 1, 3, 3, 0], you get {found}: id → wnid → place.", wrong)
+    assert list(labels_of(["3\n"], devkit, wnids)) == [0], "a line of a file ends with a line break: int() ignores it."
+
+
+@exercise("08.5")
+def folders_in_the_wrong_order(folders):
+    names = isinstance(folders, (list, tuple)) and len(folders) > 1 and all(isinstance(f, str) for f in folders)
+    assert names, "give a list of two names or more."
+    assert all(f[:1] == "n" and f[1:].isdecimal() for f in folders), 'each is an "n" and digits.'
+    text, numbers = sorted(folders), {int(f[1:]) for f in folders}
+    assert len(numbers) == len(folders), "each folder has a number of its own."
+    assert text != sorted(folders, key=lambda f: int(f[1:])), f"as text they stand {text}, and by number, too."
+
+
+@exercise("09.1")
+def siblings_of_a_style(siblings):
+    pairs = [("cat", "photos"), ("cat", "sketches"), ("dog", "sketches"), ("cat", "icons"), ("cat", "photos")]
+    found = siblings(("cat", "sketches"), pairs)
+    assert ("dog", "sketches") not in found, "a sketch of a dog has another label: it is `other`, not a sibling."
+    assert ("cat", "sketches") not in found, "the target is not its own sibling."
+    hint = f"cats in the other styles, each sibling once, not {sorted(found)}."
+    assert sorted(found) == [("cat", "icons"), ("cat", "photos")], hint
+
+
+@exercise("09.2")
+def cells_by_column(counts):
+    hint = "give two triples (target, siblings, other): for one style of a class, then for a whole style."
+    one, whole = expect_pair(counts, 3, hint)
+    assert sum(one) == 21 and sum(whole) == 21, "seven classes in three styles are 21 cells: each is in one column."
+    assert one[0] == 1, "one style of one class is one cell."
+    assert one[1] == 2, "the siblings are the class's two other styles; other classes in its style are `other`."
+    hint = "a whole style is a cell of every class, so each cell of another style is a sibling: no `other`."
+    assert whole == (7, 14, 0), hint
+
+
+@exercise("09.3")
+def style_lost_in_a_mean(after):
+    pair = isinstance(after, (tuple, list)) and len(after) == 2 and all(0 <= a <= 100 for a in after)
+    assert pair, "give two accuracies in percent, of the photos and of the icons."
+    assert 0 in after, "one of the two styles must be lost as a whole: 0 %."
+    fall = (1000 * (90 - after[0]) + 3 * (100 - after[1])) / 1003
+    assert fall < 1, f"`retain` falls by {fall:.1f} points, and everybody sees it. Which style has few images?"
 
 
 @exercise("10.2")

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-MODULES = ("style", "charts", "runs", "maps", "pictures")  # the last two bring torch
+MODULES = ("style", "charts", "runs", "pictures")  # the last brings torch
 
 
 def __getattr__(name: str):

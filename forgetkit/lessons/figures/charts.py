@@ -1,6 +1,4 @@
-"""Curves and bars: lines, markers and hatches tell series apart in grey, too. Each function returns a Figure."""
-
-from __future__ import annotations
+"""Curves, bars, heat maps, and the decision boundary between two texts: legible in grey. Each returns a Figure."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -8,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.lessons.figures.style import COLOURS
+from forgetkit.lessons.figures.style import COLOURS, short
 
 # One look a column, or a model, in every figure.
 LOOKS = {
@@ -31,31 +30,29 @@ HUES = [*(COLOURS[name] for name in ("restore", "target", "original", "forget", 
 STROKES = ("-", "--", "-.", ":", (0, (7, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 SERIES = [{"color": colour, "ls": line, "marker": marker} for colour, line, marker in zip(HUES, STROKES, "os^DvPx")]
 BESIDE = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.02, 0.5)}  # a legend right of the axes
-ABOVE = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
 
 
 def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mapping[str, str], **settings) -> Figure:
     """Curves over the index of a table, a line a column; a panel a table where there are several, by title.
 
-    label: of the y axis, or of each panel's own; settings: `mark` (a dotted line) and those of `Axes.set`, for all or
-    by title
+    label: of the y axis, or by title; settings: `mark` (a dotted line) and those of `Axes.set`, for all or by title
     """
     tables = tables if isinstance(tables, Mapping) else {"": tables}
     size = (5.4, 2.7) if len(tables) == 1 else (3.9 * len(tables) + 1, 2.9)
-    shared = isinstance(label, str)
-    figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=shared, squeeze=False)
+    figure, axes = plt.subplots(1, len(tables), figsize=size, sharey=isinstance(label, str), squeeze=False)
     for axis, (title, table) in zip(axes[0], tables.items()):
         taken = {LOOKS[name]["color"] for name in table if name in LOOKS}
         free = itertools.cycle(look for look in SERIES if look["color"] not in taken)
         for name in table:
             line, look = table[name].dropna(), LOOKS.get(name) or next(free)
             axis.plot(line.index, line, label=name, ms=4, markevery=max(1, len(line) // 16), **look)
-        own = {name: value.get(title) if isinstance(value, Mapping) else value for name, value in settings.items()}
-        own = {name: value for name, value in own.items() if value is not None}
-        if "mark" in own:
-            axis.axvline(own.pop("mark"), color="black", lw=1, ls=":")
-        ylabel = label[title] if not shared else label if axis is axes[0, 0] else ""
-        axis.set(**{"title": title, "xlabel": table.index.name, "ylabel": ylabel, **own})
+        given = {"ylabel": label, **settings}.items()
+        own = {name: value.get(title) if isinstance(value, Mapping) else value for name, value in given}
+        if (mark := own.pop("mark", None)) is not None:
+            axis.axvline(mark, color="black", lw=1, ls=":")
+        axis.set(title=title, xlabel=table.index.name, **{name: value for name, value in own.items() if value})
+        if isinstance(label, str):
+            axis.label_outer()
     axes[0, -1].legend(**BESIDE)
     figure.tight_layout()
     return figure
@@ -84,10 +81,6 @@ def along(path) -> pd.DataFrame:
     return pd.DataFrame(path).set_index("alpha").rename_axis("alpha (0 = original, 1 = unlearned)")
 
 
-# --------------------------------------------------------------------------------------------------
-# Bars
-
-
 def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), **settings) -> Figure:
     """A group of bars a row of the table (its index), a bar a column, values above where there is room.
 
@@ -103,20 +96,18 @@ def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), **setti
         drawn = axis.bar(at, table[name], 0.8 / n, label=name, edgecolor="black", lw=0.4, **look)
         if table.size <= 40:
             axis.bar_label(drawn, fmt="%.1f" if table.to_numpy().max() < 20 else "%.0f", fontsize=7, padding=1)
-        for bar, row in zip(drawn, table.index):
-            if n == 1 and row in highlight:
-                bar.set(facecolor=COLOURS["target"], hatch="//")
     slant = {"rotation": 60 if groups > 12 else 30, "ha": "right", "rotation_mode": "anchor"}
     slant = slant if groups > 6 or groups * max(map(len, map(str, table.index))) > 60 else {}
     axis.set_xticks(range(groups), table.index, fontsize=7 if groups > 12 else None, **slant)
-    for text in axis.get_xticklabels():
+    for text, bar in zip(axis.get_xticklabels(), axis.containers[0]):
         if text.get_text() in highlight:
             text.set(color=COLOURS["target"], fontweight="bold")
+            bar.set(**{"facecolor": COLOURS["target"], "hatch": "//"} if n == 1 else {})
     axis.set(**{"ylabel": label, "ylim": (0, 1.15 * max(table.to_numpy().max(), 1)), **settings})
     axis.set_xlim(-0.6, groups - 0.4)
     axis.grid(axis="x", visible=False)
     if n > 1:
-        axis.legend(**ABOVE, ncol=n)
+        axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=n)
     return figure
 
 
@@ -125,29 +116,48 @@ def table_bars(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
     return bars(table.set_index("model")[list(columns)].T, "accuracy (%)", ylim=(0, 108))
 
 
-def alignment_bars(losses) -> Figure:
-    """Distance to the BatchNorm statistics before and after alignment; rows of layer, before, after."""
-    table = pd.DataFrame(losses).set_index("layer")
-    return bars(table, "distance to the\nrunning statistics", xlabel="BatchNorm layer, input to output")
+def percents(tables: Mapping[str, pd.DataFrame], size: tuple[float, float], label: str, **settings) -> Figure:
+    """A heat map a table of percent, side by side; size: of one of them in inches; settings: as `Axes.set`."""
+    width = size[0] * len(tables) + 0.6
+    figure, axes = plt.subplots(1, len(tables), figsize=(width, size[1]), squeeze=False, sharey=True)
+    for axis, (name, table) in zip(axes[0], tables.items()):
+        look = {"annot_kws": {"fontsize": 7}, "cmap": "cividis", "vmin": 0, "vmax": 100, "cbar": axis is axes[0, -1]}
+        sns.heatmap(table, annot=True, fmt=".0f", ax=axis, cbar_kws={"label": label, "shrink": 0.8}, **look)
+        axis.set(**{"title": name, "xlabel": "", "ylabel": "", "facecolor": "#dddddd", **settings})  # grey: no images
+        axis.grid(visible=False)
+        plt.setp(axis.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
+        axis.tick_params(axis="y", rotation=0)
+    figure.tight_layout()
+    return figure
 
 
-def fisher_bars(table: pd.DataFrame, chosen: Sequence[str], order: Sequence[str] = (), title: str = "") -> Figure:
-    """Relative Fisher information of every layer, the chosen ones coloured and hatched.
+def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figure:
+    """A filmstrip, a panel a model: every image by its similarity to the best other text and to that of `name`.
 
-    table: layer, ratio, as `relative_fisher` makes it or stage 1 records it; order: the layers from input to output,
-    the order of the table unless given
+    On the diagonal the two are equal: above it, where the panel is red, an image is called `name`. The share of each
+    column's images that are stands in the corner.
+
+    points: by model and column, (n, 2) as `diagnostics.rivals` makes them
     """
-    ratio = pd.DataFrame(table).set_index("layer")["ratio"]
-    ratio = ratio.loc[list(order)] if len(order) else ratio
-    figure, axis = plt.subplots(figsize=(6.4, 0.17 * len(ratio) + 0.9))
-    ours = ratio.index.isin(chosen)
-    look = {"color": np.where(ours, COLOURS["restore"], "#dddddd"), "edgecolor": np.where(ours, "white", "#999999")}
-    axis.barh(ratio.index.str.removesuffix(".weight"), ratio, lw=0.3, hatch=["///" if o else "" for o in ours], **look)
-    axis.axvline(1, color="black", lw=0.8, ls=":")
-    axis.invert_yaxis()
-    label = "relative Fisher information, forget / retain (ratio)"
-    axis.set(xlabel=label, ylabel="input  →  output" if len(order) else "layer", title=title)
-    axis.tick_params(axis="y", labelsize=7)
-    axis.grid(axis="y", visible=False)
-    axis.margins(y=0.01)
+    name, columns = short(name, 24), list(dict.fromkeys(column for groups in points.values() for column in groups))
+    size = (2.75 * len(points) + 0.5, 3.4)
+    figure, axes = plt.subplots(1, len(points), figsize=size, sharex=True, sharey=True, squeeze=False)
+    every = np.concatenate([xy for groups in points.values() for xy in groups.values()])
+    low, high = every.min() - 0.03, every.max() + 0.03
+    plate = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+    for axis, (model, groups) in zip(axes[0], points.items()):
+        axis.fill_between([low, high], [low, high], high, color=COLOURS["target"], alpha=0.08, lw=0)
+        axis.plot([low, high], [low, high], color="black", lw=1, ls="--")
+        for line, column in enumerate(reversed(columns)):  # the target last, on top
+            own, other = groups[column].T
+            look = {name: LOOKS[column][name] for name in ("color", "marker")}
+            axis.scatter(other, own, s=11, alpha=0.65, lw=0, label=column, **look)
+            words = {"va": "top", "fontsize": 8, "weight": "bold", "color": look["color"], "bbox": plate}
+            height = 0.72 - 0.075 * (len(columns) - 1 - line)
+            axis.text(0.03, height, f"{column} {100 * (own > other).mean():.0f} %", transform=axis.transAxes, **words)
+        axis.set(title=model, xlabel="cosine to the best other text", xlim=(low, high), ylim=(low, high))
+    axes[0, 0].set_ylabel(f"cosine to the text '{name}'")
+    handles, labels = axes[0, -1].get_legend_handles_labels()
+    axes[0, -1].legend(handles[::-1], labels[::-1], title=f"corner: called\n'{name}' (%)", **BESIDE)
+    figure.tight_layout()
     return figure

@@ -1,7 +1,5 @@
 """Figures of tables of runs: a sweep, the methods, an audit. Each function returns a Figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt

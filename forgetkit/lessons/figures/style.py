@@ -1,7 +1,5 @@
 """The look of all figures: colours, style, and how a figure is saved."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import seaborn as sns
@@ -16,6 +14,11 @@ RECIPES = {"default": COLOURS["restore"], "paper": COLOURS["forget"]}  # drawn l
 def use_style() -> None:
     """The tutorial's look, for every figure made afterwards."""
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind", rc=STYLE)
+
+
+def short(name: str, length: int = 14) -> str:
+    """A name that fits above a small picture, in which a $ is a $."""
+    return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")
 
 
 def save(figure: Figure, folder: str | Path, name: str) -> Figure:
