@@ -114,7 +114,7 @@ WRONG = """
     -(1 - p(x, y)).clamp(min=1e-9).log().mean() ## must not die
 05.3
     "teacher" ## one name out of
-    "alignment" ## without another part more
+    "mmd" ## without another part more
 05.4
     ("retain", {"retain": 0.1}) ## two names or more
     ("retain", {"retain": 0.1, "emoji": 3}) ## falls first
