@@ -22,8 +22,8 @@ WRONG = """
     4 ## an empty set
 01.4 z, centres
     centres ## have not moved
-    torch.stack([z[(z @ centres.T).argmax(1) == j].mean(0) for j in range(3)]) ## left the sphere
-    F.normalize(z.view(3, 3, 4).mean(1), dim=1) ## *most similar*
+    torch.stack([z[(z @ centres.T).argmax(1) == j].mean(0) for j in range(2)]) ## left the sphere
+    F.normalize(z.view(2, 2, 2).mean(1), dim=1) ## *most similar*
     z ## return the centres
 01.5
     torch.eye(2) ## has length 0.71
@@ -49,7 +49,7 @@ WRONG = """
 03.2 w, a, b, s
     w.add_(s * (b @ a).view_as(w)) ## in place
     w + (b @ a).view_as(w) ## scale
-    w + s * (b @ a).view(6, 3, 3, 4).permute(0, 3, 1, 2) ## without permuting
+    w + s * (b @ a).view(1, 1, 2, 2).permute(0, 3, 1, 2) ## without permuting
     (w.flatten(1) + s * b @ a) ## comes out
 03.3 x, y, m
     (own(x, y) - others(x, y) + m).mean() ## zero, not negative

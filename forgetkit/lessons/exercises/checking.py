@@ -76,13 +76,6 @@ def expect(found, right, hint: str, wrong: Iterable[tuple] = (), within: float =
     assert same(found, right, within), hint
 
 
-def expect_pair(answer, n: int, hint: str) -> tuple[tuple, tuple]:
-    """The two lists, of n numbers each, that an answer must be."""
-    pair = isinstance(answer, (tuple, list)) and len(answer) == 2 and all(len(values) == n for values in answer)
-    assert pair, hint
-    return tuple(tuple(values) for values in answer)
-
-
 def expect_choice(choice, found: pd.Series, right: str, hint: str) -> None:
     """Assert that a choice among the index of `found` is the right one; hint: with {} for the choice and its value."""
     assert isinstance(choice, str) and choice in found, f"give one name out of {', '.join(found.index)}."
@@ -112,18 +105,24 @@ def expect_names(answer, names: Mapping[str, str], right: Sequence[str]) -> None
         assert (name in answer) == (name in right), why
 
 
+def tensors(given):
+    """What cases.toml gives, lists as tensors, those of a dict, too."""
+    if isinstance(given, dict):
+        return {name: tensors(value) for name, value in given.items()}
+    return torch.tensor(given) if isinstance(given, list) else given
+
+
 def expect_cases(cases: Sequence[Mapping], answer) -> None:
     """Assert what cases.toml asks of an answer."""
     for case in cases:
-        found, right, wrong, tensors = answer, case.get("right"), case.get("wrong", []), case.get("tensors")
+        found, right, wrong = answer, case.get("right"), case.get("wrong", [])
         if "outcome" in case:
             expect_outcome(answer, case["outcome"], case["hint"])
         elif "names" in case:
             expect_names(answer, case["names"], right)
         else:
             if "given" in case:
-                given = deepcopy(case["given"])  # of a function that changes it, too, the next case is as written
-                found = answer(*(torch.tensor(x) if tensors and isinstance(x, list) else x for x in given))
+                found = answer(*(tensors(x) if case.get("tensors") else deepcopy(x) for x in case["given"]))
             share = [(right / 100, "that is a share; wanted is percent.")] if case.get("percent") else []
             expect(found, right, case["hint"].format(found), [*share, *wrong], case.get("within", 1e-4))
 

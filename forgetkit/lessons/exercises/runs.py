@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown
 
 from forgetkit.evaluation import score
-from forgetkit.lessons.exercises.checking import exercise, expect, expect_pair, read
+from forgetkit.lessons.exercises.checking import exercise, expect, read
 from forgetkit.subgroups import Subgroup
 
 QUIZ = read("quiz.toml")["question"]
@@ -45,20 +45,6 @@ def images_in_both_sets(overlap):
     ]
     expect(overlap(a, b), 4, "four images of `b` are also in `a`: compare whole images.", wrong)
     assert overlap(a, a[:0]) == 0, "an empty set shares nothing with any other."
-
-
-@exercise("01.4")
-def step_of_kmeans(step):
-    generator = torch.Generator().manual_seed(1)
-    start, of = torch.eye(4)[:3], torch.tensor([0, 2, 1, 0, 0, 2, 0, 1, 0])
-    z = F.normalize(start[of] + 0.25 * torch.randn(9, 4, generator=generator), dim=1)
-    means = torch.stack([z[of == j].mean(0) for j in range(3)])
-    wrong = [
-        (start, "the centres have not moved: average the images of each."),
-        (means, "the centres left the sphere: divide each mean by its length."),
-    ]
-    hint = "return the centres, (n, D): every image goes to its *most similar* centre; then average."
-    expect(step(z, start), F.normalize(means, dim=1), hint, wrong, within=1e-5)
 
 
 @exercise("01.5")
@@ -110,16 +96,6 @@ def three_stages_from_memory(letters):
     assert not wrong, f"{len(QUIZ) - len(wrong)} of {len(QUIZ)} are right.{told}"
 
 
-@exercise("08.2")
-def head_of_many_prompts(head):
-    generator = torch.Generator().manual_seed(0)
-    t = F.normalize(torch.randn(5, 8, 6, generator=generator) + torch.randn(5, 1, 6, generator=generator), dim=-1)
-    found = head(t)
-    assert tuple(found.shape) == (5, 6), "average over the prompts (axis 1): one row a class, (5, 6)."
-    wrong = [(t.mean(1), "the mean of unit vectors is shorter than one: bring it back to one.")]
-    expect(found, F.normalize(t.mean(1), dim=-1), "the mean over the prompts, at length one.", wrong, within=1e-5)
-
-
 @exercise("08.3")
 def labels_of_the_devkit(labels_of):
     wnids = ["n02490219", "n01440764", "n15075141", "n01669191"]
@@ -151,17 +127,6 @@ def siblings_of_a_style(siblings):
     assert ("cat", "sketches") not in found, "the target is not its own sibling."
     hint = f"cats in the other styles, each sibling once, not {sorted(found)}."
     assert sorted(found) == [("cat", "icons"), ("cat", "photos")], hint
-
-
-@exercise("09.2")
-def cells_by_column(counts):
-    hint = "give two triples (target, siblings, other): for one style of a class, then for a whole style."
-    one, whole = expect_pair(counts, 3, hint)
-    assert sum(one) == 21 and sum(whole) == 21, "seven classes in three styles are 21 cells: each is in one column."
-    assert one[0] == 1, "one style of one class is one cell."
-    assert one[1] == 2, "the siblings are the class's two other styles; other classes in its style are `other`."
-    hint = "a whole style is a cell of every class, so each cell of another style is a sibling: no `other`."
-    assert whole == (7, 14, 0), hint
 
 
 @exercise("09.3")
