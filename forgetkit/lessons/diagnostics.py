@@ -40,8 +40,7 @@ def churn(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> di
 def predictions(original: Clip, unlearned: Clip, columns: Mapping[str, ImageSet]) -> pd.DataFrame:
     """What two models call each image, a row an image: what a run may leave as `predictions.parquet` (docs/batches.md).
 
-    image: its file, or its place in the column; label, before, after: names of classes; subgroup: the column;
-    similarity: the cosine of image and own label, after
+    image: its file, or its place in the column; subgroup: the column; similarity: to the own label, after
     """
     frames = []
     for column, part in columns.items():

@@ -1,6 +1,6 @@
 """Exercises of the lessons: `check("01.1", answer)` says whether an answer holds, or what to look at.
 
-Where the check is a call and its result, it stands in cases.toml; solutions are in `notebooks/solutions`.
+Where the check is a call and its result, it stands in cases.toml. Solutions are in `notebooks/solutions`.
 """
 
 from forgetkit.lessons.exercises import runs, stages  # noqa: F401 - each registers its checks

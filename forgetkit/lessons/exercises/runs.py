@@ -1,8 +1,5 @@
 """Exercises of notebooks 01 and 07 to 11: sets, evaluation, batches, attacks, and the closing quiz."""
 
-import builtins
-from unittest.mock import patch
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -136,35 +133,6 @@ def style_lost_in_a_mean(after):
     assert 0 in after, "one of the two styles must be lost as a whole: 0 %."
     fall = (1000 * (90 - after[0]) + 3 * (100 - after[1])) / 1003
     assert fall < 1, f"`retain` falls by {fall:.1f} points, and everybody sees it. Which style has few images?"
-
-
-@exercise("10.2")
-def mean_and_spread(spread):
-    found = spread([("few", 0, 2.0), ("many", 0, 5.0), ("few", 1, 4.0), ("few", 2, 9.0)])
-    assert isinstance(found, dict) and set(found) == {"few", "many"}, "return a dict with every setting."
-    wrong = [
-        ((5, (26 / 3) ** 0.5), "divide by n - 1: the mean was taken from the same values."),
-        ((5, 13), "that is the variance; take its root."),
-    ]
-    hint = "the mean of 2, 4 and 9 is 5, and the root of the squares of -3, -1 and 4 over 2 is 3.61."
-    expect(found["few"], (5, 13**0.5), hint, wrong)
-    assert found["many"] == (5.0, None), "one value has no spread: None, not 0, which would say that it is certain."
-
-
-@exercise("10.3")
-def key_of_a_run(key):
-    defaults = {"seed": 0, "target": "cat"}
-    one = key({"target": "dog", "seed": 1}, defaults)
-    assert isinstance(one, str) and len(one) <= 64, "return a text of at most 64 characters, such as a part of a hash."
-    assert key({"seed": 1, "target": "dog"}, defaults) == one, "the order in which values were written must not count."
-    assert key({}, defaults) == key({"seed": 0}, defaults), "a value given that is the default makes no other run."
-    with patch.object(builtins, "hash", lambda value: 0):
-        session = key({"target": "dog", "seed": 1}, defaults) == one
-    assert session, "Python's own `hash` of a text is another one in the next session: use `hashlib`."
-    assert key({"seed": 2, "target": "dog"}, defaults) != one, "another seed is another run."
-    assert key({"seed": "1", "target": "dog"}, defaults) != one, "the word '1' is not the number 1."
-    long = [key({"text": "x" * 99 + end}, {"text": ""}) for end in "ab"]
-    assert long[0] != long[1], "long values that differ at the end are two runs: hash, don't cut."
 
 
 @exercise("11.1")

@@ -70,7 +70,6 @@ def alignment_term(term):
         (off.square().sum() + spread.square().sum(), "these are squared norms; $L_a$ sums the norms themselves."),
         (off.norm() + (std**2 - bn.running_var).norm(), "you compare variances; $L_a$ compares stds, their roots."),
         (off.norm() + (std - bn.running_var).norm(), "`running_var` is a variance: compare its root with your std."),
-        (mean.norm() + std.norm(), "nothing of `bn` is in there yet."),
     ]
     wanted = off.norm() + spread.norm()
     expect(loss, wanted, f"wanted is {wanted:.2f} here, you get {loss:.2f}.", wrong, within=0.02)

@@ -25,7 +25,7 @@ LOOKS = {
     "unlearned": {"color": COLOURS["restore"], "ls": "-", "marker": "o"},
     "oracle": {"color": COLOURS["forget"], "ls": ":", "marker": "D"},
 }
-# And of other series, in turn; stage 2's loss has seven.
+# And of other series, in turn.
 HUES = [*(COLOURS[name] for name in ("restore", "target", "original", "forget", "remind")), "#009E73", "#CC79A7"]
 STROKES = ("-", "--", "-.", ":", (0, (7, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 SERIES = [{"color": colour, "ls": line, "marker": marker} for colour, line, marker in zip(HUES, STROKES, "os^DvPx")]

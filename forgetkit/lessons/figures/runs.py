@@ -54,11 +54,10 @@ def score_strips(rows: pd.DataFrame) -> Figure:
     rows: one a run, with `method`, `kind`, `subgroup`, `score`
     """
     order = [*rows.groupby("method")["score"].mean().sort_values(ascending=False).index]
-    kinds = [*dict.fromkeys(rows["kind"])]
+    kinds = rows.groupby("kind", sort=False)
     figure, axes = plt.subplots(1, len(kinds), figsize=(9.5, 0.3 * len(order) + 1), sharey=True, squeeze=False)
     rng = np.random.default_rng(0)  # the same rows give the same picture
-    for axis, kind in zip(axes[0], kinds):
-        found = rows[rows["kind"] == kind]
+    for axis, (kind, found) in zip(axes[0], kinds):
         y = np.array([order.index(method) for method in found["method"]]) + rng.uniform(-0.25, 0.25, len(found))
         colours = [COLOURS["restore"] if method in RECIPES else "#999999" for method in found["method"]]
         axis.scatter(found["score"], y, c=colours, s=16, edgecolor="black", linewidth=0.3)
@@ -82,9 +81,8 @@ def audited(table: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """
     shown = {unit: table[table["unit"] == unit] for unit in PANELS if (table["unit"] == unit).any()}
     sizes = [len(lines) for lines in shown.values()]
-    figure, axes = plt.subplots(
-        len(shown), 1, figsize=(6.4, 0.27 * sum(sizes) + 1.1 * len(sizes)), squeeze=False, height_ratios=sizes
-    )
+    size = (6.4, 0.27 * sum(sizes) + 1.1 * len(sizes))
+    figure, axes = plt.subplots(len(shown), 1, figsize=size, squeeze=False, height_ratios=sizes)
     for axis, (unit, lines) in zip(axes[:, 0], shown.items()):
         reached = rows.loc[(rows["unit"] == unit) & np.isfinite(rows["value"]), "value"]
         end = {"%": 100, "": 1}.get(unit, 1.15 * max(1, reached.max() if len(reached) else 1))
