@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,8 +163,7 @@ def scan(path: str | Path, size, seed: int = 0, near: bool = True) -> Folder:
           Where a class has more folders than names of files, as `object_017/left.jpg`, the folder's name decides
     near: see `copies.copy_groups`
 
-    Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood. The result
-    names all files that cannot be read.
+    Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood.
     """
     path = Path(path).expanduser()
     listed_in = path if path.is_file() else only_csv(path)
@@ -184,15 +183,12 @@ def scan(path: str | Path, size, seed: int = 0, near: bool = True) -> Folder:
 
 def _units(rows: pd.DataFrame, root: Path) -> tuple[pd.Series, list[str]]:
     """(N,) what stays in one part, a file's name or its folder's path, and the subgroups of which it is the folder."""
-    folders, names = defaultdict(set), defaultdict(set)
-    files = [(group, *os.path.split(file)) for group, file in zip(zip(rows["subgroup"], rows["given"]), rows["file"])]
-    for group, folder, name in files:
-        folders[group].add(folder)
-        names[group].add(name)
-    together = {group for group in folders if len(folders[group]) > len(names[group])}
-    below = lambda folder: os.path.relpath(folder, root).replace(os.sep, "|")
-    units = [below(folder) if group in together else name for group, folder, name in files]
-    return pd.Series(units, dtype=object), sorted({subgroup for subgroup, _ in together})
+    of = lambda part: pd.Series([part(file) for file in rows["file"]], dtype=object)  # also of names not in UTF-8
+    names, folders = of(os.path.basename), of(lambda file: os.path.relpath(os.path.dirname(file), root))
+    group = [rows["subgroup"], rows["given"]]
+    together = folders.groupby(group).transform("nunique") > names.groupby(group).transform("nunique")
+    units = [folder.replace(os.sep, "|") if whole else name for whole, folder, name in zip(together, folders, names)]
+    return pd.Series(units, dtype=object), sorted(set(rows["subgroup"][together]))
 
 
 def _read(images: ImageFiles, near: bool):

@@ -27,7 +27,6 @@ from tqdm.auto import tqdm
 from forgetkit.data.images import PARTS, DataError, Grouped, Subgroup, listed
 from forgetkit.data.reading import divide, image_files, in_parts, plain, visible_folders
 
-LABELS = ("fine", "coarse")  # "a photo of a marmoset", or "a photo of a monkey" for the whole family
 TEMPLATES = {
     "all": tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES),
     "simple": tuple(template("{}") for template in open_clip.SIMPLE_IMAGENET_TEMPLATES),
@@ -136,10 +135,10 @@ def _own_names(file: Path) -> dict[str, str]:
     """The class names of a user's file, by wnid; none where there is no file."""
     if not file.exists():
         return {}
-    rows = [line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.strip().split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     if wrong := next((row for row in rows if len(row) < 2 or row[0] not in wnids()), None):
         raise DataError(f"{file} has the line {' '.join(wrong)!r}; expected a wnid of ImageNet-1K and its name.")
-    return {wnid: name.strip() for wnid, name in rows}
+    return dict(rows)
 
 
 def _by_class(folder: Path) -> dict[str, list[str]]:
@@ -212,8 +211,8 @@ def group(
 
     `val` is the test; where it or `train` is missing, the other is divided (`reading.divide`). Raises DataError.
     """
-    if labels not in LABELS or templates not in TEMPLATES:
-        raise DataError(f"labels is one of {', '.join(LABELS)}, templates one of {', '.join(TEMPLATES)}.")
+    if labels not in ("fine", "coarse") or templates not in TEMPLATES:
+        raise DataError(f"labels is one of fine, coarse, templates one of {', '.join(TEMPLATES)}.")
     chosen, groups = subgroup(data, target, family)
     if labels == "coarse" and not chosen.family:
         raise DataError("Coarse labels are a family's name: give as family one node that has the target below it.")

@@ -48,9 +48,8 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
     at = _depth_of_parts([below for _, below in found])
     rows, names, above, beside = [], [], {}, set()
     for file, below in found:
-        part = ""
-        if at is not None and len(below) > at and below[at].lower() in PART_OF:
-            part = PART_OF[below[at].lower()]
+        part = PART_OF.get(below[at].lower(), "") if at is not None and len(below) > at else ""
+        if part:
             below = (*below[:at], *below[at + 1 :])
             while at == 0 and len(below) > 1 and PART_OF.get(below[0].lower()) == part:
                 below = below[1:]  # `training/training/class`, as archives have it
@@ -126,7 +125,7 @@ def only_csv(path: Path) -> Path | None:
     """The CSV of a folder that has no folders of its own."""
     if not path.is_dir() or any(f.is_dir() and f.name[0] not in "._" for f in path.iterdir()):
         return None
-    found = sorted(path.glob("*.csv"))
+    found = [*path.glob("*.csv")]
     return found[0] if len(found) == 1 else None
 
 
@@ -143,9 +142,8 @@ def from_csv(path: Path) -> tuple[Rows, Counter[str], list[str]]:
     if "image" not in table or not {"label", "subgroup"} & set(table.columns):
         raise DataError(f"{path} needs the columns image,label,subgroup[,part], and has: {', '.join(table.columns)}.")
     table = table.fillna("").apply(lambda column: column.str.strip())
-    label, subgroup = (
-        table.get(name, table.get(other)) for name, other in (("label", "subgroup"), ("subgroup", "label"))
-    )
+    label = table.get("label", table.get("subgroup"))
+    subgroup = table.get("subgroup", label)
     said = next((name for name in PART_COLUMNS if name in table), None)
     parts = table[said].str.lower() if said else pd.Series("", table.index)
     if table.empty:
