@@ -33,7 +33,7 @@ coverage: .venv/installed
 book: .venv/installed
 	$(BIN)/python -m sphinx -qW --keep-going -c docs/book . build/book
 
-# Every row, table and figure that the pages need, anew where it lacks or is stale: some 75 minutes on two slow cores; resumable.
+# Every row, table and figure that the pages need, anew where it lacks or is stale; resumable (docs/development.md has the minutes).
 results: .venv/installed
 	$(BIN)/python -m benchmarks.results
 	$(BIN)/python -m benchmarks.bridge
