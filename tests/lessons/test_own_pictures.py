@@ -25,7 +25,7 @@ from forgetkit.models.mini import truths
 NAMES = ("Oma", "pelu", "sitar", "wuk")  # red, green, blue and yellow
 SMALL = dict(
     forget={"k": 6, "fisher_samples": 12, "batch": 16},
-    remind={"align_steps": 2, "steps": 8, "batch": 16, "n_abstract": 8},
+    remind={"align_steps": 2, "steps": 60, "batch": 16, "n_abstract": 8},
     restore={"alphas": (0.0, 0.5, 1.0)},
 )
 
