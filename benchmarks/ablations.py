@@ -29,7 +29,7 @@ ABLATIONS: dict[str, dict] = {
     "lora": {},
 }
 # Parts that the published method does not have.
-UNPUBLISHED = (
+OURS = (
     "last layer", "raw images", "abstractions", "guard", "mmd", "direct start", "plane edit",
 )  # fmt: skip
 
