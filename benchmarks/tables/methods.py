@@ -7,7 +7,6 @@ import math
 import pandas as pd
 
 from benchmarks.ablations import ABLATIONS
-from benchmarks.benchmark import RECIPES
 from benchmarks.tables import table
 from benchmarks.tables.values import over_seeds
 from forgetkit.evaluation import TARGET
@@ -22,13 +21,6 @@ from forgetkit.lessons.committed import (
 
 # Score of the ablations of Zhang et al. on RN50 and marmosets, as reported; the whole method scores 91.0 there.
 REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
-# Whose a part is: reported in a summary of the paper, or ours, and what stands in its place without it.
-WHOSE = {
-    "fisher": "reported", "alignment": "reported", "distillation": "reported, and ours", "ema": "reported",
-    "soup": "reported", "last layer": "ours, not the last third", "raw images": "ours, not aligned", "guard": "ours",
-    "mmd": "ours", "direct start": "ours, not after stage 1", "abstractions": "ours",
-    "plane edit": "ours", "lora": "reported",
-}  # fmt: skip
 
 
 @table("first", "benchmark")
@@ -64,22 +56,6 @@ def quickstart_table(rows: pd.DataFrame, benchmark: pd.DataFrame) -> pd.DataFram
         line = {"kind": kind, "forget": subgroup, "target": change[TARGET], "retain": change["retain"]}
         line |= {"retain by a plane": planes.get((kind, subgroup), math.nan), "other": change["other"]}
         lines.append({**line, "Score": after["score"].mean()})
-    return pd.DataFrame(lines)
-
-
-@table("stages", "benchmark")
-def stages_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a recipe and stage: mean over the subgroups of the ablations, seed 0, in percent of the original's.
-
-    Stage 2's model is that of the recipe without its soup, where it has one.
-    """
-    rows, lines = percent_of_original(rows), []
-    for recipe in RECIPES:
-        names = {f"{recipe} after forget": "forget", f"{recipe} without soup": "remind", recipe: "restore"}
-        runs = rows[rows["method"].isin(names) & (rows["seed"] == 0)]
-        mean = with_whole_seeds(runs).groupby("method")[[*accuracies_in(runs), "score"]].mean()
-        mean = mean.rename(columns={"score": "Score"})
-        lines += [{"recipe": recipe, "after": names[m], **mean.loc[m]} for m in names if m in mean.index]
     return pd.DataFrame(lines)
 
 
@@ -147,21 +123,19 @@ def attacks_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataFrame:
 
 @table("ablation", "benchmark")
 def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a part left out: whose it is, mean Score, its change and the target, on runs that all share.
+    """One line a part left out: mean Score and target in percent of the original's, on runs that all share.
 
     Of a class, also what a linear probe finds, and what gets the name once BatchNorm's statistics are taken anew.
     """
     rows, run = percent_of_original(rows), ["kind", "subgroup", "seed"]
     name = rows["method"].str.partition(" without ")
     rows = rows.assign(recipe=name[0], part=name[2].where(name[1] != "", "(nothing)"))
-    lines = {part: {"without": part, "whose": WHOSE.get(part, "")} for part in ["(nothing)", *ABLATIONS]}
+    lines = {part: {"without": part} for part in ["(nothing)", *ABLATIONS]}
     for recipe, found in rows[rows["recipe"].isin(rows.loc[name[1] != "", "recipe"])].groupby("recipe"):
         scores = found.pivot(index=run, columns="part", values="score").dropna()
         for part, of in found.set_index(run).loc[scores.index].reset_index().groupby("part"):
             means = {"Score": of["score"].mean(), "target": of["target"].mean()}
-            means["change"] = means["Score"] - scores["(nothing)"].mean()
             classes = of[of["kind"] == "class"].reindex(columns=["probe recall", "statistics anew"]).mean()
             told = means | dict(zip(("class: probe", "class: anew"), classes)) if recipe == "default" else means
             lines[part] |= {f"{recipe}: {title}": value for title, value in told.items()}
-    shown = [line for line in lines.values() if len(line) > 2]
-    return pd.DataFrame(shown).assign(reported=[REPORTED.get(line["without"], math.nan) for line in shown])
+    return pd.DataFrame([line for line in lines.values() if len(line) > 1])

@@ -146,8 +146,9 @@ def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
     text = tables.made("ablation", tmp_path)
     lines = [line.split("|")[1:-1] for line in text.splitlines()]
     table = {line[0]: dict(zip(lines[0], line)) for line in lines[2:]}
-    assert table["soup"]["default: change"] == "-1.0" and table["guard"]["default: change"] == "-39.0"
-    assert table["soup"]["reported"] == "82.1" and "lora" not in table, "not run"
+    scores = {part: float(line["default: Score"]) for part, line in table.items()}
+    assert scores["(nothing)"] - scores["soup"] == pytest.approx(1) and "lora" not in table, "not run"
+    assert scores["(nothing)"] - scores["guard"] == pytest.approx(39)
 
 
 def test_strips_show_every_run_and_the_mean():
