@@ -1,7 +1,7 @@
 """Every hyper-parameter once, with its reason: a dataclass a stage, and `Recipe`, which holds the three.
 
-`Recipe.paper()` follows what third-party summaries of the paper report; each value that they do not
-give is our guess, marked (guess). `Recipe.default()` is ours, chosen on validation images; docs/method.md says how.
+`Recipe.paper()` follows what third-party summaries of the paper report; what they do not give, we searched or guessed.
+`Recipe.default()` is ours, chosen on validation images; docs/method.md says how.
 """
 
 from __future__ import annotations
@@ -105,25 +105,30 @@ class Recipe(Checked):
 
     @classmethod
     def paper(cls, seed: int = 0, **changes: Mapping) -> Recipe:
-        """As reported: relative Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup."""
+        """As reported: relative Fisher, LoRA, similarity loss, alignment, contrastive loss, distillation, EMA, soup.
+
+        Values that no summary gives are the best of sixty settings (docs/results/settings.csv), or marked (guess).
+        """
         forget = Forget(
             trainable_fraction=1.0,
-            k=8,  # (guess)
+            k=8,
             loss="similarity",
             steps=200,  # (guess)
-            stop=1.0,  # (guess) the loss has no floor, and without a stop nothing is left to remind
+            embedding_step=0.0004,
+            stop=1.0,  # the loss has no floor, and without a stop nothing is left to remind
             min_retain=None,
             drift=None,
         )
         remind = Remind(
-            trainable_fraction=None,  # (guess)
-            steps=100,  # (guess)
-            embedding_step=0.0007,  # (guess) on the first mini-CLIP the best of docs/results/settings.csv, as is k
+            trainable_fraction=0.35,
+            steps=50,
+            embedding_step=0.0004,
             drift=None,
             batch=64,  # (guess)
-            align_steps=15,  # (guess)
-            ema_decay=0.95,  # (guess)
-            feature=0.0,  # (guess) distillation on class probabilities of the retain images only
+            align_steps=5,
+            ema_decay=0.95,
+            distill=0.3,
+            feature=50.0,  # distillation on retain images only
             n_abstract=0,
             guard=0.0,  # so that the teacher keeps the target's text (guess)
             mmd=0.0,
