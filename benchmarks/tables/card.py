@@ -28,12 +28,12 @@ def worth(rows: pd.DataFrame, recipe: str, part: str) -> str:
 
 
 def parts(paper: Recipe, ours: Recipe) -> list[tuple[str, str, str, str, str]]:
-    """Name, what the ablations call it, and what is published, guessed in `paper`, and ours in `default`."""
+    """Name, what the ablations call it, and what is published, what is not in `paper`, and ours in `default`."""
     p, o = paper, ours
     fraction = f"{100 * o.remind.trainable_fraction:g} %"
     alphas = f"{len(p.restore.alphas)} values; the largest good one"
     rank, k = p.forget.rank, f"k = {p.forget.k}, on {p.forget.fisher_samples} images"
-    kl = f"KL on $D_r$ alone, weight {p.remind.distill:g}"
+    kl = f"on $D_r$: KL, weight {p.remind.distill:g}; of features, weight {p.remind.feature:g}"
     held = f"on $D_f$, too; of features, weight {o.remind.feature:g}"
     average = f"decay {o.remind.ema_decay:g}" if o.remind.ema_decay else "none: the last weights"
     return [
@@ -59,8 +59,8 @@ def parts(paper: Recipe, ours: Recipe) -> list[tuple[str, str, str, str, str]]:
 def card(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a part; its worth in either recipe here, and as reported on the paper's data."""
     lines, whole = [], REPORTED["(nothing)"]
-    for name, key, published, guessed, ours in parts(Recipe.paper(), Recipe.default()):
-        line = {"part": name, "published": published, "guessed, in `paper`": guessed, "ours, in `default`": ours}
+    for name, key, published, searched, ours in parts(Recipe.paper(), Recipe.default()):
+        line = {"part": name, "published": published, "not published, in `paper`": searched, "ours, in `default`": ours}
         line |= {f"worth in `{recipe}`": worth(rows, recipe, key) for recipe in ("paper", "default")}
         lines.append({**line, "reported": f"{whole - REPORTED[key]:+.1f}" if key in REPORTED else NONE})
     return pd.DataFrame(lines)

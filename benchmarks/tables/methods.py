@@ -123,7 +123,7 @@ def attacks_table(rows: pd.DataFrame, audited: pd.DataFrame) -> pd.DataFrame:
 
 @table("ablation", "benchmark")
 def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a part left out: mean Score and target in percent of the original's, on runs that all share.
+    """One line a part left out: the Score by kind of subgroup, on runs that all share.
 
     Of a class, also what a linear probe finds, and what gets the name once BatchNorm's statistics are taken anew.
     """
@@ -134,8 +134,9 @@ def ablation_table(rows: pd.DataFrame) -> pd.DataFrame:
     for recipe, found in rows[rows["recipe"].isin(rows.loc[name[1] != "", "recipe"])].groupby("recipe"):
         scores = found.pivot(index=run, columns="part", values="score").dropna()
         for part, of in found.set_index(run).loc[scores.index].reset_index().groupby("part"):
-            means = {"Score": of["score"].mean(), "target": of["target"].mean()}
-            classes = of[of["kind"] == "class"].reindex(columns=["probe recall", "statistics anew"]).mean()
-            told = means | dict(zip(("class: probe", "class: anew"), classes)) if recipe == "default" else means
+            told = of.groupby("kind", sort=False)["score"].mean().to_dict()
+            if "class" in told:
+                found_by = of[of["kind"] == "class"].reindex(columns=["probe recall", "statistics anew"]).mean()
+                told |= dict(zip(("class: probe", "class: anew"), found_by))
             lines[part] |= {f"{recipe}: {title}": value for title, value in told.items()}
     return pd.DataFrame([line for line in lines.values() if len(line) > 1])

@@ -18,19 +18,23 @@ from forgetkit.lessons.figures import COLOURS, save, use_style
 from forgetkit.recipe import Recipe, Remind
 
 ARROW = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
-NAMES = {"default": "default: ours", "paper": "paper: the published method, guesses marked *"}
+NAMES = {"default": "default: ours", "paper": "paper: as published; * not published, ours"}
 TITLES = {"forget": "1  Forget", "remind": "2  Remind", "restore": "3  Restore"}
 WIDTH, LINE = 4.3, 0.172  # inches: text of 8 points is legible where the picture is 390 pixels wide
 
 
 def terms(recipe: Remind) -> list[tuple[str, str, str]]:
     """Stage 2's loss: what a term is, on which images, its weight."""
-    published = recipe.retain_as == "aligned"
+    published = bool(recipe.align_steps)
     d_r = "$D_r$ aligned" if published else "$D_r$"
     found = [
         ("contrastive", d_r, 1.0),
         ("distillation" + ("*" if published else ""), d_r, recipe.distill),
-        ("feature distillation", "$D_r$, classless images", recipe.feature),
+        (
+            "feature distillation" + ("*" if published else ""),
+            d_r + ", classless images" * bool(recipe.n_abstract),
+            recipe.feature,
+        ),
         ("guard (a hinge)", "$D_f$", recipe.guard),
         ("distillation, target removed", "$D_f$", recipe.distill if recipe.guard else 0.0),
         ("MMD to $D_r$", "$D_f$ with a label of its own", recipe.mmd),
@@ -52,18 +56,14 @@ def plan(recipe: Recipe) -> dict[str, list[tuple[str, ...]]]:
             ("loss", "mean similarity of $D_f$ to the target's text"),
             ("stop", f"at most {forget.stop:g} %{guess} of $D_f$ are recognised"),
         ]
-    aligned = remind.retain_as == "aligned"
     data = [("data", f"$D_r$, aligned to BatchNorm in {remind.align_steps}{guess} steps")]
-    if not aligned:
+    if not remind.align_steps:
         data = [
             ("data", "$D_f$ and $D_r$, as they are and mirrored"),
-            ("", f"classless images: {remind.n_noise} of noise, aligned to"),
-            ("", f"BatchNorm, and {remind.n_abstract} abstractions of $D_r$"),
+            ("", f"{remind.n_abstract} classless images, made of $D_r$ or drawn"),
         ]
-    same = remind.trainable_fraction is None
-    learns = f"adapters on the same {forget.k} layers{guess}" if same else "adapters on the last layers alone:"
-    rows = [("learns", learns)]
-    rows += [] if same else [("", f"{100 * remind.trainable_fraction:g} % of all matrices (the attention pool)")]
+    learns = f"adapters on the last {100 * remind.trainable_fraction:g} % of all matrices{guess}"
+    rows = [("learns", learns), *([] if guess else [("", "(the projection behind the attention pool alone)")])]
     average = f"the average (EMA, decay {remind.ema_decay:g}{guess})" if remind.ema_decay else "the last weights"
     two = [
         *data,

@@ -146,7 +146,7 @@ def test_ablation_table_tells_what_each_part_is_worth(bench, tmp_path):
     text = tables.made("ablation", tmp_path)
     lines = [line.split("|")[1:-1] for line in text.splitlines()]
     table = {line[0]: dict(zip(lines[0], line)) for line in lines[2:]}
-    scores = {part: float(line["default: Score"]) for part, line in table.items()}
+    scores = {part: float(line["default: class"]) for part, line in table.items()}
     assert scores["(nothing)"] - scores["soup"] == pytest.approx(1) and "lora" not in table, "not run"
     assert scores["(nothing)"] - scores["guard"] == pytest.approx(39)
 
