@@ -29,7 +29,7 @@ def gradients(clip: Clip, part: Inputs, names: list[str], loss: Callable[..., to
 
 
 @baseline
-def slug(clip: Clip, sets: ModelSets, *, stop=1.0, halvings=8, at_most=8, seed=0) -> Clip:
+def slug(clip: Clip, sets: ModelSets, *, stop=20.0, halvings=8, at_most=8, seed=0) -> Clip:
     """theta_l - lambda dL_f / d theta_l in one layer l, with L_f the similarity of D_f to its text.
 
     After SLUG (Cai, Tan, Asif, ICML 2025, arXiv 2407.11867): candidates are the layers of the Pareto front of
