@@ -93,7 +93,7 @@ def against_nothing(files: Sequence[pd.DataFrame], recipe: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-@table("nothing", "benchmark", "real")
+@table("nothing", "benchmark")
 def nothing_table(*files: pd.DataFrame) -> pd.DataFrame:
     """One line a recipe: on how many subgroups its Score is below, at, or above that of doing nothing (to 0.05)."""
     lines = []
