@@ -26,7 +26,9 @@ KEYS = {name: [*STUDIES[name].key] for name in CORE} | {
     "real": ["model", "pixels", "method", "kind", "subgroup", "seed"], "mini-clip": ["model", "set"],
     "settings": ["method", "setting", "kind", "subgroup", "seed"], "families": ["family"],
 }  # fmt: skip
-ROW_OF = {"audit": ["method", "measure"], "quickstart": ["model"], "sensitivity": ["model"]}
+ROW_OF = {
+    "audit": ["method", "measure"], "quickstart": ["model"], "sensitivity": ["model"], "unshown": ["method"],
+}  # fmt: skip
 BY_HAND = {"minutes", "tuning"}
 FACTS = {"bridge"}  # a table of facts, one a line: no run, no device
 

@@ -39,7 +39,7 @@ WRONG = """
     ("aligned", {"aligned": 80, "raw": 90}) ## came out aligned 80.0, raw 90.0
 02.2
     "lora" ## lower without another part
-    "ema" ## give one name out of
+    "guard" ## give one name out of
 03.1 g
     g.mean(0).square().sum() ## cancelled
     g.square().sum() ## sum over samples
