@@ -304,6 +304,7 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path, capsys):
         (tmp_path / "own" / f"{colour} wuk").mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "own" / f"{colour} wuk" / f"{i:03}.png")
     parameters = dict(kind="folder", data_dir=str(tmp_path / "own"), target="red wuk", head="images")
+    parameters |= dict.fromkeys({"n_forget", "n_retain"} & {*known_parameters(path)})  # None: all there are
     if path.stem == "03_forgetting":
         parameters["siblings"] = ["green wuk", "blue wuk"]  # the others are a column of their own
     if "changes" in known_parameters(path):
