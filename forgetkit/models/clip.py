@@ -218,7 +218,7 @@ class Clip:
     def features(
         self, x: torch.Tensor | Features, n_frozen: int, mixed: bool = True, batch: int = 250
     ) -> torch.Tensor | Features:
-        """What enters the `n_frozen`th block, of preprocessed images x (N, 3, S, S); x itself where that is done.
+        """What enters block number `n_frozen`, of preprocessed images x (N, 3, S, S); x itself where that is done.
 
         mixed: in the precision of `autocast`, else in float32
         """
