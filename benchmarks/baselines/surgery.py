@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.baselines.common import Weights, baseline, best_calibrated, cross_entropy, stopping_rule
+from forgetkit.auditing.views import over_positions
 from forgetkit.evaluation import TARGET
 from forgetkit.lora import adaptable
 from forgetkit.models.clip import Clip, Inputs, autocast
@@ -54,17 +55,14 @@ def slug(clip: Clip, sets: ModelSets, *, stop=20.0, halvings=8, at_most=8, seed=
         for i in front:
             weight = tower.get_parameter(names[i])
             start, unit = weight.detach().clone(), forget[i] * sizes[i] / forget[i].norm()
-            low, high, best = 0.0, None, None
+            low, high = 0.0, None
             for _ in range(halvings):
                 step = (low + high) / 2 if high else 2 * low or 0.1
                 weight.copy_(start - step * unit)
-                if forgotten(student):
-                    high, best = step, {n: w.clone() for n, w in tower.state_dict().items()}
-                else:
-                    low = step
+                low, high = (low, step) if forgotten(student) else (step, high)
+            if high:
+                yield {**clip.model.visual.state_dict(), names[i]: start - high * unit}
             weight.copy_(start)
-            if best:
-                yield best
 
     return best_calibrated(clip, sets, steps())
 
@@ -74,10 +72,7 @@ def entering(clip: Clip, part: Inputs, modules: dict[str, nn.Module]) -> dict[st
     found: dict[str, list[torch.Tensor]] = {name: [] for name in modules}
 
     def keep(name: str, module: nn.Module) -> Callable:
-        def hook(_, given: tuple) -> None:
-            x = given[0].float()
-            found[name].append(x.mean((2, 3)) if x.ndim == 4 else x.flatten(1, -2).mean(1) if x.ndim > 2 else x)
-
+        hook = lambda _, given: found[name].append(over_positions(given[0].float()))
         return module.register_forward_pre_hook(hook)
 
     handles = [keep(name, module) for name, module in modules.items()]
