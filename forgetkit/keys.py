@@ -122,15 +122,15 @@ def _parts(part, of: Callable[..., bytes]) -> bytes:
         state = {name: value for name, value in part.state_dict().items() if isinstance(value, torch.Tensor)}
         modules = [(name, *_settings(module)) for name, module in part.named_modules()]
         return of(hashlib.sha256(packed(state)).digest(), modules)
-    if isinstance(part, ModelSets):
-        read = (part.subgroup, part.forget, part.retain, part.calibration, part.previous, part.never, part.head)
-        return of(*read, tuple(part.previous_targets))
     if isinstance(part, ImageFiles):
         return of(part.how, [file_hash(file) for file in part.files])
     if is_dataclass(kind):
-        return of(kind, {field.name: getattr(part, field.name) for field in fields(part)})
-    if isinstance(part, ModuleType | type | FunctionType):
-        return (_class if isinstance(part, type) else _function if kind is FunctionType else _module)(part, of)
+        unread = ("validation", "test") if kind is ModelSets else ()  # by no stage
+        return of(kind, {one.name: getattr(part, one.name) for one in fields(part) if one.name not in unread})
+    if isinstance(part, ModuleType | type):
+        return _members(part, of)
+    if kind is FunctionType:
+        return _function(part, of)
     if isinstance(part, CodeType):
         modules = []
         for line in dis.get_instructions(part):
@@ -158,26 +158,18 @@ def _installed(name: str) -> bool:
     return installed or top in sys.stdlib_module_names
 
 
-def _module(part: ModuleType, of: Callable[..., bytes]) -> bytes:
-    """Its file, and what is in it, where that has a hash."""
-    if _installed(part.__name__):
-        return of(part.__name__)
-    found = [of(part.__name__, file_hash(part.__file__) if getattr(part, "__file__", None) else None)]
-    for name, value in vars(part).items():
-        with suppress(NoKey):
-            found += [] if name.startswith("__") else [of(name, value)]
-    return _digest(found)
-
-
-def _class(part: type, of: Callable[..., bytes]) -> bytes:
-    """Its bases and members."""
-    no_file = getattr(sys.modules.get(part.__module__), "__file__", None) is None and part.__module__ != "__main__"
-    if no_file or _installed(part.__module__):  # without a file: built into Python, or into an extension in C
-        return of(part.__module__, part.__qualname__)
-    found = [of(part.__qualname__, part.__bases__)]
-    for name, value in vars(part).items():
-        with suppress(NoKey) if name.startswith(("__", "_abc_")) else nullcontext():  # what Python itself keeps there
-            found += [] if name in ("__doc__", "__module__") else [of(name, value)]
+def _members(part: ModuleType | type, of: Callable[..., bytes]) -> bytes:
+    """The file of a module or the bases of a class, and what is in it; in a module, where that has a hash."""
+    is_class = isinstance(part, type)
+    home, name = (part.__module__, part.__qualname__) if is_class else (part.__name__, "")
+    file = getattr(sys.modules.get(home), "__file__", None)
+    if _installed(home) or (is_class and not file and home != "__main__"):  # the latter: of an extension in C
+        return of(home, name)
+    found = [of(name, part.__bases__ if is_class else (home, file and Path(file).read_bytes()))]
+    for member, value in vars(part).items():
+        if callable(value) or not member.startswith(("__", "_abc_")):  # what Python itself keeps there
+            with nullcontext() if is_class else suppress(NoKey):
+                found.append(of(member, value))
     return _digest(found)
 
 
