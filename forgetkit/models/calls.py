@@ -42,13 +42,11 @@ def stage(part: type) -> Callable[[Callable[..., Clip]], Callable[..., Clip]]:
 
         @functools.wraps(function)
         def checked(*args, cache=None, **given) -> Clip:
-            bound = signature.bind(*args, **given)
-            usual = signature.parameters
+            bound, usual = signature.bind(*args, **given), signature.parameters
             pieces = {name: piece for name, piece in bound.kwargs.items() if piece is not usual[name].default}
             check_call(function.__name__, part, bound)
-            if cache is None:
-                return compute(*bound.args, **pieces)
-            return cache.result(function, bound.args, pieces, lambda: compute(*bound.args, **pieces))
+            result = functools.partial(compute, *bound.args, **pieces)
+            return result() if cache is None else cache.result(function, bound.args, pieces, result)
 
         return checked
 
@@ -69,20 +67,18 @@ def check_call(name: str, part: type, bound: inspect.BoundArguments) -> None:
     for what, shown in {"D_f": sets.forget, "D_r": sets.retain, **sets.calibration}.items():
         if not all(rows.isfinite().all() for rows in shown.images.split(1000)):
             raise ValueError(f"{what} holds pixels that are NaN or infinite: read its images anew.")
-    if again := [gone for gone in forgotten_before(original) if gone in sets.subgroup.siblings]:
-        names = ", ".join(map(repr, again))
-        raise ValueError(
-            f"This model was made to forget {names}: draw the sets with previous_targets=({names},), or it returns."
-        )
+    if again := ", ".join(repr(gone) for gone in forgotten_before(original) if gone in sets.subgroup.siblings):
+        remedy = f"draw the sets with previous_targets=({again},), or it returns."
+        raise ValueError(f"This model was made to forget {again}: {remedy}")
     if not isinstance(recipe, part):
         raise ValueError(f"{name} takes its own part of a recipe, recipe.{name}, got {type(recipe).__name__}.")
     for model in unlearned:
         stages = [clip.record.get("stage") for clip in (model, original)]
         if model is original or (stages[1] in HALFWAY and stages[0] not in HALFWAY):
             raise ModelError(f"{order}: the first model is stage 1's result or a later one's, the second the original.")
-        forgot = model.record.get("subgroup") or {}
-        if forgot.get("target", sets.subgroup.target) != sets.subgroup.target:
-            wrong = f"made to forget {forgot['target']!r}, and these sets are of {sets.subgroup.target!r}"
+        forgot, now = (model.record.get("subgroup") or {}).get("target"), sets.subgroup.target
+        if forgot not in (None, now):
+            wrong = f"made to forget {forgot!r}, and these sets are of {now!r}"
             raise ValueError(f"{model.name!r} was {wrong}: hand over the sets of stage 1.")
 
 
@@ -99,11 +95,10 @@ def check_sets(sets, clip: Clip) -> None:
     """Raise ValueError unless `sets` are what this model takes: `sets.on(clip)`."""
     if not hasattr(sets, "subgroup"):
         raise ValueError(f"Stages take the sets that split draws, as sets.on(clip), got {type(sets).__name__}.")
-    if not hasattr(sets, "head") or tuple(sets.forget.images.shape[2:]) != clip.image_shape:
-        raise ValueError("Stages take the sets as the model takes them: hand over sets.on(clip).")
-    width = getattr(clip.model.visual, "output_dim", sets.head.shape[1])
-    if sets.head.shape[1] != width or sets.head.device.type != clip.device.type:
-        raise ValueError("These sets are on another model (width or device): hand over sets.on(clip) of this one.")
+    there = (*clip.image_shape, clip.device.type)
+    fit = hasattr(sets, "head") and (*sets.forget.images.shape[2:], sets.head.device.type) == there
+    if not fit or sets.head.shape[1] != getattr(clip.model.visual, "output_dim", sets.head.shape[1]):
+        raise ValueError("These sets are on no model, or on another model: hand over sets.on(clip) of this one.")
 
 
 def forgotten_before(clip: Clip) -> list[str]:

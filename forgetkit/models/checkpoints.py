@@ -1,9 +1,9 @@
 """Checkpoint files: their tensors under open_clip's names in float32, and what a file tells about its model.
 
 Read are state dicts (`.pt`, `.bin`, `.pth`), training checkpoints that hold one, `.safetensors`, transformers' layout
-(`hugging_face`), and the TorchScript archives of OpenAI's original release. Names and shapes, which open_clip's strict
-loading compares, do not tell the activation: OpenAI's models, and some of open_clip's, were trained with QuickGELU,
-x * sigmoid(1.702 x). The wrong one embeds texts wrongly without a warning, so all that tells it is read here.
+(`hugging_face`), and the TorchScript archives of OpenAI's original release. Names and shapes do not tell whether a model
+was trained with QuickGELU, x * sigmoid(1.702 x), and the wrong activation embeds texts wrongly without a warning: all
+that tells it is read here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NESTS = ("state_dict", "model_state_dict", "model", "ema", "module", "state_dict
 PREFIXES = re.compile(r"^((module|_orig_mod|model|clip|clip_model|net)\.)+|(?<=\.)(module|_orig_mod)\.")
 OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}  # numbers that OpenAI keeps among the weights
 NO_WEIGHTS = OPENAI_KEYS | {"attn_mask", "n_averaged"}
-BY_NAME = "its name says so"  # the weakest evidence: it contradicts nothing
+HASH = re.compile(r"(?<=/)[0-9a-f]{64}(?=/)|(?<=-)[0-9a-f]{8}(?=\.)")  # in the address of a published file
 CONFIG = "open_clip_config.json"
 TOKENIZING = {"clean", "strip_sep_token", "language", "lower", "additional_special_tokens", "reduction_mask"}
 REMEDY = "Load it as the model it is, one of open_clip.list_models(), or add that one with open_clip.add_model_config."
@@ -62,10 +62,9 @@ def read_checkpoint(file: Path) -> Checkpoint:
         if found is None:
             found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # safetensors, zip, pickle and torch each raise their own
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-            what = str(error).partition("GLOBAL ")[2].split()[0]
+        if what := re.search(r"GLOBAL (\S+)", str(error)):
             raise ModelError(
-                f"{file} holds more than tensors ({what}), and pickled objects are not executed here: where it was "
+                f"{file} holds more than tensors ({what[1]}), and pickled objects are not executed here: where it was "
                 "made, save its weights alone, torch.save(model.state_dict(), file)."
             ) from error
         raise ModelError(f"{file} is truncated or no checkpoint ({reason_of(error, 120)}): fetch it again.") from error
@@ -159,7 +158,7 @@ def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:
 
 
 def _known(file: Path, sha256: str) -> tuple[bool | None, str, dict]:
-    """(quick_gelu, evidence, preprocess) by a configuration beside the file, its hash, or its name."""
+    """(quick_gelu, evidence, preprocess) by a configuration beside the file, or its hash."""
     if (config := file.with_name(CONFIG)).exists():
         try:
             found = json.loads(config.read_text(encoding="utf-8"))
@@ -171,8 +170,7 @@ def _known(file: Path, sha256: str) -> tuple[bool | None, str, dict]:
         if sha256.startswith(beginning):
             cfg = get_pretrained_cfg(model, tag)
             return bool(cfg.get("quick_gelu")), f"it is {model!r}, {tag!r}, by its hash", preprocessing(cfg)
-    named = any(word in file.name.lower().replace("_", "") for word in ("quickgelu", "openai"))
-    return (True, BY_NAME, {}) if named else (None, "", {})
+    return None, "", {}
 
 
 def preprocessing(cfg: dict) -> dict:
@@ -182,20 +180,12 @@ def preprocessing(cfg: dict) -> dict:
 
 def published() -> dict[str, tuple[str, str]]:
     """{beginning of the SHA-256 of a published file: (model, tag)}, as open_clip's own addresses give them."""
-    found = {}
-    for model, tag in open_clip.list_pretrained():
-        parts = get_pretrained_cfg(model, tag).get("url", "").split("/")
-        for candidate in (parts[-2] if len(parts) > 1 else "", parts[-1].rpartition(".")[0].rpartition("-")[2]):
-            if len(candidate) in (8, 64) and not set(candidate) - set("0123456789abcdef"):
-                found[candidate] = (model, tag)
-    return found
+    tags = open_clip.list_pretrained()
+    return {beginning: tag for tag in tags for beginning in HASH.findall(get_pretrained_cfg(*tag).get("url", ""))}
 
 
 def check_tokenizer(what: str, config: Mapping) -> None:
-    """Raise ModelError where a stranger's configuration hands its tokenizer more than what open_clip's own ones take.
-
-    It goes to transformers, where `trust_remote_code` runs Python that lies beside the weights.
-    """
+    """Raise ModelError where a stranger's configuration gives its tokenizer, of transformers', what may run code."""
     if wrong := set((config.get("text_cfg") or {}).get("tokenizer_kwargs") or {}) - TOKENIZING:
         raise ModelError(
             f"{what} is not loaded: its configuration gives the tokenizer {', '.join(sorted(wrong))}, which may run "
@@ -219,9 +209,3 @@ def check_fit(what: str, state: dict[str, torch.Tensor], model: torch.nn.Module,
         if name.endswith("positional_embedding") and not asked and name in state and state[name].shape != t.shape:
             shapes = f"{tuple(state[name].shape)}, not {tuple(t.shape)}"
             raise ModelError(f"{what} does not fit: images or texts have another size ({name!r} is {shapes}). {REMEDY}")
-
-
-def misfit(error: Exception) -> str:
-    """What torch's strict loading found not to fit, the first of it, in a line; nothing for another error."""
-    found = re.match(r'Error.*loading state_dict.*\n\s*([^"\n]*"[^"]*"|[^"\n]*)', str(error))
-    return found[1].rstrip(". ") + "." if found else ""

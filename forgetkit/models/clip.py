@@ -27,18 +27,13 @@ from forgetkit.models.prefix import Features, run, shared
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """`auto` is the first GPU where there is one (CUDA, then Apple's MPS), else the CPU.
-
-    Raises ModelError for a device that torch does not know.
-    """
-    if str(device) != "auto":
-        try:
-            return torch.device(device)
-        except RuntimeError:
-            raise ModelError(f"There is no device {device!r}: choose auto, cpu, cuda, cuda:1 or mps.") from None
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """`auto` is the GPU where there is one, else the CPU. Raises ModelError for a device that torch does not know."""
+    if str(device) == "auto":
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ModelError(f"There is no device {device!r}: choose auto, cpu, cuda, cuda:1 or mps.") from None
 
 
 def describe(device: torch.device) -> str:
@@ -102,13 +97,7 @@ class Clip:
     @property
     def image_shape(self) -> tuple[int, int]:
         """(H, W) of the images that the tower takes."""
-        size = self.model.visual.image_size
-        return (size, size) if isinstance(size, int) else tuple(size)
-
-    @property
-    def image_size(self) -> int:
-        """The longer side of `image_shape`: the size at which a folder of images is best read."""
-        return max(self.image_shape)
+        return prefix.image_shape(self.model.visual)
 
     @property
     def scale(self) -> torch.Tensor:
@@ -139,16 +128,13 @@ class Clip:
         """
         cfg, (height, width) = self.model.visual.preprocess_cfg, self.image_shape
         x = to_device(torch.as_tensor(np.ascontiguousarray(images)), self.device).permute(0, 3, 1, 2).float() / 255
-        way, (h, w) = cfg.get("resize_mode", "shortest"), x.shape[2:]
-        if way == "squash":
-            size = [height, width]
-        elif way == "shortest" and height == width:
+        way, (h, w), size = cfg.get("resize_mode", "shortest"), x.shape[2:], [height, width]
+        if way == "shortest" and height == width:
             size = [height]
-        else:
+        elif way != "squash":
             zoom = (min if way == "longest" else max)(height / h, width / w)
             size = [round(h * zoom), round(w * zoom)]
-        mode = transforms.InterpolationMode(cfg["interpolation"])
-        x = transforms.resize(x, size, interpolation=mode, antialias=True).clamp(0, 1)
+        x = transforms.resize(x, size, transforms.InterpolationMode(cfg["interpolation"]), antialias=True).clamp(0, 1)
         x = transforms.center_crop(x, [height, width])
         x = transforms.normalize(x, list(cfg["mean"]), list(cfg["std"]))
         return x.contiguous(memory_format=torch.channels_last)
@@ -175,9 +161,9 @@ class Clip:
         return torch.minimum(torch.maximum(x, low), high)
 
     def head(self, classes: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
-        """Class embeddings (C, D), unit rows: the mean over the prompts, as open_clip's zero-shot classifier.
+        """Class embeddings (C, D), unit rows: means over the prompts, by open_clip, or what `with_head` was given.
 
-        Or those given by `with_head` for these classes and prompts. Raises ModelError for a prompt without one `{}`.
+        Raises ModelError for a prompt without one `{}`.
         """
         if (own := self.heads.get((tuple(classes), tuple(prompts)))) is not None:
             return own
@@ -190,10 +176,7 @@ class Clip:
         return weights.T.float().contiguous()
 
     def with_head(self, classes: Sequence[str], head: torch.Tensor, prompts: Sequence[str] = PROMPTS) -> Clip:
-        """The same model, to which these embeddings (C, D) are what the class names say in these prompts.
-
-        Raises ModelError for a head of another shape or with numbers that are not finite.
-        """
+        """The same model, for which these embeddings (C, D) stand for the names in these prompts; see `check_head`."""
         own = {(tuple(classes), tuple(prompts)): check_head(head, len(classes), self)}
         return replace(self, heads={**self.heads, **own})
 
@@ -239,12 +222,11 @@ class Clip:
         if isinstance(images, (torch.Tensor, Features)):
             yield from images.split(batch)
             return
-        total = -(-len(images) // batch)
-        in_files = isinstance(images, ImageFiles)
-        parts = images.batches(batch) if in_files else (images[i * batch : (i + 1) * batch] for i in range(total))
-        # In a notebook a bar is a dozen messages even while hidden: one or two batches show none.
-        for part in tqdm(parts, desc=progress, total=total, leave=False, delay=1, disable=total < 3):
-            yield self.preprocess(part)
+        starts, in_files = range(0, len(images), batch), isinstance(images, ImageFiles)
+        parts = images.batches(batch) if in_files else (images[start : start + batch] for start in starts)
+        if len(starts) > 2:  # in a notebook a bar is a dozen messages even while hidden
+            parts = tqdm(parts, desc=progress, total=len(starts), leave=False, delay=1)
+        yield from map(self.preprocess, parts)
 
     def embed(self, images: np.ndarray | ImageFiles | torch.Tensor, batch: int = 250, progress="embed") -> torch.Tensor:
         """Unit image embeddings (N, D) float32, without a graph; images as in `batches`."""
@@ -280,17 +262,13 @@ def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
 
 def check_images(clip: Clip, x: torch.Tensor) -> None:
     """Raise ModelError unless x is (N, 3, S, S) with S the model's image size."""
-    h, w = clip.image_shape
-    if x.ndim != 4 or tuple(x.shape[1:]) != (3, h, w):
-        takes = f"{clip.name} takes images of shape (N, 3, {h}, {w})"
+    if x.ndim != 4 or tuple(x.shape[1:]) != (3, *clip.image_shape):
+        takes = "{} takes images of shape (N, 3, {}, {})".format(clip.name, *clip.image_shape)
         raise ModelError(f"{takes}, got {tuple(x.shape)}: use clip.preprocess.")
 
 
 def check_head(head: torch.Tensor, classes: int, clip: Clip) -> torch.Tensor:
-    """The class embeddings (C, D) as unit rows in float32 on the model's device.
-
-    Raises ModelError for another shape, for numbers that are not finite, and for a row of zeros.
-    """
+    """Class embeddings (C, D) as unit rows in float32 on the model's device; raises ModelError for what is none."""
     if not isinstance(head, torch.Tensor) or not head.is_floating_point():
         raise ModelError(f"The head is a tensor of floats, a row a class, got {type(head).__name__}.")
     width = clip.model.text_projection.shape[1] if hasattr(clip.model, "text_projection") else head.shape[-1]

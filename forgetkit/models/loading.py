@@ -1,7 +1,6 @@
 """Loading a CLIP: the embedded one, open_clip's by name and tag, the hub's, a folder's, or a checkpoint file.
 
-What belongs to the weights is set here once: the activation (see `checkpoints`), tokenizer, image size, preprocessing,
-float32. A contradiction is an error that says what to do.
+What belongs to the weights is set here once: activation, tokenizer, image size, preprocessing, float32.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import huggingface_hub
 import open_clip
 import torch
 from open_clip.factory import _find_checkpoint_in_dir
-from open_clip.pretrained import get_pretrained_cfg, is_pretrained_cfg
+from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save_file
 
 from forgetkit.models import ModelError, checkpoints, hugging_face, reason_of
@@ -27,24 +26,21 @@ from forgetkit.models.memory import tokens_first
 from forgetkit.models.saving import read_card, read_heads
 
 MINI_DIR = Path(__file__).parent / "mini"
-# What is embedded; an oracle was pre-trained in the same way, without ever seeing or hearing of one class.
+ORACLE = "mini-clip-without-{}"  # pre-trained in the same way, without ever seeing or hearing of one class
 EMBEDDED = {"mini": MINI_DIR / "mini-clip.safetensors"}
-ORACLE = "mini-clip-without-{}"
 EMBEDDED |= {file.stem: file for file in sorted(MINI_DIR.glob(f"{ORACLE.format('*')}.safetensors"))}
 HUB, FOLDER = "hf-hub:", "local-dir:"
 
 
 def oracle_of(subgroup: str) -> str | None:
     """The name of the embedded model that never saw or heard of a class; None where there is none."""
-    name = ORACLE.format(subgroup)
-    return name if name in EMBEDDED else None
+    return name if (name := ORACLE.format(subgroup)) in EMBEDDED else None
 
 
 def register_mini() -> None:
     """Make `mini-clip` and `mini-vit` known to open_clip."""
-    for name in ("mini-clip", "mini-vit"):
-        if name not in open_clip.list_models():
-            open_clip.add_model_config(MINI_DIR / f"{name}.json")
+    if "mini-vit" not in open_clip.list_models():
+        open_clip.add_model_config(MINI_DIR)
 
 
 def load_clip(
@@ -82,28 +78,20 @@ def load_clip(
         return _create(name, None, device, settings, f"The model {name!r}")
     file = Path(pretrained).expanduser()
     if file.is_file():
-        return _from_file(name, file, device, settings, quick_gelu)
+        found = checkpoints.read_checkpoint(file)
+        settings["force_quick_gelu"] = _activation(name, quick_gelu, found.quick_gelu, str(file), found.evidence)
+        fixed = settings.get("force_preprocess_cfg", {})
+        settings["force_preprocess_cfg"] = _preprocessing(name) | found.preprocess | fixed
+        return _create(name, str(file), device, settings, f"{file}, as {name!r},", found)
     if file.is_dir():
         raise ModelError(f"{file} is a folder: load_clip('{FOLDER}{file}'), or name a file in it.")
-    if not is_pretrained_cfg(name, str(pretrained)):
+    if not (cfg := get_pretrained_cfg(name, str(pretrained))):
         tags = f"an open_clip tag ({', '.join(open_clip.list_pretrained_tags_by_model(name)) or 'none'})"
         raise ModelError(f"No weights {str(pretrained)!r} for {name!r}: give an existing file or {tags}.")
-    cfg = get_pretrained_cfg(name, pretrained)
     # Where the activations differ, open_clip only warns, and uses the name's.
     known = cfg.get("quick_gelu") or (False if f"{name}-quickgelu" in open_clip.list_models() else None)
     settings["force_quick_gelu"] = _activation(name, quick_gelu, known, repr(pretrained), "open_clip's table says so")
-    fetched = Path("~/.cache/clip").expanduser() / cfg.get("url", "").rpartition("/")[2]  # by OpenAI's own package
-    if pretrained == "openai" and fetched.is_file():
-        return _from_file(name, fetched, device, settings, True)
     return _create(name, pretrained, device, settings, f"The weights {pretrained!r} of {name!r}")
-
-
-def _from_file(name: str, file: Path, device: torch.device, settings: dict, quick_gelu: bool | None) -> Clip:
-    found = checkpoints.read_checkpoint(file)
-    settings["force_quick_gelu"] = _activation(name, quick_gelu, found.quick_gelu, str(file), found.evidence)
-    usual, fixed = _preprocessing(name), settings.get("force_preprocess_cfg", {})
-    settings["force_preprocess_cfg"] = usual | found.preprocess | fixed
-    return _create(name, str(file), device, settings, f"{file}, as {name!r},", found)
 
 
 def _fetched(name: str) -> Path | None:
@@ -151,7 +139,7 @@ def _activation(name: str, said: bool | None, known: bool | None, weights: str, 
             f"{weights} does not say whether its model was trained with QuickGELU, as OpenAI's were, and the wrong "
             f"choice embeds texts wrongly without a warning: load it as '{name}-quickgelu', or with quick_gelu=False."
         )
-    if None not in (said, known) and said != known and evidence != checkpoints.BY_NAME:
+    if None not in (said, known) and said != known:
         other = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if known else ''}"
         remedy = f"load it as {other!r}" if other in open_clip.list_models() else "choose a model that has it"
         its, asked = ("QuickGELU" if quick else "GELU" for quick in (known, said))
@@ -186,10 +174,15 @@ def _create(
         except ModelError:
             raise
         except Exception as error:
-            if wrong := checkpoints.misfit(error):
-                raise ModelError(f"{what} does not fit: {wrong} {checkpoints.REMEDY}") from error
-            message = f"{what} cannot be loaded ({reason_of(error)})." if reachable else _offline(name, what)
-            raise ModelError(message) from error
+            if "loading state_dict" in str(error):
+                raise ModelError(f"{what} does not fit: {reason_of(error)}... {checkpoints.REMEDY}") from error
+            raise ModelError(
+                f"{what} cannot be loaded ({reason_of(error)})."
+                if reachable
+                else f"{what} cannot be fetched, as the hub cannot be reached: connect (HTTPS_PROXY, HF_ENDPOINT), copy "
+                f"the cache of a connected machine to {huggingface_hub.constants.HF_HUB_CACHE}, or bring the files and "
+                f"load_clip({name!r}, pretrained='path/to/file'), or load_clip('{FOLDER}path/to/folder')."
+            ) from error
     if found:
         checkpoints.check_fit(what, found.state, model, settings["force_image_size"])
     checkpoints.check_finite(what, model.state_dict())
@@ -217,14 +210,6 @@ def _rewritten(name: str, weights: str | None, found: Checkpoint, folder: Path) 
     if found.model_cfg:
         (folder / CONFIG).write_text(json.dumps({"model_cfg": found.model_cfg}), encoding="utf-8")
     return f"{FOLDER}{folder}", None
-
-
-def _offline(name: str, what: str) -> str:
-    return (
-        f"{what} cannot be fetched, as the hub cannot be reached: connect (HTTPS_PROXY, HF_ENDPOINT), copy the cache "
-        f"of a connected machine to {huggingface_hub.constants.HF_HUB_CACHE}, or bring the files and "
-        f"load_clip({name!r}, pretrained='path/to/file'), or load_clip('{FOLDER}path/to/folder')."
-    )
 
 
 @contextmanager

@@ -1,7 +1,6 @@
-"""Device memory and time: copies that nobody waits for, work in parts where the memory is small.
+"""Device memory and time: copies that nobody waits for; what does not fit is done in halves, with a note in the log.
 
-A stage does not depend on how much the device holds. What does not fit is done in halves, with a note in the log, and
-the gradient of a step is the same (to rounding) in one piece or in many.
+The gradient of a step is the same (to rounding) in one piece or in many.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     return x.to(device)
 
 
-def tokens_first(tower: torch.nn.Module) -> torch.nn.Module:
+def tokens_first(tower: torch.nn.Module) -> None:
     """Lay out the input of every self-attention (N, P, C) as `nn.MultiheadAttention` will turn it, (P, N, C).
 
     Otherwise torch, under autocast, takes a frozen weight P times over: a batch of products with a copy of it each.
@@ -39,7 +38,6 @@ def tokens_first(tower: torch.nn.Module) -> torch.nn.Module:
     for module in tower.modules():
         if isinstance(module, torch.nn.MultiheadAttention) and module.batch_first:
             module.register_forward_pre_hook(hook)
-    return tower
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -54,16 +52,12 @@ def halving(
     """run(size), where `size` images are worked on at once; again with half of them while the memory is too small.
 
     what, follows: for the log. Raises torch's own error where not even one image fits.
-    (accelerate's find_executable_batch_size collects garbage at each call: more than a step of a small model.)
     """
     while True:
         try:
             return run(size)
         except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if size <= 1:
-                error.add_note("Not even one image fits: use a smaller model, or device='cpu'.")
+            if size <= 1 or not out_of_memory(error):
                 raise
         # Out of the `except`, nothing refers to the failed attempt's tensors any more.
         log.warning(f"{what}: {size} images at once do not fit into memory; going on with {size // 2} ({follows}).")
@@ -79,8 +73,7 @@ def accumulate(
     """Add the gradients of loss_of(embed(x)) to the weights', with the activations of at most `size` images at a time.
 
     x (N, 3, S, S), embed(x) (N, D). In parts, all embeddings z are computed without a graph first; then dL/dz goes back
-    through one part after the other, for any loss (gradient cache: Gao et al., 2021, arXiv 2101.06983).
-    Returns the loss, detached.
+    through one part after the other (gradient cache: Gao et al., 2021, arXiv 2101.06983). Returns the loss, detached.
     """
     if len(x) <= size:
         loss = loss_of(embed(x))

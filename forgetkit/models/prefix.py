@@ -2,8 +2,8 @@
 
 The prefix is computed once an image (`Clip.prefix_features`), and the stages run the rest. Any tower is cut, by what a
 forward of it shows: before a module, if all that the rest of the tower reads comes in there; or within a residual
-block, x + f(x), behind its first sum. To run the rest, the tower's own forward is called. Modules that need not run
-hand on NaN, so that a cut past which something else is read is seen. A tower that cannot be cut is run whole.
+block, x + f(x), behind its first sum. To run the rest, the tower's own forward is called, in which modules that need
+not run hand on NaN: so a cut past which something else is read is seen. A tower that cannot be cut is run whole.
 """
 
 from __future__ import annotations
@@ -55,15 +55,14 @@ class Block:
     tokens: int | None = None  # how many of the tokens the rest reads, the first ones; None: all
     holds: bool | None = None  # does the rest, alone, give what the whole tower does? None: not asked yet
 
+    def __deepcopy__(self, memo) -> Block:
+        return self  # what is found out of one tower is known of its copies
 
-@dataclass
-class Known:
-    """The blocks of a tower and, as one object, of its copies: what is found out of one is known of all."""
 
-    blocks: list[Block]
-
-    def __deepcopy__(self, memo) -> Known:
-        return self
+def image_shape(tower: torch.nn.Module) -> tuple[int, int]:
+    """(H, W) of the images that a tower takes."""
+    size = tower.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def first(output):
@@ -85,9 +84,7 @@ def recorded(tower: torch.nn.Module, weights: Mapping[str, torch.Tensor] = {}) -
             shapes = [getattr(part, "shape", None) for part in (made if isinstance(made, tuple) else [made])]
             calls[name] |= {"end": next(clock), "made": type(made), "shapes": shapes or [None]}
 
-    size, like = tower.image_size, next(tower.parameters())
-    size = (size, size) if isinstance(size, int) else size
-    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)).to(like)
+    x = torch.randn(2, 3, *image_shape(tower), generator=torch.Generator().manual_seed(0)).to(next(tower.parameters()))
     with register_module_forward_pre_hook(before), register_module_forward_hook(after):
         z = first(torch.func.functional_call(tower, dict(weights), (x,)))
     return z, {name: call for name, call in calls.items() if getattr(call.get("given"), "shape", ())[:1] == (2,)}
@@ -112,8 +109,8 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
                 found.append(Block(name, skipped))
             elif not matrices[name] and inside and gone[last]["shapes"][0] == call["given"].shape:
                 found.append(Block(name, skipped, parent, last, calls[parent]["given"].shape))
-        vars(tower)["_blocks"] = Known(found)
-    return vars(tower)["_blocks"].blocks
+        vars(tower)["_blocks"] = {block.name: block for block in found}  # `keys` looks at no dict of a module's
+    return [*vars(tower)["_blocks"].values()]
 
 
 @contextmanager
@@ -130,14 +127,13 @@ def entered(tower: torch.nn.Module, block: Block, values: torch.Tensor) -> Itera
     changed = {tower.get_submodule(name): made for name, made in given.items() if name}
     for module, made in changed.items():
         module.forward = lambda *_, made=made, **__: made
-    start = tower.get_submodule(block.within or block.name)
     enters = values
     if block.within:
         enters = torch.zeros_like(values) if block.tokens else values.new_zeros(len(values), *block.shape[1:])
+    start = tower.get_submodule(block.within or block.name)
     handle = start.register_forward_pre_hook(lambda _, given: (enters, *given[1:]), prepend=True)
-    size = tower.image_size
     try:
-        yield stand_in((1, 3, size, size) if isinstance(size, int) else (1, 3, *size))
+        yield stand_in((1, 3, *image_shape(tower)))
     finally:
         handle.remove()
         for module in changed:

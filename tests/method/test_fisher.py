@@ -15,7 +15,7 @@ from forgetkit.lora import adaptable
 def test_equals_torchs_own_gradient_per_sample(request, name, caplog):
     clip = request.getfixturevalue(name)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(5, 3, clip.image_size, clip.image_size, generator=generator)
+    x = torch.randn(5, 3, clip.image_shape[0], clip.image_shape[0], generator=generator)
     text = F.normalize(torch.randn(5, 16, generator=generator), dim=-1)
     tower, names = clip.model.visual, adaptable(clip.model.visual)
     rest = {n: p.detach() for n, p in [*tower.named_parameters(), *tower.named_buffers()]}

@@ -27,7 +27,7 @@ def test_all_stages_at_full_width(name, embed_dim, norms):
     clip = load_clip(name, device="cpu")
     sizes = dict(n_forget=2, n_retain=2, n_calibration=1, n_calibration_target=1)
     sets = split(Grouped({p: noise_set(i) for i, p in enumerate(PARTS)}, Subgroup("cat", ("dog",))), **sizes)
-    assert clip.image_size == 224 and len(batch_norms(clip.model)) == norms
+    assert clip.image_shape[0] == 224 and len(batch_norms(clip.model)) == norms
     models = unlearn(clip, sets, Recipe.default(**FEW))
     assert [m.name for m in models] == ["original", "forget", "remind", "restore"]
     before, after = clip.model.state_dict(), models[-1].model.state_dict()

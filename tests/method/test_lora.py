@@ -10,7 +10,7 @@ from forgetkit.lora import adapt, adaptable, merge
 
 def towers(request, name):
     clip = request.getfixturevalue(name)
-    size = clip.image_size
+    size = clip.image_shape[0]
     return clip.model.visual, torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 

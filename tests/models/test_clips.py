@@ -23,7 +23,7 @@ ROUNDING = dict(atol=1e-3, rtol=0)  # where a CPU computes in bfloat16, sums dep
 
 def test_mini_is_a_true_open_clip_model(mini):
     assert isinstance(mini.model, open_clip.CLIP) and "mini-clip" in open_clip.list_models()
-    assert not mini.model.training and mini.image_size == 64
+    assert not mini.model.training and mini.image_shape == (64, 64)
 
 
 @pytest.mark.parametrize(

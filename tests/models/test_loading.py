@@ -204,8 +204,8 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     save_file(make("tiny").state_dict(), tmp_path / "open_clip_model.safetensors")
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": MODELS["tiny"]}))
-    assert load_clip("tiny", "~/open_clip_model.safetensors", "cpu").image_size == 32
-    assert load_clip("local-dir:~", device="cpu").image_size == 32
+    assert load_clip("tiny", "~/open_clip_model.safetensors", "cpu").image_shape == (32, 32)
+    assert load_clip("local-dir:~", device="cpu").image_shape == (32, 32)
 
 
 def test_a_tag_switches_quickgelu_on(tmp_path, monkeypatch, offline, recwarn):
@@ -240,7 +240,7 @@ def test_folder_and_hub_bring_their_own_settings(tmp_path, monkeypatch, offline)
     monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
     for name in (f"local-dir:{tmp_path}", "hf-hub:owner/model"):
         clip = load_clip(name, device="cpu")
-        assert activations(clip) == {QuickGELU} and clip.image_size == 32
+        assert activations(clip) == {QuickGELU} and clip.image_shape[0] == 32
         assert clip.model.visual.preprocess_cfg["interpolation"] == "bilinear"
         assert torch.equal(clip.model.visual.conv1.weight, make("tiny-quickgelu").visual.conv1.weight)
         assert clip.tokenizer(["a cat"]).shape == (1, 8)
