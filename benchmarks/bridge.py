@@ -14,8 +14,8 @@ import torch
 
 from forgetkit.lessons.committed import RESULTS, committed
 from forgetkit.lora import adaptable
+from forgetkit.models import mini  # noqa: F401, which makes mini-CLIP known to open_clip
 from forgetkit.models.clip import batch_norms
-from forgetkit.models.loading import register_mini
 
 UNKNOWN = "not measured"  # there is no row of it
 
@@ -25,7 +25,6 @@ def bridge(models: Sequence[str] = ("mini-clip", "RN50", "ViT-B-16")) -> pd.Data
 
     The models are built on torch's meta device: nothing is downloaded, and no weight takes memory.
     """
-    register_mini()
     steps = committed("gpu").query("stage == 'remind'")
     runs, facts = whole_runs(), {}
     for name in models:

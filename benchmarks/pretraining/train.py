@@ -46,7 +46,6 @@ from benchmarks.pretraining.captions import (
 from benchmarks.pretraining.muon import Muon
 from forgetkit.data.images import ImageSet
 from forgetkit.models.clip import Clip, autocast, describe, pick_device
-from forgetkit.models.loading import register_mini
 
 # --------------------------------------------------------------------------------------------------
 # The model while it is trained
@@ -94,7 +93,6 @@ def encode_images(visual, x: torch.Tensor) -> torch.Tensor:
 
 def create(config: Pretraining, vocabulary: Vocabulary, device: torch.device):
     """A model with random weights, a function from captions to tokens, and the model's full token embedding."""
-    register_mini()
     torch.manual_seed(config.seed)
     model = open_clip.create_model(config.model).to(device, memory_format=torch.channels_last).train()
     for module in model.modules():

@@ -19,7 +19,7 @@ from forgetkit.data.tutorial import KINDS, targets
 from forgetkit.lessons.figures.style import use_style
 from forgetkit.lessons.own import HEADS, prepare
 from forgetkit.models.clip import Clip, describe, pick_device
-from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, load_clip, register_mini
+from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, load_clip
 from forgetkit.recipe import Forget, Recipe
 from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
@@ -68,7 +68,6 @@ def mistake(name: str, values: Mapping) -> str | None:
             return str(error)
     with_weights = lambda model: model in EMBEDDED or str(model).startswith((HUB, FOLDER))
     if name == "model" or (name == "oracle" and value not in ("", "auto", None)):
-        register_mini()
         if not with_weights(value) and value not in open_clip.list_models():
             embedded = ", ".join(map(repr, EMBEDDED))
             return f"{name}={value!r}: choose {embedded}, one of open_clip.list_models(), as 'RN50', or {FOLDER}FOLDER."

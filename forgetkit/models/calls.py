@@ -115,9 +115,8 @@ def check_evaluated(models, columns, head=None) -> None:
         check_computes(clip)
     if models[0].record.get("stage") and any("stage" not in clip.record for clip in models[1:]):
         raise ModelError("These models are in the wrong order: the original comes first, then the stages' results.")
-    if not isinstance(columns, Mapping) or not columns:
-        raise ValueError("The columns to evaluate are image sets by name, at least one: such as sets.test.")
-    if empty := [name for name, part in columns.items() if not hasattr(part, "labels") or not len(part.labels)]:
-        raise ValueError(f"The column {empty[0]!r} is no image set, or has no images: leave it out.")
+    parts = columns.values() if isinstance(columns, Mapping) else ()
+    if not parts or not all(hasattr(part, "labels") and len(part.labels) for part in parts):
+        raise ValueError("The columns to evaluate are image sets by name, at least one, with images: as sets.test.")
     if isinstance(head, Mapping) and (lacking := set(columns) - set(head)):
         raise ValueError(f"There is no head for the column {min(lacking)!r}: give one for each, or one for all.")

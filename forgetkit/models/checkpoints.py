@@ -1,9 +1,9 @@
 """Checkpoint files: their tensors under open_clip's names in float32, and what a file tells about its model.
 
 Read are state dicts (`.pt`, `.bin`, `.pth`), training checkpoints that hold one, `.safetensors`, transformers' layout
-(`hugging_face`), and the TorchScript archives of OpenAI's original release. Names and shapes do not tell whether a model
-was trained with QuickGELU, x * sigmoid(1.702 x), and the wrong activation embeds texts wrongly without a warning: all
-that tells it is read here.
+(`hugging_face`), and the TorchScript archives of OpenAI's original release. Names and shapes do not tell whether it was
+trained with QuickGELU, x * sigmoid(1.702 x), and the wrong activation embeds texts wrongly without a warning: all that
+tells it is read here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ class Checkpoint:
     changed: bool  # open_clip cannot load the file itself: names or types differ from `state`
     sha256: str  # of the file
     quick_gelu: bool | None  # trained with QuickGELU? None where nothing tells
-    evidence: str  # how that is known
     preprocess: dict  # of mean, std, interpolation, resize_mode, what is known
     model_cfg: dict | None = None  # open_clip's configuration, of a file in transformers' layout
 
@@ -58,8 +57,8 @@ def read_checkpoint(file: Path) -> Checkpoint:
     try:
         with file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        code, found = _torchscript(file) if zipfile.is_zipfile(file) else ("", None)
-        if found is None:
+        found = archived = _torchscript(file) if zipfile.is_zipfile(file) else None
+        if archived is None:
             found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # safetensors, zip, pickle and torch each raise their own
         if what := re.search(r"GLOBAL (\S+)", str(error)):
@@ -72,36 +71,26 @@ def read_checkpoint(file: Path) -> Checkpoint:
     state = {name: t.float() if t.is_floating_point() else t for name, t in tensors if name not in NO_WEIGHTS}
     if any(name.startswith("vision_model.") for name in state):
         state, cfg, preprocess = hugging_face.from_transformers(file, state)
-        evidence = f"{hugging_face.CONFIG} beside it says so"
-        return Checkpoint(state, True, sha256, cfg["quick_gelu"], evidence, preprocess, cfg)
+        return Checkpoint(state, True, sha256, cfg["quick_gelu"], preprocess, cfg)
     names = [name for name, _ in tensors]
     if not any(name.startswith("visual.") for name in names):
         raise ModelError(f"{file} holds no image tower `visual` (but {names[:3]}): give a whole CLIP's weights.")
     if len({*names}) < len(names):
         raise ModelError(f"{file} holds the weights of several models: save those of one of them alone.")
-    changed = bool(code) or [*state] != [*found] or any(t.dtype != state[name].dtype for name, t in tensors)
-    if code:
-        known = True if "1.702" in code else False if "gelu" in code.lower() else None, "its code says so", {}
-    elif OPENAI_KEYS <= {*names}:
-        known = True, "it holds the keys of OpenAI's release", {}
-    else:
-        known = _known(file, sha256)
+    changed = archived is not None or [*state] != [*found] or any(t.dtype != state[name].dtype for name, t in tensors)
+    known = (True, {}) if OPENAI_KEYS <= {*names} else _known(file, sha256)
     return Checkpoint(state, changed, sha256, *known)
 
 
-def _torchscript(file: Path) -> tuple[str, dict[str, torch.Tensor] | None]:
-    """(code, state dict) of a TorchScript archive, of which nothing is run; none for the zip files of `torch.save`."""
+def _torchscript(file: Path) -> dict[str, torch.Tensor] | None:
+    """The state dict of a TorchScript archive, of which nothing is run; None for the zip files of `torch.save`."""
     with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        root = next((name.removesuffix("constants.pkl") for name in names if name.endswith("/constants.pkl")), None)
-        if root is None:
-            return "", None
-        code = [archive.read(n).decode(errors="replace") for n in names if "/code/" in n and n.endswith(".py")]
-        constants = _Unpickler(archive, root, "constants").load()
-        module = _Unpickler(archive, root, "data").load()
+        root = archive.namelist()[0].partition("/")[0]
+        if f"{root}/constants.pkl" not in archive.namelist():
+            return None
+        module = _Unpickler(archive, root).load()
     log.warning(f"{file} is a TorchScript archive, as OpenAI's: its weights are used, its code is not.")
-    code += [f"{c.item():.3f}" for c in constants if isinstance(c, torch.Tensor) and c.numel() == 1]  # of tracing
-    return "\n".join(code), dict(_weights(module))
+    return dict(_weights(module))
 
 
 class _Module:
@@ -112,11 +101,11 @@ class _Module:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads `data.pkl` or `constants.pkl` of a TorchScript archive; UnpicklingError for all but tensors and modules."""
+    """Reads `data.pkl` of a TorchScript archive; raises UnpicklingError for all but tensors and modules."""
 
-    def __init__(self, archive: zipfile.ZipFile, root: str, what: str):
-        super().__init__(io.BytesIO(archive.read(f"{root}{what}.pkl")))
-        self.archive, self.folder = archive, f"{root}{what}/"
+    def __init__(self, archive: zipfile.ZipFile, root: str):
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        self.archive, self.folder = archive, f"{root}/data/"
 
     def find_class(self, module: str, name: str):
         if module.startswith("__torch__"):
@@ -157,20 +146,20 @@ def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:
     return {name: t.detach() for name, t in items if isinstance(name, str) and isinstance(t, torch.Tensor)}
 
 
-def _known(file: Path, sha256: str) -> tuple[bool | None, str, dict]:
-    """(quick_gelu, evidence, preprocess) by a configuration beside the file, or its hash."""
+def _known(file: Path, sha256: str) -> tuple[bool | None, dict]:
+    """(quick_gelu, preprocess) by a configuration beside the file, or its hash."""
     if (config := file.with_name(CONFIG)).exists():
         try:
             found = json.loads(config.read_text(encoding="utf-8"))
             quick, preprocess = found["model_cfg"].get("quick_gelu", False), found.get("preprocess_cfg", {})
-            return bool(quick), f"{CONFIG} beside it says so", preprocessing(preprocess)
+            return bool(quick), preprocessing(preprocess)
         except (ValueError, KeyError, AttributeError) as error:
             raise ModelError(f"{config} is no configuration of open_clip's ({reason_of(error, 120)}).") from error
     for beginning, (model, tag) in published().items():
         if sha256.startswith(beginning):
             cfg = get_pretrained_cfg(model, tag)
-            return bool(cfg.get("quick_gelu")), f"it is {model!r}, {tag!r}, by its hash", preprocessing(cfg)
-    return None, "", {}
+            return bool(cfg.get("quick_gelu")), preprocessing(cfg)
+    return None, {}
 
 
 def preprocessing(cfg: dict) -> dict:

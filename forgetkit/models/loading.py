@@ -19,28 +19,21 @@ from open_clip.factory import _find_checkpoint_in_dir
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save_file
 
-from forgetkit.models import ModelError, checkpoints, hugging_face, reason_of
+from forgetkit.models import ModelError, checkpoints, hugging_face, mini, reason_of
 from forgetkit.models.checkpoints import CONFIG, Checkpoint
 from forgetkit.models.clip import Clip, pick_device
 from forgetkit.models.memory import tokens_first
 from forgetkit.models.saving import read_card, read_heads
 
-MINI_DIR = Path(__file__).parent / "mini"
 ORACLE = "mini-clip-without-{}"  # pre-trained in the same way, without ever seeing or hearing of one class
-EMBEDDED = {"mini": MINI_DIR / "mini-clip.safetensors"}
-EMBEDDED |= {file.stem: file for file in sorted(MINI_DIR.glob(f"{ORACLE.format('*')}.safetensors"))}
+EMBEDDED = {"mini": mini.HERE / "mini-clip.safetensors"}
+EMBEDDED |= {file.stem: file for file in sorted(mini.HERE.glob(f"{ORACLE.format('*')}.safetensors"))}
 HUB, FOLDER = "hf-hub:", "local-dir:"
 
 
 def oracle_of(subgroup: str) -> str | None:
     """The name of the embedded model that never saw or heard of a class; None where there is none."""
     return name if (name := ORACLE.format(subgroup)) in EMBEDDED else None
-
-
-def register_mini() -> None:
-    """Make `mini-clip` and `mini-vit` known to open_clip."""
-    if "mini-vit" not in open_clip.list_models():
-        open_clip.add_model_config(MINI_DIR)
 
 
 def load_clip(
@@ -57,7 +50,6 @@ def load_clip(
 
     Raises ModelError: unknown name or tag; weights that cannot be fetched or read, are not finite, or do not fit.
     """
-    register_mini()
     settings: dict = {"precision": "fp32", "force_image_size": image_size}
     if name in EMBEDDED:
         name, pretrained = "mini-clip", pretrained or EMBEDDED[name]
@@ -79,7 +71,7 @@ def load_clip(
     file = Path(pretrained).expanduser()
     if file.is_file():
         found = checkpoints.read_checkpoint(file)
-        settings["force_quick_gelu"] = _activation(name, quick_gelu, found.quick_gelu, str(file), found.evidence)
+        settings["force_quick_gelu"] = _activation(name, quick_gelu, found.quick_gelu, str(file))
         fixed = settings.get("force_preprocess_cfg", {})
         settings["force_preprocess_cfg"] = _preprocessing(name) | found.preprocess | fixed
         return _create(name, str(file), device, settings, f"{file}, as {name!r},", found)
@@ -90,7 +82,7 @@ def load_clip(
         raise ModelError(f"No weights {str(pretrained)!r} for {name!r}: give an existing file or {tags}.")
     # Where the activations differ, open_clip only warns, and uses the name's.
     known = cfg.get("quick_gelu") or (False if f"{name}-quickgelu" in open_clip.list_models() else None)
-    settings["force_quick_gelu"] = _activation(name, quick_gelu, known, repr(pretrained), "open_clip's table says so")
+    settings["force_quick_gelu"] = _activation(name, quick_gelu, known, repr(pretrained))
     return _create(name, pretrained, device, settings, f"The weights {pretrained!r} of {name!r}")
 
 
@@ -129,7 +121,7 @@ def _from_folder(folder: Path, device: torch.device, settings: dict, name: str) 
     return replace(clip, name=card["name"], record=card["record"]) if card else clip
 
 
-def _activation(name: str, said: bool | None, known: bool | None, weights: str, evidence: str) -> bool:
+def _activation(name: str, said: bool | None, known: bool | None, weights: str) -> bool:
     """Is it QuickGELU? From what the user says, by `quick_gelu=` or the model's name, and what the weights say."""
     named = bool(open_clip.get_model_config(name).get("quick_gelu"))
     if said is None and (named or f"{name}-quickgelu" not in open_clip.list_models()):
@@ -143,8 +135,7 @@ def _activation(name: str, said: bool | None, known: bool | None, weights: str, 
         other = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if known else ''}"
         remedy = f"load it as {other!r}" if other in open_clip.list_models() else "choose a model that has it"
         its, asked = ("QuickGELU" if quick else "GELU" for quick in (known, said))
-        trained = f"{weights} was trained with {its} ({evidence})"
-        raise ModelError(f"{trained}, but {asked} is asked for: {remedy}, without quick_gelu.")
+        raise ModelError(f"{weights} was trained with {its}, and {asked} is asked for: {remedy}, without quick_gelu.")
     return known if said is None else said
 
 
@@ -176,11 +167,11 @@ def _create(
         except Exception as error:
             if "loading state_dict" in str(error):
                 raise ModelError(f"{what} does not fit: {reason_of(error)}... {checkpoints.REMEDY}") from error
+            if reachable:
+                raise ModelError(f"{what} cannot be loaded ({reason_of(error)}).") from error
             raise ModelError(
-                f"{what} cannot be loaded ({reason_of(error)})."
-                if reachable
-                else f"{what} cannot be fetched, as the hub cannot be reached: connect (HTTPS_PROXY, HF_ENDPOINT), copy "
-                f"the cache of a connected machine to {huggingface_hub.constants.HF_HUB_CACHE}, or bring the files and "
+                f"{what} cannot be fetched, as the hub cannot be reached: connect (HTTPS_PROXY, HF_ENDPOINT), copy the "
+                f"cache of a connected machine to {huggingface_hub.constants.HF_HUB_CACHE}, or bring the files and "
                 f"load_clip({name!r}, pretrained='path/to/file'), or load_clip('{FOLDER}path/to/folder')."
             ) from error
     if found:

@@ -81,8 +81,9 @@ def recorded(tower: torch.nn.Module, weights: Mapping[str, torch.Tensor] = {}) -
 
     def after(module, given, made):
         if name := names.get(module):
-            shapes = [getattr(part, "shape", None) for part in (made if isinstance(made, tuple) else [made])]
-            calls[name] |= {"end": next(clock), "made": type(made), "shapes": shapes or [None]}
+            shapes = [getattr(part, "shape", None) for part in (made if isinstance(made, tuple) else [made])] or [None]
+            made = shapes if isinstance(made, tuple) else shapes[0]
+            calls[name] |= {"end": next(clock), "made": made, "shape": shapes[0] or ()}
 
     x = torch.randn(2, 3, *image_shape(tower), generator=torch.Generator().manual_seed(0)).to(next(tower.parameters()))
     with register_module_forward_pre_hook(before), register_module_forward_hook(after):
@@ -99,15 +100,14 @@ def blocks(tower: torch.nn.Module) -> list[Block]:
         matrices = {n: sum(weight.ndim > 1 for weight in tower.get_submodule(n).parameters()) for n in calls}
         end = max((call["start"] for n, call in calls.items() if matrices[n]), default=-1)
         for name, call in calls.items():
-            gone = {n: c for n, c in calls.items() if c["end"] < call["start"] and (c["shapes"][0] or ())[:1] == (2,)}
+            gone = {n: c for n, c in calls.items() if c["end"] < call["start"] and c["shape"][:1] == (2,)}
             outer = lambda n: any(n[:i] in gone for i, letter in enumerate(n) if letter == ".")
-            handed = {n: c["shapes"] if c["made"] is tuple else c["shapes"][0] for n, c in gone.items()}
-            skipped = {n: shape for n, shape in handed.items() if not outer(n)}
+            skipped = {n: c["made"] for n, c in gone.items() if not outer(n)}
             parent, last = name.rpartition(".")[0], max(gone, key=lambda n: gone[n]["end"], default="")
             inside = parent in calls and last.startswith(f"{parent}.") and call["start"] < end
             if matrices[name] > 1:
                 found.append(Block(name, skipped))
-            elif not matrices[name] and inside and gone[last]["shapes"][0] == call["given"].shape:
+            elif not matrices[name] and inside and gone[last]["shape"] == call["given"].shape:
                 found.append(Block(name, skipped, parent, last, calls[parent]["given"].shape))
         vars(tower)["_blocks"] = {block.name: block for block in found}  # `keys` looks at no dict of a module's
     return [*vars(tower)["_blocks"].values()]

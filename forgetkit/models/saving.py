@@ -10,7 +10,6 @@ README.md                     the same for people, as a hub's model card
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import html
 import json
@@ -26,6 +25,7 @@ import pandas as pd
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 from open_clip.transformer import QuickGELU
+from pydantic_core import to_jsonable_python
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -42,22 +42,20 @@ def save(clip, folder: str | Path, layout: str | None = None, **said) -> Path:
     """Write the model and its forgetting card to a folder, which is made where there is none; returns the folder.
 
     layout: "open_clip" or "transformers" (a ViT or SigLIP); None: as it was loaded.
-    said: what the card tells beside the record, which it joins: `subgroup` (target and siblings), `recipe`, `seed` of
-    the sets, `table` (of `evaluate`), `alarms` (a list, empty if all is well), `audit` (what `forgetkit.audit` found),
-    and whatever else `jsonable` takes.
+    said: what joins the record: `subgroup`, `recipe`, `seed` of the sets, `table` (of `evaluate`), `alarms` (a list,
+    empty if all is well), `audit` (what `forgetkit.audit` found), and whatever else `jsonable` takes.
 
-    Raises ModelError for a model that `load_clip` did not load, for a folder that holds another README.md or a model in
-    the other layout, and for a model that transformers has no layout for.
+    Raises ModelError for a model that `load_clip` did not load, for a folder that holds something else, and for a model
+    that transformers has no layout for.
     """
     folder = Path(folder).expanduser()
-    if (layout := layout or clip.record.get("source", {}).get("layout", "open_clip")) not in LAYOUTS:
-        raise ModelError(f"There is no layout {layout!r}: choose {' or '.join(LAYOUTS)}.")
-    if any((folder / file).exists() for other, file in LAYOUTS.items() if other != layout):
-        raise ModelError(f"{folder} holds a model in another layout: give a new folder.")
-    if folder.is_file() or ((folder / "README.md").exists() and not (folder / CARD).exists()):
-        raise ModelError(f"{folder} holds something else: give a new folder, or one that clip.save has written.")
     if "source" not in clip.record:
         raise ModelError("Only a model that load_clip has loaded can be saved, and what the stages made of it.")
+    if (layout := layout or clip.record["source"].get("layout", "open_clip")) not in LAYOUTS:
+        raise ModelError(f"There is no layout {layout!r}: choose {' or '.join(LAYOUTS)}.")
+    other = any((folder / file).exists() for name, file in LAYOUTS.items() if name != layout)
+    if other or folder.is_file() or ((folder / "README.md").exists() and not (folder / CARD).exists()):
+        raise ModelError(f"{folder} holds something else, or a model in another layout: give a new folder.")
     record = jsonable({**clip.record, **{name: value for name, value in said.items() if value is not None}})
     config = copy.deepcopy(record["source"]["model_cfg"])
     config["quick_gelu"] = any(isinstance(module, QuickGELU) for module in clip.model.modules())
@@ -69,7 +67,9 @@ def save(clip, folder: str | Path, layout: str | None = None, **said) -> Path:
     else:
         preprocess = jsonable({k: v for k, v in clip.model.visual.preprocess_cfg.items() if k != "size"})
         files = {CONFIG: json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2)}
-    card = {"name": clip.name, "record": record, "versions": versions()}
+    card = {"name": clip.name, "record": record, "versions": versions(), "layout": layout,
+            "activation": "QuickGELU" if config["quick_gelu"] else "GELU",
+            "BatchNorm": any(name.endswith("running_mean") for name in state)}  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     with in_one_step(folder / LAYOUTS[layout]) as half:
         save_file(state, half, {"format": "pt"})
@@ -98,13 +98,8 @@ def read_heads(folder: Path) -> dict[tuple[tuple[str, ...], tuple[str, ...]], to
 
 def write_card(folder: Path, card: dict) -> None:
     """The forgetting card of a saved folder, for programs and for people."""
-    layout = next(name for name, file in LAYOUTS.items() if (folder / file).exists())
-    said = (folder / (CONFIG if layout == "open_clip" else hugging_face.CONFIG)).read_text(encoding="utf-8")
-    activation = "QuickGELU" if '"quick_gelu": true' in said or '"hidden_act": "quick_gelu"' in said else "GELU"
-    with safe_open(folder / LAYOUTS[layout], "pt") as weights:
-        norms = any(name.endswith("running_mean") for name in weights.keys())
     (folder / CARD).write_text(json.dumps(card, indent=2, allow_nan=False), encoding="utf-8")
-    readme(card, layout, activation, norms).save(folder / "README.md")
+    readme(card).save(folder / "README.md")
 
 
 def add_to_card(folder: str | Path, **said) -> None:
@@ -117,10 +112,11 @@ def add_to_card(folder: str | Path, **said) -> None:
 
 
 def read_card(folder: Path) -> dict:
-    """Name, record and versions of a saved model; {} for a folder without a card. Raises ModelError if damaged."""
+    """What `save` wrote of a model; {} for a folder without a card. Raises ModelError if damaged."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return {"name": str(card["name"]), "record": dict(card["record"]), "versions": dict(card["versions"])}
+        card |= {"name": str(card["name"]), "record": dict(card["record"]), "versions": dict(card["versions"])}
+        return {"layout": "open_clip", "activation": None, "BatchNorm": True} | card  # older ones do not say
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError) as error:
@@ -129,21 +125,19 @@ def read_card(folder: Path) -> dict:
 
 def hashes(sets) -> dict[str, dict]:
     """Of the sets on a model (`ModelSets`), D_f, D_r and each test column: how many images, and their SHA-256."""
-    images = {"forget": sets.forget, "retain": sets.retain}
-    images |= {f"test {name}": part for name, part in sets.test.items()}
-    return {name: {"images": len(part), "sha256": digest(part.images)} for name, part in images.items()}
-
-
-def digest(images) -> str:
-    """The SHA-256 of images: an array, files, or a tensor on any device."""
-    array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    found = {}
+    parts = {"forget": sets.forget, "retain": sets.retain} | {f"test {name}": part for name, part in sets.test.items()}
+    for name, part in parts.items():
+        images = part.images.cpu() if isinstance(part.images, torch.Tensor) else part.images
+        digest = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
+        found[name] = {"images": len(part), "sha256": digest}
+    return found
 
 
 def versions() -> dict[str, str]:
     """Those of Python and of the packages that the model depends on."""
-    found = {name: [*metadata.distributions(name=name)] for name in ("torch", "open_clip_torch", "forgetkit")}
-    return {"python": platform.python_version(), **{name: one[0].version for name, one in found.items() if one}}
+    packages = ("torch", "open_clip_torch", "forgetkit")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
 def jsonable(value):
@@ -154,19 +148,15 @@ def jsonable(value):
             return value.tolist()
         if isinstance(value, pd.DataFrame):
             return value.to_dict("records")
-        if dataclasses.is_dataclass(value):
-            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if isinstance(value, Mapping):
             return dict(value)
-        if isinstance(value, Path | torch.device | torch.dtype):
-            return str(value)
         raise TypeError(f"A record cannot hold {value!r}: give numbers, texts, lists or a table.")
 
-    return json.loads(json.dumps(value, default=plain), parse_constant=lambda constant: None)
+    return to_jsonable_python(value, fallback=plain, inf_nan_mode="null")
 
 
-def readme(card: dict, layout: str, activation: str, norms: bool) -> ModelCard:
-    """The card for people, `card.md`, with the lines that a hub reads on top; norms: has the model BatchNorm layers?"""
+def readme(card: dict) -> ModelCard:
+    """The card for people, `card.md`, with the lines that a hub reads on top."""
     record, source = card["record"], card["record"]["source"]
     subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
     recipe = recipe if isinstance(recipe, dict) else {"name": recipe}
@@ -177,7 +167,7 @@ def readme(card: dict, layout: str, activation: str, norms: bool) -> ModelCard:
         "siblings, kept": ", ".join(subgroup.get("siblings", ())),
         "source": f"{source['model']}, weights {source['weights'] or 'of its own'}",
         "SHA-256 of the source weights": source["sha256"],
-        "activation": activation,
+        "activation": card["activation"],
         "recipe": recipe.get("name"),
         "class embeddings": heads.get(record.get("head")),
         "pictures": record.get("pictures"),
@@ -185,11 +175,11 @@ def readme(card: dict, layout: str, activation: str, norms: bool) -> ModelCard:
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
     }
     task, tags = "zero-shot-image-classification", ["clip", "unlearning"]
-    data = ModelCardData(library_name=layout, pipeline_tag=task, tags=tags)
+    data = ModelCardData(library_name=card["layout"], pipeline_tag=task, tags=tags)
     return ModelCard.from_template(
         data, template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=facts,
         table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, escaped=escaped,
-        file=CARD, norms=norms, layout=layout,
+        file=CARD, norms=card["BatchNorm"], layout=card["layout"],
     )  # fmt: skip
 
 

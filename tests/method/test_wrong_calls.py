@@ -142,8 +142,8 @@ EVALUATION = [
     (lambda h: evaluate([h.clip.model], h.raw.test), ValueError, "as load_clip and the stages make them"),
     (lambda h: evaluate([h.clip], {}), ValueError, "at least one"),
     (lambda h: evaluate([h.clip], h.raw), ValueError, "image sets by name"),
-    (lambda h: evaluate([h.clip], {"target": h.raw.forget.images}), ValueError, "'target' is no image set"),
-    (lambda h: evaluate([h.clip], {"target": h.raw.forget.take([])}), ValueError, "has no images"),
+    (lambda h: evaluate([h.clip], {"target": h.raw.forget.images}), ValueError, "image sets by name"),
+    (lambda h: evaluate([h.clip], {"target": h.raw.forget.take([])}), ValueError, "with images"),
     (lambda h: score({"retain": 1.0}, {"retain": 1.0}), ValueError, "needs a column named 'target'"),
 ]
 SETS = [

@@ -82,9 +82,8 @@ def test_a_full_memory_halves_the_batch_with_a_note(caplog):
 
 
 def test_an_image_that_does_not_fit_and_other_errors_are_told():
-    with pytest.raises(torch.OutOfMemoryError) as told:
+    with pytest.raises(torch.OutOfMemoryError):
         halving(lambda size: full(), 4, "align")
-    assert "Not even one image fits" in told.value.__notes__[0]
     with pytest.raises(RuntimeError, match="shapes"):
         halving(lambda size: (_ for _ in ()).throw(RuntimeError("shapes differ")), 4, "align")
 

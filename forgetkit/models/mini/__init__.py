@@ -9,7 +9,10 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
+import open_clip
+
 HERE = Path(__file__).parent
+open_clip.add_model_config(HERE)  # `mini-clip` and `mini-vit`
 _taught = tomllib.loads((HERE / "vocabulary.toml").read_text(encoding="utf-8"))
 SYNONYMS: list[list[str]] = _taught["synonyms"]  # groups of names of the same thing
 KINDS: dict[str, list[str]] = _taught["kinds"]  # a word, and the class names of which it is true
@@ -36,10 +39,7 @@ def kinds(name: str) -> tuple[str, ...]:
 
 @cache
 def truths(name: str) -> frozenset[str]:
-    """Every word that is true of a class: its name, synonyms, kinds, and theirs in turn.
-
-    A caption that says one of them is never pushed away from the class's images.
-    """
+    """Every word that is true of a class: its name, synonyms, kinds, and theirs in turn."""
     found, new = set(), {name}
     while new:
         found |= new
