@@ -70,13 +70,13 @@ class Keeping(Clip):
         return clip.copy(name, **record)
 
     @torch.no_grad()
-    def features(self, x, n_frozen: int, mixed: bool = True, batch: int = 250):
+    def features(self, x, n_frozen: int, mixed: bool = True):
         if isinstance(x, Features) or not 0 < self.cut <= n_frozen or not mixed:
-            return super().features(x, n_frozen, mixed, batch)
+            return super().features(x, n_frozen, mixed)
         keys = [hash(image.cpu().numpy().tobytes()) for image in x]
         if new := [i for i, key in enumerate(keys) if key not in self.kept]:
             start = time.perf_counter()
-            values = super().features(x[new], self.cut, mixed, batch).values
+            values = super().features(x[new], self.cut, mixed).values
             self.spent["seconds"] += time.perf_counter() - start
             self.kept.update(zip([keys[i] for i in new], values))
         self.spent["images"] += len(new)

@@ -19,9 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import open_clip
 import torch
-from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
 
 from forgetkit.models import ModelError, hugging_face, reason_of
@@ -34,7 +32,6 @@ NESTS = ("state_dict", "model_state_dict", "model", "ema", "module", "state_dict
 PREFIXES = re.compile(r"^((module|_orig_mod|model|clip|clip_model|net)\.)+|(?<=\.)(module|_orig_mod)\.")
 OPENAI_KEYS = {"input_resolution", "context_length", "vocab_size"}  # numbers that OpenAI keeps among the weights
 NO_WEIGHTS = OPENAI_KEYS | {"attn_mask", "n_averaged"}
-HASH = re.compile(r"(?<=/)[0-9a-f]{64}(?=/)|(?<=-)[0-9a-f]{8}(?=\.)")  # in the address of a published file
 CONFIG = "open_clip_config.json"
 TOKENIZING = {"clean", "strip_sep_token", "language", "lower", "additional_special_tokens", "reduction_mask"}
 REMEDY = "Load it as the model it is, one of open_clip.list_models(), or add that one with open_clip.add_model_config."
@@ -78,7 +75,7 @@ def read_checkpoint(file: Path) -> Checkpoint:
     if len({*names}) < len(names):
         raise ModelError(f"{file} holds the weights of several models: save those of one of them alone.")
     changed = archived is not None or [*state] != [*found] or any(t.dtype != state[name].dtype for name, t in tensors)
-    known = (True, {}) if OPENAI_KEYS <= {*names} else _known(file, sha256)
+    known = (True, {}) if OPENAI_KEYS <= {*names} else _beside(file)
     return Checkpoint(state, changed, sha256, *known)
 
 
@@ -146,31 +143,20 @@ def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:
     return {name: t.detach() for name, t in items if isinstance(name, str) and isinstance(t, torch.Tensor)}
 
 
-def _known(file: Path, sha256: str) -> tuple[bool | None, dict]:
-    """(quick_gelu, preprocess) by a configuration beside the file, or its hash."""
-    if (config := file.with_name(CONFIG)).exists():
-        try:
-            found = json.loads(config.read_text(encoding="utf-8"))
-            quick, preprocess = found["model_cfg"].get("quick_gelu", False), found.get("preprocess_cfg", {})
-            return bool(quick), preprocessing(preprocess)
-        except (ValueError, KeyError, AttributeError) as error:
-            raise ModelError(f"{config} is no configuration of open_clip's ({reason_of(error, 120)}).") from error
-    for beginning, (model, tag) in published().items():
-        if sha256.startswith(beginning):
-            cfg = get_pretrained_cfg(model, tag)
-            return bool(cfg.get("quick_gelu")), preprocessing(cfg)
-    return None, {}
+def _beside(file: Path) -> tuple[bool | None, dict]:
+    """(quick_gelu, preprocess) by a configuration beside the file."""
+    if not (config := file.with_name(CONFIG)).exists():
+        return None, {}
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+        return bool(found["model_cfg"].get("quick_gelu")), preprocessing(found.get("preprocess_cfg", {}))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"{config} is no configuration of open_clip's ({reason_of(error, 120)}).") from error
 
 
 def preprocessing(cfg: dict) -> dict:
     """Of a configuration, what tells how images are prepared; their size is the model's."""
     return {k: cfg[k] for k in ("mean", "std", "interpolation", "resize_mode") if k in cfg}
-
-
-def published() -> dict[str, tuple[str, str]]:
-    """{beginning of the SHA-256 of a published file: (model, tag)}, as open_clip's own addresses give them."""
-    tags = open_clip.list_pretrained()
-    return {beginning: tag for tag in tags for beginning in HASH.findall(get_pretrained_cfg(*tag).get("url", ""))}
 
 
 def check_tokenizer(what: str, config: Mapping) -> None:

@@ -198,9 +198,7 @@ class Clip:
         return replace(part, images=self.features(part.images, prefix.n_frozen(self.model.visual, weights), mixed))
 
     @torch.no_grad()
-    def features(
-        self, x: torch.Tensor | Features, n_frozen: int, mixed: bool = True, batch: int = 250
-    ) -> torch.Tensor | Features:
+    def features(self, x: torch.Tensor | Features, n_frozen: int, mixed: bool = True) -> torch.Tensor | Features:
         """What enters block number `n_frozen`, of preprocessed images x (N, 3, S, S); x itself where that is done.
 
         mixed: in the precision of `autocast`, else in float32
@@ -212,7 +210,7 @@ class Clip:
             with autocast(self.device) if mixed else nullcontext():
                 return torch.cat([run(self.model.visual, part, n_frozen) for part in x.split(size)])
 
-        return Features(halving(through, min(batch, len(x)), "frozen prefix"), n_frozen)
+        return Features(halving(through, min(250, len(x)), "frozen prefix"), n_frozen)
 
     def batches(self, images: np.ndarray | ImageFiles | torch.Tensor | Features, batch: int, progress: str = "embed"):
         """Batches of preprocessed images in order: an iterator of (B, 3, S, S), or of features.
@@ -262,8 +260,9 @@ def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
 
 def check_images(clip: Clip, x: torch.Tensor) -> None:
     """Raise ModelError unless x is (N, 3, S, S) with S the model's image size."""
-    if x.ndim != 4 or tuple(x.shape[1:]) != (3, *clip.image_shape):
-        takes = "{} takes images of shape (N, 3, {}, {})".format(clip.name, *clip.image_shape)
+    h, w = clip.image_shape
+    if x.shape[1:] != (3, h, w):
+        takes = f"{clip.name} takes images of shape (N, 3, {h}, {w})"
         raise ModelError(f"{takes}, got {tuple(x.shape)}: use clip.preprocess.")
 
 

@@ -1,8 +1,7 @@
 """transformers' layout, in and out: a `CLIPModel` (with a ViT) or `SiglipModel` in open_clip's names, and back.
 
-The numbers are the same; their names are in `transformers.csv`, where a name that ends in a point or line stands for a
-weight and a bias, and several names for tensors that the other side has joined. Shapes tell the architecture; heads,
-activation and eps are in `config.json`.
+Their names are in `transformers.csv`, where a name that ends in a point or line stands for a weight and a bias, and
+several names for tensors that the other side has joined. Heads, activation and eps are in `config.json`.
 """
 
 from __future__ import annotations

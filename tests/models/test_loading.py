@@ -14,8 +14,6 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from forgetkit import load_clip
-from forgetkit.models import checkpoints
-from forgetkit.models.checkpoints import published
 from forgetkit.models.clip import ModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
@@ -104,25 +102,16 @@ def test_bare_weights_do_not_tell_the_activation_and_the_user_must(tmp_path):
         assert not torch.allclose(other.model.encode_text(text), right, atol=1e-4), "the trap: it loads, and is wrong"
 
 
-def test_what_is_known_of_a_file_decides(tmp_path, monkeypatch):
+def test_what_is_known_of_a_file_decides(tmp_path):
     state = make("tiny-quickgelu").state_dict()
     numbers = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(8), "vocab_size": torch.tensor(9)}
     torch.save({**state, **numbers}, tmp_path / "a.pt")
     assert activations(load_clip("tiny", tmp_path / "a.pt", "cpu")) == {QuickGELU}
-    torch.save(state, tmp_path / "b.pt")
-    known = {hashlib.sha256((tmp_path / "b.pt").read_bytes()).hexdigest()[:8]: ("RN50", "openai")}
-    monkeypatch.setattr(checkpoints, "published", lambda: known)
-    assert activations(load_clip("tiny", tmp_path / "b.pt", "cpu")) == {QuickGELU}
     config = {"model_cfg": {**MODELS["tiny"], "quick_gelu": False}, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}
     save_file(state, tmp_path / "c.safetensors")
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     clip = load_clip("tiny", tmp_path / "c.safetensors", "cpu")
     assert activations(clip) == {torch.nn.GELU} and clip.model.visual.preprocess_cfg["mean"] == [0.5, 0.5, 0.5]
-
-
-def test_hashes_of_published_weights_are_found():
-    assert published()["afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"][1] == "openai"
-    assert len(published()) > 15
 
 
 def test_a_contradiction_names_its_remedy(tmp_path):
@@ -133,9 +122,9 @@ def test_a_contradiction_names_its_remedy(tmp_path):
     gelu.with_name("open_clip_config.json").write_text(json.dumps({"model_cfg": MODELS["tiny"]}))
     with pytest.raises(ModelError, match="trained with GELU, .*load it as 'tiny', without quick_gelu"):
         load_clip("tiny-quickgelu", pretrained=gelu, device="cpu")
-    with pytest.raises(ModelError, match="trained with QuickGELU .*load it as 'RN50-quickgelu'"):
+    with pytest.raises(ModelError, match="trained with QuickGELU, .*load it as 'RN50-quickgelu'"):
         load_clip("RN50", pretrained="openai", quick_gelu=False)
-    with pytest.raises(ModelError, match="trained with QuickGELU .*load it as 'tiny-quickgelu'"):
+    with pytest.raises(ModelError, match="trained with QuickGELU, .*load it as 'tiny-quickgelu'"):
         load_clip("tiny", pretrained=quick, device="cpu", quick_gelu=False)
     with pytest.raises(ModelError, match="is a folder: load_clip..local-dir:"):
         load_clip("tiny", pretrained=tmp_path)
