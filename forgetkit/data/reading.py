@@ -181,7 +181,7 @@ class ImageFiles:
                 return error
 
         found = _workers().map(attempt, self.files)
-        yield from tqdm(found, progress, len(self), leave=False, disable=not progress)
+        yield from tqdm(found, progress, len(self), leave=False) if progress else found
 
     def _read(self, file: str) -> np.ndarray:
         height, width, interpolation, resize_mode, border = self.how

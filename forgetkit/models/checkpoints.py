@@ -1,9 +1,8 @@
 """Checkpoint files: their tensors under open_clip's names in float32, and what a file tells about its model.
 
 Read are state dicts (`.pt`, `.bin`, `.pth`), training checkpoints that hold one, `.safetensors`, transformers' layout
-(`hugging_face`), and the TorchScript archives of OpenAI's original release. Names and shapes do not tell whether it was
-trained with QuickGELU, x * sigmoid(1.702 x), and the wrong activation embeds texts wrongly without a warning: all that
-tells it is read here.
+(`hugging_face`), and the TorchScript archives of OpenAI's original release. Names and shapes do not tell QuickGELU,
+x * sigmoid(1.702 x), from GELU, and the wrong one embeds texts wrongly without a warning: all that tells is read here.
 """
 
 from __future__ import annotations
@@ -59,10 +58,8 @@ def read_checkpoint(file: Path) -> Checkpoint:
             found = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # safetensors, zip, pickle and torch each raise their own
         if what := re.search(r"GLOBAL (\S+)", str(error)):
-            raise ModelError(
-                f"{file} holds more than tensors ({what[1]}), and pickled objects are not executed here: where it was "
-                "made, save its weights alone, torch.save(model.state_dict(), file)."
-            ) from error
+            remedy = "where it was made, save its weights alone, torch.save(model.state_dict(), file)"
+            raise ModelError(f"{file} holds more than tensors ({what[1]}), not executed here: {remedy}.") from error
         raise ModelError(f"{file} is truncated or no checkpoint ({reason_of(error, 120)}): fetch it again.") from error
     tensors = [(PREFIXES.sub("", name), t) for name, t in _tensors(file, found).items()]
     state = {name: t.float() if t.is_floating_point() else t for name, t in tensors if name not in NO_WEIGHTS}
@@ -162,19 +159,15 @@ def preprocessing(cfg: dict) -> dict:
 def check_tokenizer(what: str, config: Mapping) -> None:
     """Raise ModelError where a stranger's configuration gives its tokenizer, of transformers', what may run code."""
     if wrong := set((config.get("text_cfg") or {}).get("tokenizer_kwargs") or {}) - TOKENIZING:
-        raise ModelError(
-            f"{what} is not loaded: its configuration gives the tokenizer {', '.join(sorted(wrong))}, which may run "
-            f"code of whoever made it. Take that out of tokenizer_kwargs in {CONFIG} if you trust what is left."
-        )
+        told = f"gives the tokenizer {', '.join(sorted(wrong))}, which may run code of whoever made it"
+        raise ModelError(f"{what} is not loaded: {CONFIG} {told}. Take that out if you trust what is left.")
 
 
 def check_finite(what: str, state: dict[str, torch.Tensor]) -> None:
     """Raise ModelError where weights are NaN or infinite."""
     if wrong := [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]:
-        raise ModelError(
-            f"{what} holds weights that are NaN or infinite, in {len(wrong)} of {len(state)} tensors, the first "
-            f"{wrong[0]!r}. Take an earlier checkpoint, or fetch the file again."
-        )
+        told = f"NaN or infinite, in {len(wrong)} of {len(state)} tensors, the first {wrong[0]!r}"
+        raise ModelError(f"{what} holds weights that are {told}. Take an earlier checkpoint, or fetch the file again.")
 
 
 def check_fit(what: str, state: dict[str, torch.Tensor], model: torch.nn.Module, image_size: int | None) -> None:

@@ -106,9 +106,9 @@ def _from_folder(folder: Path, device: torch.device, settings: dict, name: str) 
     file = _find_checkpoint_in_dir(folder)  # the one that open_clip takes
     found = checkpoints.read_checkpoint(Path(file)) if file else None
     if not found or not (found.model_cfg or (folder / CONFIG).is_file()):
+        wanted = f"{folder} is no folder with {CONFIG} and weights, or with transformers' config.json and weights"
         raise ModelError(
-            f"{folder} is no folder with {CONFIG} and weights, or with transformers' config.json and weights: for "
-            "weights alone, name their model, load_clip('RN50', pretrained='path/to/file')."
+            f"{wanted}: for weights alone, name their model, load_clip('RN50', pretrained='path/to/file')."
         )
     if found.model_cfg:
         settings["force_preprocess_cfg"] = found.preprocess
@@ -170,8 +170,8 @@ def _create(
             if reachable:
                 raise ModelError(f"{what} cannot be loaded ({reason_of(error)}).") from error
             raise ModelError(
-                f"{what} cannot be fetched, as the hub cannot be reached: connect (HTTPS_PROXY, HF_ENDPOINT), copy the "
-                f"cache of a connected machine to {huggingface_hub.constants.HF_HUB_CACHE}, or bring the files and "
+                f"{what} cannot be fetched without the hub: connect (HTTPS_PROXY, HF_ENDPOINT), copy the cache of a "
+                f"connected machine to {huggingface_hub.constants.HF_HUB_CACHE}, or bring the files and "
                 f"load_clip({name!r}, pretrained='path/to/file'), or load_clip('{FOLDER}path/to/folder')."
             ) from error
     if found:

@@ -157,7 +157,7 @@ def run(tower: torch.nn.Module, x: torch.Tensor | Features, end: int | None = No
         try:
             return first(tower(images))
         except Reached as found:
-            return found.args[0][:, : block.tokens] if block.tokens else found.args[0]
+            return found.args[0][:, : block.tokens]
 
 
 def cuts(tower: torch.nn.Module, names: Sequence[str] = ()) -> Iterator[int]:
@@ -194,9 +194,8 @@ def loud(tower: torch.nn.Module) -> tuple[torch.nn.Module, torch.Tensor, dict[st
 def agrees(tower: torch.nn.Module, whole: torch.Tensor, calls: dict[str, dict], n_frozen: int) -> bool:
     """Is what the rest makes of what enters a cut the whole tower's output, to rounding?"""
     block = blocks(tower)[n_frozen]
-    values = calls[block.name]["given"]
     try:
-        found = run(tower, Features(values[:, : block.tokens] if block.tokens else values, n_frozen))
+        found = run(tower, Features(calls[block.name]["given"][:, : block.tokens], n_frozen))
     except Exception:  # whatever a forward finds wrong with its stand-ins
         return False
     return found.shape == whole.shape and bool((found - whole).norm() <= 1e-4 * whole.norm())
