@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from forgetkit.models.clip import Clip, ModelError, autocast, batch_norms, check_images
+from forgetkit.models.clip import Clip, ModelError, autocast, batch_norms
 from forgetkit.models.memory import halving, lean_moments
 
 STEP = 0.05  # Adam's rate, in normalised pixels: a pixel can reach the bound in ten of the recipe's fifteen steps
@@ -104,9 +104,8 @@ def align(
 
     x (N, 3, S, S) preprocessed. `bound` limits |delta|, in normalised pixels; the result stays a valid image.
     Statistics are those of fixed batches, in order, of about `batch` images; moments: how a layer's input is summed up.
-    Raises ModelError: no BatchNorm, wrong image shape.
+    Raises ModelError: no BatchNorm.
     """
-    check_images(clip, x)
     goal = remembered(clip)
 
     def run(size: int) -> tuple[tuple, list]:

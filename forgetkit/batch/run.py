@@ -61,7 +61,7 @@ def run(
     before = [f"{n} {what} before" for what, n in sorted(status.items())]
     tqdm.write(f"{len(runs)} runs: {', '.join([*before, f'{len(todo)} to do'])}.")
     lost = 0
-    bar = tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", disable=not todo)
+    bar = tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run") if todo else nullcontext()
     try:
         with bar, engine(executor, workers, threads, len(todo)) as submit:
             for job, found in _outcomes(todo, submit):

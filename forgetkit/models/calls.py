@@ -1,4 +1,4 @@
-"""Calls of the stages: run reproducibly, or refused in a sentence, before any work."""
+"""Calls of the stages: run reproducibly, or refused in a sentence before any work."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import logging
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,16 +82,20 @@ def _torchscript(file: Path) -> dict[str, torch.Tensor] | None:
         root = archive.namelist()[0].partition("/")[0]
         if f"{root}/constants.pkl" not in archive.namelist():
             return None
-        module = _Unpickler(archive, root).load()
+        found = _Unpickler(archive, root).load()
     log.warning(f"{file} is a TorchScript archive, as OpenAI's: its weights are used, its code is not.")
-    return dict(_weights(module))
+    return found
 
 
-class _Module:
-    """What stands for a module of a TorchScript archive: its attributes by name, whatever its class."""
+class _Module(dict):
+    """What stands for a module of a TorchScript archive, whatever its class: the tensors of it and all within it."""
 
     def __setstate__(self, state):
-        self.attributes = state if isinstance(state, dict) else {}
+        for name, value in state.items() if isinstance(state, dict) else ():
+            if isinstance(value, _Module):
+                self.update({f"{name}.{inner}": t for inner, t in value.items()})
+            elif isinstance(value, torch.Tensor):
+                self[name] = value
 
 
 class _Unpickler(pickle.Unpickler):
@@ -119,15 +123,6 @@ class _Unpickler(pickle.Unpickler):
         _, dtype, name, *_ = said
         content = bytearray(self.archive.read(f"{self.folder}{name}"))
         return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
-
-
-def _weights(module: _Module, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) of a module and all within it, as in a state dict."""
-    for name, value in module.attributes.items():
-        if isinstance(value, torch.Tensor):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, _Module):
-            yield from _weights(value, f"{prefix}{name}.")
 
 
 def _tensors(file: Path, found: object) -> dict[str, torch.Tensor]:

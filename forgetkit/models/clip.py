@@ -45,10 +45,7 @@ def describe(device: torch.device) -> str:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where the hardware computes in it (CUDA; a CPU with AVX512-BF16 or AMX: twice as fast), else float32.
-
-    Weights stay float32, and so do losses and statistics.
-    """
+    """bfloat16 where the hardware computes in it (CUDA; a CPU with AVX512-BF16 or AMX), else float32, as weights."""
     native = device.type == "cuda" or (device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.autocast(device.type, torch.bfloat16, enabled=native)
 
@@ -121,10 +118,9 @@ class Clip:
         return replace(self, model=copy.deepcopy(self.model), name=name or self.name, record={**self.record, **record})
 
     def preprocess(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """(N, H, W, 3) uint8 to (N, 3, S, S) float on the model's device: resize, crop, normalise.
+        """(N, H, W, 3) uint8 to (N, 3, S, S) float on the model's device: resize, crop, normalise, as open_clip does.
 
-        As open_clip's own transform for evaluation, in each of its three ways: the `shortest` side brought to S and the
-        centre cut out; the `longest`, and the rest filled with black; or both (`squash`).
+        The `shortest` side is brought to S, the centre cut out; or the `longest`, the rest black; or both (`squash`).
         """
         cfg, (height, width) = self.model.visual.preprocess_cfg, self.image_shape
         x = to_device(torch.as_tensor(np.ascontiguousarray(images)), self.device).permute(0, 3, 1, 2).float() / 255
@@ -199,10 +195,7 @@ class Clip:
 
     @torch.no_grad()
     def features(self, x: torch.Tensor | Features, n_frozen: int, mixed: bool = True) -> torch.Tensor | Features:
-        """What enters block number `n_frozen`, of preprocessed images x (N, 3, S, S); x itself where that is done.
-
-        mixed: in the precision of `autocast`, else in float32
-        """
+        """What enters block `n_frozen`, of images x (N, 3, S, S), by `autocast` or in float32; features as they are."""
         if n_frozen == 0 or isinstance(x, Features):
             return x
 
@@ -213,10 +206,7 @@ class Clip:
         return Features(halving(through, min(250, len(x)), "frozen prefix"), n_frozen)
 
     def batches(self, images: np.ndarray | ImageFiles | torch.Tensor | Features, batch: int, progress: str = "embed"):
-        """Batches of preprocessed images in order: an iterator of (B, 3, S, S), or of features.
-
-        images: (N, H, W, 3) uint8, in memory or in files; or a tensor (N, 3, S, S), which is preprocessed already
-        """
+        """Batches (B, 3, S, S) of images (N, H, W, 3) uint8, preprocessed; of a tensor, or features, as they are."""
         if isinstance(images, (torch.Tensor, Features)):
             yield from images.split(batch)
             return
@@ -256,14 +246,6 @@ def embed_each(
 def batch_norms(model: torch.nn.Module) -> dict[str, torch.nn.BatchNorm2d]:
     """The BatchNorm layers of the image tower by name; none in a ViT."""
     return {n: m for n, m in model.visual.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
-
-
-def check_images(clip: Clip, x: torch.Tensor) -> None:
-    """Raise ModelError unless x is (N, 3, S, S) with S the model's image size."""
-    h, w = clip.image_shape
-    if x.shape[1:] != (3, h, w):
-        takes = f"{clip.name} takes images of shape (N, 3, {h}, {w})"
-        raise ModelError(f"{takes}, got {tuple(x.shape)}: use clip.preprocess.")
 
 
 def check_head(head: torch.Tensor, classes: int, clip: Clip) -> torch.Tensor:

@@ -107,9 +107,7 @@ def _from_folder(folder: Path, device: torch.device, settings: dict, name: str) 
     found = checkpoints.read_checkpoint(Path(file)) if file else None
     if not found or not (found.model_cfg or (folder / CONFIG).is_file()):
         wanted = f"{folder} is no folder with {CONFIG} and weights, or with transformers' config.json and weights"
-        raise ModelError(
-            f"{wanted}: for weights alone, name their model, load_clip('RN50', pretrained='path/to/file')."
-        )
+        raise ModelError(f"{wanted}: for weights alone, name their model, load_clip('RN50', pretrained='the/file').")
     if found.model_cfg:
         settings["force_preprocess_cfg"] = found.preprocess
     clip = _create(f"{FOLDER}{folder}", None, device, settings, f"The model in {folder}", found)
@@ -127,10 +125,8 @@ def _activation(name: str, said: bool | None, known: bool | None, weights: str) 
     if said is None and (named or f"{name}-quickgelu" not in open_clip.list_models()):
         said = named  # a name that leaves no choice
     if said is None and known is None:
-        raise ModelError(
-            f"{weights} does not say whether its model was trained with QuickGELU, as OpenAI's were, and the wrong "
-            f"choice embeds texts wrongly without a warning: load it as '{name}-quickgelu', or with quick_gelu=False."
-        )
+        remedy = f"load it as '{name}-quickgelu', or with quick_gelu=False"
+        raise ModelError(f"{weights} does not say whether it was trained with QuickGELU, as OpenAI's were: {remedy}.")
     if None not in (said, known) and said != known:
         other = f"{name.removesuffix('-quickgelu')}{'-quickgelu' if known else ''}"
         remedy = f"load it as {other!r}" if other in open_clip.list_models() else "choose a model that has it"
@@ -143,7 +139,7 @@ def _preprocessing(name: str) -> dict:
     """What all published weights of this model agree on (mean, std, interpolation, resize_mode); {} if they do not."""
     tags = open_clip.list_pretrained_tags_by_model(name)
     found = [checkpoints.preprocessing(get_pretrained_cfg(name, tag)) for tag in tags]
-    return found[0] if found and all(one == found[0] for one in found) else {}
+    return found[0] if found and found.count(found[0]) == len(found) else {}
 
 
 def _create(
@@ -179,9 +175,9 @@ def _create(
     checkpoints.check_finite(what, model.state_dict())
     tokens_first(model.visual)
     named = {"model": Path(name).name if name.startswith(FOLDER) else name, "weights": weights and Path(weights).name}
-    origin = {**named, "sha256": found.sha256 if found else None, "model_cfg": config}
+    origin = {**named, "sha256": found and found.sha256, "model_cfg": config}
     origin |= {"layout": "transformers"} if found and found.model_cfg else {}
-    return Clip(model=model, tokenizer=tokenizer, name="original", record={"source": origin})
+    return Clip(model, tokenizer, "original", {"source": origin})
 
 
 def _contiguous(model: torch.nn.Module, state: dict[str, torch.Tensor], *_) -> None:

@@ -97,9 +97,32 @@ def read_heads(folder: Path) -> dict[tuple[tuple[str, ...], tuple[str, ...]], to
 
 
 def write_card(folder: Path, card: dict) -> None:
-    """The forgetting card of a saved folder, for programs and for people."""
+    """The forgetting card of a saved folder: for programs, and for people, `card.md` with a hub's lines on top."""
     (folder / CARD).write_text(json.dumps(card, indent=2, allow_nan=False), encoding="utf-8")
-    readme(card).save(folder / "README.md")
+    record, source = card["record"], card["record"]["source"]
+    subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
+    recipe = recipe if isinstance(recipe, dict) else {"name": recipe}
+    heads = {"text": "of the class names", "images": f"means of training images ({HEAD})"}
+    facts = {
+        "target, forgotten": subgroup.get("target"),
+        "previous targets": ", ".join(record.get("previous_targets") or ()),
+        "siblings, kept": ", ".join(subgroup.get("siblings", ())),
+        "source": f"{source['model']}, weights {source['weights'] or 'of its own'}",
+        "SHA-256 of the source weights": source["sha256"],
+        "activation": card["activation"],
+        "recipe": recipe.get("name"),
+        "class embeddings": heads.get(record.get("head")),
+        "pictures": record.get("pictures"),
+        "seed": record.get("seed", recipe.get("forget", {}).get("seed")),
+        "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
+    }
+    task, tags = "zero-shot-image-classification", ["clip", "unlearning"]
+    data = ModelCardData(library_name=card["layout"], pipeline_tag=task, tags=tags)
+    ModelCard.from_template(
+        data, template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=facts,
+        table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, escaped=escaped,
+        file=CARD, norms=card["BatchNorm"], layout=card["layout"],
+    ).save(folder / "README.md")  # fmt: skip
 
 
 def add_to_card(folder: str | Path, **said) -> None:
@@ -153,34 +176,6 @@ def jsonable(value):
         raise TypeError(f"A record cannot hold {value!r}: give numbers, texts, lists or a table.")
 
     return to_jsonable_python(value, fallback=plain, inf_nan_mode="null")
-
-
-def readme(card: dict) -> ModelCard:
-    """The card for people, `card.md`, with the lines that a hub reads on top."""
-    record, source = card["record"], card["record"]["source"]
-    subgroup, recipe = record.get("subgroup", {}), record.get("recipe", {})
-    recipe = recipe if isinstance(recipe, dict) else {"name": recipe}
-    heads = {"text": "of the class names", "images": f"means of training images ({HEAD})"}
-    facts = {
-        "target, forgotten": subgroup.get("target"),
-        "previous targets": ", ".join(record.get("previous_targets") or ()),
-        "siblings, kept": ", ".join(subgroup.get("siblings", ())),
-        "source": f"{source['model']}, weights {source['weights'] or 'of its own'}",
-        "SHA-256 of the source weights": source["sha256"],
-        "activation": card["activation"],
-        "recipe": recipe.get("name"),
-        "class embeddings": heads.get(record.get("head")),
-        "pictures": record.get("pictures"),
-        "seed": record.get("seed", recipe.get("forget", {}).get("seed")),
-        "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
-    }
-    task, tags = "zero-shot-image-classification", ["clip", "unlearning"]
-    data = ModelCardData(library_name=card["layout"], pipeline_tag=task, tags=tags)
-    return ModelCard.from_template(
-        data, template_path=TEMPLATE, name=card["name"], target=subgroup.get("target"), facts=facts,
-        table=record.get("table"), alarms=record.get("alarms"), audit=record.get("audit"), cell=cell, escaped=escaped,
-        file=CARD, norms=card["BatchNorm"], layout=card["layout"],
-    )  # fmt: skip
 
 
 def cell(value, unit: str = "%") -> str:

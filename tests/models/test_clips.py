@@ -13,7 +13,6 @@ from forgetkit.models.clip import (
     ModelError,
     batch_norms,
     check_head,
-    check_images,
     embed_each,
     pick_device,
 )
@@ -113,11 +112,8 @@ def test_a_head_is_made_fit_or_refused(mini):
             check_head(wrong, 4, mini)
 
 
-def test_batch_norms_and_image_shapes(resnet, vit):
+def test_a_resnet_has_batch_norms_and_a_vit_has_none(resnet, vit):
     assert len(batch_norms(resnet.model)) > 10 and not batch_norms(vit.model)
-    check_images(resnet, torch.zeros(2, 3, 64, 64))
-    with pytest.raises(ModelError, match=r"takes images of shape \(N, 3, 32, 32\), got \(2, 3, 64, 64\)"):
-        check_images(vit, torch.zeros(2, 3, 64, 64))
 
 
 def test_bad_models_have_their_sentence(tmp_path):
