@@ -1,7 +1,6 @@
 """CLIP models: prepare images for one, embed images and class names (`loading` loads them).
 
-A `Clip` is an `open_clip` model with the tokenizer and preprocessing that belong to it. The stages take one
-and return a new one; nothing changes a model in place.
+The stages take a `Clip` and return a new one; nothing changes a model in place.
 """
 
 from __future__ import annotations
@@ -220,9 +219,7 @@ class Clip:
         """Unit image embeddings (N, D) float32, without a graph; images as in `batches`."""
         return embed_each([self], images, batch, progress)[0]
 
-    def save(self, folder, **said):
-        """Write the model with what is known of it to a folder that open_clip and `load_clip` read: `saving.save`."""
-        return saving.save(self, folder, **said)
+    save = saving.save
 
 
 @torch.no_grad()

@@ -61,11 +61,9 @@ def load_clip(
             raise ModelError(f"{name!r} brings its own weights and activation: leave out pretrained and quick_gelu.")
         if folder := _fetched(name) if name.startswith(HUB) else Path(name.removeprefix(FOLDER)).expanduser():
             return _from_folder(folder, device, settings, name)
-        return _create(name, None, device, settings, f"The model {name!r}")
-    name = name.replace("/", "-")
-    if name not in open_clip.list_models():
+    elif (name := name.replace("/", "-")) not in open_clip.list_models():
         raise ModelError(f"open_clip has no model {name!r}: use one of its list_models(), or {', '.join(EMBEDDED)}.")
-    if pretrained is None:
+    if pretrained is None or name.startswith(HUB):
         settings["force_quick_gelu"] = bool(quick_gelu)
         return _create(name, None, device, settings, f"The model {name!r}")
     file = Path(pretrained).expanduser()
@@ -96,10 +94,10 @@ def _fetched(name: str) -> Path | None:
         return False
 
     with _hub(name, None):
-        if there(CONFIG) or not there(hugging_face.CONFIG):
-            return None  # open_clip fetches it, or says what it misses
-        if there(hugging_face.WEIGHTS) or there("pytorch_model.bin"):
+        theirs = not there(CONFIG) and there(hugging_face.CONFIG)
+        if theirs and (there(hugging_face.WEIGHTS) or there("pytorch_model.bin")):
             return Path(huggingface_hub.snapshot_download(repo, allow_patterns=["*.json", "*.txt", "*.model"]))
+    return None  # open_clip fetches it, or says what it misses
 
 
 def _from_folder(folder: Path, device: torch.device, settings: dict, name: str) -> Clip:

@@ -23,10 +23,7 @@ def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def tokens_first(tower: torch.nn.Module) -> None:
-    """Lay out the input of every self-attention (N, P, C) as `nn.MultiheadAttention` will turn it, (P, N, C).
-
-    Otherwise torch, under autocast, takes a frozen weight P times over: a batch of products with a copy of it each.
-    """
+    """Lay out what self-attentions take, (N, P, C), as torch turns it, or autocast copies a frozen weight P times."""
 
     def hook(_, args: tuple) -> tuple | None:
         query, key, value, *rest = args
@@ -46,9 +43,7 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
 
 
-def halving(
-    run: Callable[[int], Result], size: int, what: str, follows: str = "the result is the same, a little later"
-) -> Result:
+def halving(run: Callable[[int], Result], size: int, what: str, follows: str = "the result is the same") -> Result:
     """run(size), where `size` images are worked on at once; again with half of them while the memory is too small.
 
     what, follows: for the log. Raises torch's own error where not even one image fits.

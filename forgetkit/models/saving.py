@@ -9,7 +9,6 @@ README.md                     the same for people, as a hub's model card
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import html
 import json
@@ -57,7 +56,7 @@ def save(clip, folder: str | Path, layout: str | None = None, **said) -> Path:
     if other or folder.is_file() or ((folder / "README.md").exists() and not (folder / CARD).exists()):
         raise ModelError(f"{folder} holds something else, or a model in another layout: give a new folder.")
     record = jsonable({**clip.record, **{name: value for name, value in said.items() if value is not None}})
-    config = copy.deepcopy(record["source"]["model_cfg"])
+    config = jsonable(clip.record["source"]["model_cfg"])
     config["quick_gelu"] = any(isinstance(module, QuickGELU) for module in clip.model.modules())
     height, width = clip.image_shape
     config["vision_cfg"]["image_size"] = height if height == width else [height, width]
@@ -67,8 +66,9 @@ def save(clip, folder: str | Path, layout: str | None = None, **said) -> Path:
     else:
         preprocess = jsonable({k: v for k, v in clip.model.visual.preprocess_cfg.items() if k != "size"})
         files = {CONFIG: json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2)}
-    card = {"name": clip.name, "record": record, "versions": versions(), "layout": layout,
-            "activation": "QuickGELU" if config["quick_gelu"] else "GELU",
+    versions = {name: metadata.version(name) for name in ("torch", "open_clip_torch", "forgetkit")}
+    card = {"name": clip.name, "record": record, "versions": {"python": platform.python_version(), **versions},
+            "layout": layout, "activation": "QuickGELU" if config["quick_gelu"] else "GELU",
             "BatchNorm": any(name.endswith("running_mean") for name in state)}  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     with in_one_step(folder / LAYOUTS[layout]) as half:
@@ -135,7 +135,7 @@ def add_to_card(folder: str | Path, **said) -> None:
 
 
 def read_card(folder: Path) -> dict:
-    """What `save` wrote of a model; {} for a folder without a card. Raises ModelError if damaged."""
+    """What `save` wrote of a model; {} for a folder without a card. Raises ModelError for a damaged one."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         card |= {"name": str(card["name"]), "record": dict(card["record"]), "versions": dict(card["versions"])}
@@ -155,12 +155,6 @@ def hashes(sets) -> dict[str, dict]:
         digest = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
         found[name] = {"images": len(part), "sha256": digest}
     return found
-
-
-def versions() -> dict[str, str]:
-    """Those of Python and of the packages that the model depends on."""
-    packages = ("torch", "open_clip_torch", "forgetkit")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
 def jsonable(value):
