@@ -82,8 +82,6 @@ def test_changes_nothing_in_the_model(mini, colours):
     assert flags == [p.requires_grad for p in mini.model.parameters()]
 
 
-def test_model_without_batchnorm_and_wrong_size_are_told(vit, mini):
+def test_a_model_without_batchnorm_is_told(vit):
     with pytest.raises(ModelError, match="no BatchNorm layers.*nothing to align to"):
         align(vit, torch.zeros(2, 3, 32, 32))
-    with pytest.raises(ModelError, match=r"\(N, 3, 64, 64\)"):
-        align(mini, torch.zeros(2, 3, 32, 32))

@@ -158,6 +158,7 @@ def test_the_hub_has_either_layout(tmp_path, monkeypatch):
         assert repo == "owner/model"
         if not (tmp_path / file).exists():
             raise OSError("404")
+        return str(tmp_path / file)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetched)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo, allow_patterns: str(tmp_path))
