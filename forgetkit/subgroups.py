@@ -13,14 +13,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 import torch
 
 from forgetkit.data import tutorial
-from forgetkit.data.images import PARTS, DataError, Grouped, ImageSet, Subgroup, check_parts
+from forgetkit.data.images import PARTS, DataError, Grouped, ImageSet, Subgroup, check_parts, listed
 from forgetkit.models.clip import Clip, Inputs, check_head
 
 __all__ = ["Grouped", "ModelSets", "Splits", "Subgroup", "columns", "split", "tutorial_sets"]
@@ -77,10 +77,11 @@ class Splits(Labelled):
         """
         head = clip.head(self.classes, self.prompts) if head is None else check_head(head, len(self.classes), clip)
         as_they_are = {field.name: getattr(self, field.name) for field in fields(Labelled)}
-        forget, retain = clip.inputs(self.forget), clip.inputs(self.retain)
-        calibration = {name: clip.inputs(part) for name, part in self.calibration.items()}
-        on_model = dict(forget=forget, retain=retain, calibration=calibration, head=head, bias=clip.bias)
-        return ModelSets(**as_they_are, **on_model, previous=self.previous and clip.inputs(self.previous))
+        return ModelSets(
+            **as_they_are, forget=clip.inputs(self.forget), retain=clip.inputs(self.retain),
+            calibration={name: clip.inputs(part) for name, part in self.calibration.items()},
+            previous=self.previous and clip.inputs(self.previous), head=head, bias=clip.bias,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +117,13 @@ def split(
     if wrong := [name for name in PARTS if len(groups[name]) != len(parts[name])]:
         raise DataError(f"groups name the subgroup of every image: {wrong[0]} has another number of them than images.")
     train, names = parts["train"], list(dict.fromkeys(groups["train"].tolist()))
-    if unknown := [name for name in wanted if name not in names]:
-        shown = ", ".join(sorted(names)[:20]) + (", …" if len(names) > 20 else "")
-        raise DataError(f"{train.name} has no subgroup {', '.join(map(repr, unknown))}. Choose among: {shown}.")
+    if unknown := ", ".join(repr(name) for name in wanted if name not in names):
+        raise DataError(f"{train.name} has no subgroup {unknown}. Choose among: {listed(sorted(names))}.")
     members = {name: np.flatnonzero(groups["train"] == name) for name in wanted}
     names = [name for name in names if name not in previous_targets]
-    there = {"n_forget": len(members[subgroup.target]), "n_retain": sum(len(members[s]) for s in subgroup.siblings)}
-    n_forget = min(N, there["n_forget"]) if n_forget is None else n_forget
-    n_retain = min(N, there["n_retain"]) if n_retain is None else n_retain
+    usual = lambda names: min(N, sum(len(members[name]) for name in names))
+    n_forget = usual([subgroup.target]) if n_forget is None else n_forget
+    n_retain = usual(subgroup.siblings) if n_retain is None else n_retain
     sizes = {"n_forget": n_forget, "n_retain": n_retain, "n_calibration": n_calibration}
     for name, n in {**sizes, "n_calibration_target": n_calibration_target, "seed": seed}.items():
         least = int(name != "seed")
@@ -133,43 +133,39 @@ def split(
     if n_retain < len(subgroup.siblings):
         raise DataError(f"n_retain={n_retain} is less than the {len(subgroup.siblings)} siblings: ask for one of each.")
 
-    def draw(names: Sequence[str], n: int, what: str) -> np.ndarray:
-        """n indices, evenly over the names; the smallest first, so that others make up for what it lacks."""
+    def draw(names: Sequence[str], n: int, what: str) -> ImageSet:
+        """n images, evenly over the names; the smallest first, so that others make up for what it lacks."""
         found = []
         for i, name in enumerate(sorted(names, key=lambda name: len(members[name]))):
             share = (n - sum(map(len, found))) // (len(names) - i)
             found.append(rng.permutation(members[name])[:share])
         found = np.concatenate(found)
         if len(found) < n:
-            has = f"{train.name} has {len(found)} images of {', '.join(names)} for the {what} set"
-            raise DataError(f"{has}, {n} were asked for.")
-        return rng.permutation(found)
-
-    def few(of: np.ndarray) -> np.ndarray:
-        """Indices of a few images of each group, more of the target."""
-        most = lambda name: n_calibration_target if name == subgroup.target else n_calibration
-        return np.sort(np.concatenate([rng.permutation(np.flatnonzero(of == n))[: most(n)] for n in names]))
+            raise DataError(
+                f"{train.name} has {len(found)} images of {', '.join(names)} for the {what} set, {n} asked."
+            )
+        return train.take(rng.permutation(found)).loaded()
 
     def shown(part: str) -> dict[str, ImageSet]:
         others = {name: sets[part] for name, sets in zero_shot.items()}
         return {**columns(parts[part], subgroup, groups[part], previous_targets), **others}
 
-    chosen, gone = few(groups["calibration"]), np.isin(groups["train"], [*previous_targets])
-    never = sorted({*train.labels[gone].tolist()} - {*train.labels[~gone].tolist()})
-    drawn = Splits(
+    of = groups["calibration"]  # few images of each group, more of the target
+    few = [(np.flatnonzero(of == n), n_calibration_target if n == subgroup.target else n_calibration) for n in names]
+    chosen = np.sort(np.concatenate([rng.permutation(index)[:most] for index, most in few]))
+    gone = np.isin(groups["train"], [*previous_targets])
+    n_previous = min(max(n_forget, len(previous_targets)), int(gone.sum()))
+    return Splits(
         subgroup=subgroup,
-        forget=train.take(draw([subgroup.target], n_forget, "forget")).loaded(),
-        retain=train.take(draw(subgroup.siblings, n_retain, "retain")).loaded(),
-        calibration=columns(parts["calibration"].take(chosen).loaded(), subgroup, groups["calibration"][chosen]),
+        forget=draw([subgroup.target], n_forget, "forget"),
+        retain=draw(subgroup.siblings, n_retain, "retain"),
+        previous=draw(previous_targets, n_previous, "previous") if previous_targets else None,
+        calibration=columns(parts["calibration"].take(chosen).loaded(), subgroup, of[chosen]),
         validation=shown("validation"),
         test=shown("test"),
         previous_targets=tuple(previous_targets),
-        never=tuple(never),
+        never=tuple(sorted({*train.labels[gone].tolist()} - {*train.labels[~gone].tolist()})),
     )
-    if not previous_targets:
-        return drawn
-    previous = draw(previous_targets, min(max(n_forget, len(previous_targets)), int(gone.sum())), "previous")
-    return replace(drawn, previous=train.take(previous).loaded())
 
 
 def columns(

@@ -3,8 +3,6 @@
 Not found are copies that were cropped, turned, or made brighter or darker.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 from scipy.sparse import csr_array, vstack

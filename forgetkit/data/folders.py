@@ -10,8 +10,6 @@ A part that you did not give is taken out of one that you did: calibration is ha
 part, too; else it and validation are shares of train, and what you call validation is the test.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections import Counter
@@ -68,23 +66,17 @@ class Folder:
     def findings(self) -> list[str]:
         """What is to be known before the work, a sentence each; the numbers of `counts` aside."""
         said = shortened([*faults(self.broken), *self.notes])
-        if self.passed:
-            reasons = ", ".join(f"{n} {reason}" for reason, n in self.passed.items())
+        if reasons := ", ".join(f"{n} {reason}" for reason, n in self.passed.items()):
             said.append(f"{self.passed.total()} files are passed over: {reasons}.")
-        copies = self.rows[self.rows.duplicated("copy", keep=False)].groupby("copy")["subgroup"]
-        groups = [names for _, names in copies]
-        between = [names for names in groups if names.nunique() > 1]
-        n_between = sum(len(names) - 1 for names in between)
-        if n := sum(len(names) - 1 for names in groups) - n_between:
+        copies = self.rows[self.rows.duplicated("copy", keep=False)].groupby("copy")["subgroup"].agg(["size", "unique"])
+        between = copies[copies["unique"].map(len) > 1]
+        within, n_between = copies.drop(between.index), int((between["size"] - 1).sum())
+        if n := int((within["size"] - 1).sum()):
             how = "" if len(self.images) <= MOST else " (too many images to look for near ones)"
             often = f" ({NEAR} is for frames of a fixed camera)" if 2 * n > len(self.rows) else ""
             said.append(f"{n} images are copies within a subgroup{how}: they stay in one part{often}.")
-        if between:
-            pairs = sorted({" and ".join(sorted(set(names))) for names in between})
-            said.append(
-                f"{n_between} images are copies between subgroups ({listed(pairs)}): one picture cannot be both"
-                " forgotten and kept. Remove one of each."
-            )
+        if pairs := sorted({" and ".join(sorted(names)) for names in between["unique"]}):
+            said.append(f"{n_between} images are copies between subgroups ({listed(pairs)}): remove one of each.")
         if dropped := int(self.rows["dropped"].sum()):
             said.append(f"{dropped} images are copies of one in a later part of yours, and are left out.")
         return said
@@ -93,9 +85,8 @@ class Folder:
         """The images of a part (one of `PARTS`); labels: a class name for each row of `used`, its own label if None."""
         labels = (self.used["label"] if labels is None else labels)[self.used["part"] == part]
         classes = sorted(set(self.rows["label"])) if classes is None else classes
-        indices = np.array(labels.map(classes.index), np.int64)
         images = self.images.select(labels.index.to_numpy())
-        return ImageSet(self.path.stem, images, indices, tuple(classes))
+        return ImageSet(self.path.stem, images, np.array(labels.map(classes.index), np.int64), tuple(classes))
 
     def group(
         self, target: str, siblings: Sequence[str] | None = None, labels: str | None = None,
@@ -104,8 +95,8 @@ class Folder:
         """What `split` takes: this subgroup to forget, its siblings to keep.
 
         siblings: None: the other subgroups of the target's label where there are any, else all others
-        labels:   one common label for target and siblings (the coarse case); None: the folders' names, the CSV's
-                  labels. Names compete for an image: beside one alone stand ten plain words
+        labels:   one common label for target and siblings (the coarse case); None: each its own. Names compete for an
+                  image: beside one alone stand ten plain words
         previous_targets: subgroups of earlier requests, which are to stay forgotten; they are no siblings
 
         Raises DataError: files that cannot be read, no such subgroup, too few images of the target.
@@ -119,21 +110,17 @@ class Folder:
         used, wanted = self.used, self._named(target)
         if siblings is None:
             label_of = dict(zip(used["subgroup"], used["label"]))
-            others = [name for name in self.subgroups if name != wanted and name in label_of]
+            others = [name for name in sorted(label_of) if name != wanted]
             siblings = [name for name in others if label_of[name] == label_of.get(wanted)] or others
         subgroup = Subgroup(wanted, tuple(map(self._named, siblings)), plain(labels or ""))
         if (pictures := used[used["subgroup"] == wanted]["copy"].nunique()) < LEAST:
             raise DataError(
-                f"{wanted!r} has {pictures} pictures that are no copies: {LEAST} are the least, one a part, and"
-                " some 60 make a result that differs from chance."
+                f"{wanted!r} has {pictures} pictures that are no copies: {LEAST} are the least, one a part."
             )
         counts = self.counts()
-        for what, names in (("target", [wanted]), ("siblings", [*subgroup.siblings])):
-            for part in PARTS:
-                if not counts.loc[names, part].sum():
-                    raise DataError(
-                        f"No image of the {what} ({listed(names)}) is in the part {part}: move or add some."
-                    )
+        for what, names in {"target": [wanted], "siblings": [*subgroup.siblings]}.items():
+            if empty := [part for part in PARTS if not counts.loc[names, part].sum()]:
+                raise DataError(f"No image of the {what} ({listed(names)}) is in the part {empty[0]}: add some.")
         names = used["label"]
         if subgroup.family:
             names = names.mask(used["subgroup"].isin([wanted, *subgroup.siblings]), subgroup.family)
@@ -170,15 +157,24 @@ def scan(path: str | Path, size, seed: int = 0, near: bool = True) -> Folder:
     rows, passed, notes = from_csv(listed_in) if listed_in else from_folder(path)
     rows = pd.DataFrame(rows, columns=["file", "label", "subgroup", "given"], dtype=object)
     images = files_for(size, rows["file"])
-    good, copies, pixels, broken = _read(images, near)
+    keep, good, broken, digests, thumbs, pixels = np.prod(images.shape) <= IN_MEMORY, [], [], [], [], []
+    for row, image in enumerate(images.each("read")):
+        if isinstance(image, DataError):
+            broken.append(str(image))
+            continue
+        good.append(row)
+        digests.append(hashlib.sha256(image.tobytes()).digest())
+        thumbs.append(thumbnail(image))
+        pixels += [image] if keep else []
     if not good:
         raise DataError("\n  ".join([f"None of the {len(rows)} images in {path} can be read:", *shortened(broken)]))
-    rows, images = rows.iloc[good].reset_index(drop=True).assign(copy=copies), images.select(good)
-    images.pixels = pixels
+    images = images.select(good)
+    images.pixels = np.stack(pixels) if keep else None
+    rows = rows.iloc[good].reset_index(drop=True).assign(copy=copy_groups(digests, np.array(thumbs), near))
     rows["unit"], together = _units(rows, path if path.is_dir() else path.parent)
     if together:
         notes.append(f"The files of {listed(together, 5)} have one name in many folders: a folder stays in one part.")
-    return Folder(path, images, _divided(rows, seed), broken, passed, tuple(notes))
+    return Folder(path, images, _divided(rows, seed), tuple(broken), passed, tuple(notes))
 
 
 def _units(rows: pd.DataFrame, root: Path) -> tuple[pd.Series, list[str]]:
@@ -191,26 +187,11 @@ def _units(rows: pd.DataFrame, root: Path) -> tuple[pd.Series, list[str]]:
     return pd.Series(units, dtype=object), sorted(set(rows["subgroup"][together]))
 
 
-def _read(images: ImageFiles, near: bool):
-    """Which of the files can be read, their groups of copies, (n, H, W, 3) pixels or None, and what the others lack."""
-    keep, good, broken, digests, thumbs, pixels = np.prod(images.shape) <= IN_MEMORY, [], [], [], [], []
-    for row, image in enumerate(images.each("read")):
-        if isinstance(image, DataError):
-            broken.append(str(image))
-            continue
-        good.append(row)
-        digests.append(hashlib.sha256(image.tobytes()).digest())
-        thumbs.append(thumbnail(image))
-        pixels += [image] if keep else []
-    copies = copy_groups(digests, np.array(thumbs), near) if good else None
-    return good, copies, np.stack(pixels) if pixels else None, tuple(broken)
-
-
 def _divided(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The rows with their `part` and whether they are `dropped`; the parts given are kept, copies stay together."""
-    stated = set(rows["given"])
-    rename = {"validation": "test"} if "validation" in stated and "test" not in stated else {}
-    given = rows["given"].replace(rename)
+    given, stated = rows["given"], set(rows["given"])
+    if "validation" in stated and "test" not in stated:
+        given = given.replace("validation", "test")
     # Copies in two parts of the user's: the later part keeps its own, the others are left out.
     strength = given.map(STRENGTH)
     strongest = strength.groupby(rows["copy"]).transform("max")
@@ -224,14 +205,10 @@ def _divided(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     shares["train"] = [share / sum(of_train) for share in of_train]
     part_of: dict[int, str] = {}
     for (_, part), group in rows.assign(given=given).groupby(["subgroup", "given"], sort=True):
-        first: dict[int, str] = {}  # of every copy group that has no part yet
-        for unit, copy in sorted(zip(group["unit"], group["copy"])):
-            if copy not in part_of:
-                first.setdefault(copy, unit)
-        if part not in shares:
-            part_of |= dict.fromkeys(first, part)
-            continue
-        part_with = {unit: name for name, units in divide(sorted({*first.values()}), shares[part], seed).items()
-                     for unit in units}  # fmt: skip
-        part_of |= {copy: part_with[unit] for copy, unit in first.items()}
+        waiting = sorted(((unit, copy) for unit, copy in zip(group["unit"], group["copy"]) if copy not in part_of))
+        unit_of = {copy: unit for unit, copy in reversed(waiting)}  # the first of each group of copies
+        units = sorted({*unit_of.values()})
+        divided = divide(units, shares[part], seed) if part in shares else {part: units}
+        part_with = {unit: name for name, units in divided.items() for unit in units}
+        part_of |= {copy: part_with[unit] for copy, unit in unit_of.items()}
     return rows.assign(part=rows["copy"].map(part_of), dropped=dropped)

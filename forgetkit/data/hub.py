@@ -1,7 +1,5 @@
 """A data set of Hugging Face's `datasets` as pictures and a CSV, which `scan` and `--data-dir` take as any of yours."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -8,9 +8,6 @@ in alphabetical order (timm's list) are the classes 0 to 999, whose names and 80
 `imagenet_families.csv` holds the nodes that come with the package: all classes below each in WordNet 3.0.
 """
 
-from __future__ import annotations
-
-import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,10 +19,10 @@ import numpy as np
 import open_clip
 import pandas as pd
 from timm.data import ImageNetInfo
-from tqdm.auto import tqdm
 
 from forgetkit.data.images import PARTS, DataError, Grouped, Subgroup, listed
-from forgetkit.data.reading import divide, image_files, in_parts, plain, visible_folders
+from forgetkit.data.layouts import images_in
+from forgetkit.data.reading import divide, in_parts, plain
 
 TEMPLATES = {
     "all": tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES),
@@ -80,10 +77,8 @@ class ImageNet:
         below = tuple(w for w in families().get(wanted, ()) if w in self.names)
         if named or below:
             return named or below
-        close = difflib.get_close_matches(wanted, [n.lower() for n in (*self.names.values(), *families())], 3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        shown = listed(list(self.names.values()))
-        raise DataError(f"{self.folder.name} has no class or family {what!r}.{hint} Choose one of: {shown}.")
+        shown = listed([*self.names.values()])
+        raise DataError(f"{self.folder.name} has no class or family {what!r}. Choose one of: {shown}.")
 
 
 def load(folder: str | Path) -> ImageNet:
@@ -95,57 +90,44 @@ def load(folder: str | Path) -> ImageNet:
     folder = Path(folder).expanduser()
     base = next((folder / b for b in BASES if (folder / b / "train").is_dir() or (folder / b / "val").is_dir()), None)
     if base is None:
-        raise DataError(
-            f"{folder} holds neither train nor val (also not in {BASES[1]}); expected {folder / 'train' / wnids()[0]} "
-            f"and {folder / 'val'}."
-        )
-    train, val = _by_class(base / "train"), _by_class(base / "val")
-    flat = image_files(base / "val") if not val and (base / "val").is_dir() else []
-    for file, wnid in zip(flat, _ground_truth(flat, base / "val", folder) if flat else []):
-        val.setdefault(wnid, []).append(file)
+        raise DataError(f"{folder} has neither train nor val (also not in {BASES[1]}): expected train/{wnids()[0]}.")
+    train, val = ({wnid: files for (wnid,), files in images_in(base / split, 1).items() if WNID.fullmatch(wnid)}
+                  for split in ("train", "val"))  # fmt: skip
+    val = val or _flat(base / "val", folder)
     present = [wnid for wnid in wnids() if wnid in train or wnid in val]
     if not present:
         raise DataError(f"{base} holds no image in class folders such as train/{wnids()[0]}.")
     if unknown := sorted({*train, *val} - set(present)):
         raise DataError(f"{unknown[0]} in {base} is no class of ImageNet-1K: remove it, or move it elsewhere.")
-    names = dict(zip(wnids(), open_clip.IMAGENET_CLASSNAMES)) | _own_names(folder / "classnames.txt")
+    names = dict(zip(wnids(), open_clip.IMAGENET_CLASSNAMES))
+    if (own := folder / "classnames.txt").exists():
+        for line in filter(None, map(str.strip, own.read_text(encoding="utf-8").splitlines())):
+            wnid, *name = line.split(maxsplit=1)
+            if wnid not in names or not name:
+                raise DataError(f"{own} has the line {line!r}; expected a wnid of ImageNet-1K and its name.")
+            names[wnid] = name[0]
     bearers = Counter(names.values())
     unique = {w: names[w] if bearers[names[w]] == 1 else f"{names[w]} ({w})" for w in present}
     return ImageNet(folder, train, val, unique)
 
 
-def _ground_truth(files: Sequence[str], val: Path, folder: Path) -> list[str]:
-    """The wnid of every image of the flat validation folder `val`, by a file in it, above it or in `folder`."""
+def _flat(val: Path, folder: Path) -> dict[str, list[str]]:
+    """The images that lie in `val` itself by wnid, as a file says that is there, above or in `folder`."""
+    files = images_in(val, 0).get((), [])
     found = [place / name for name in TRUTHS for place in (val, val.parent, folder) if (place / name).is_file()]
-    if not found:
+    if files and not found:
         raise DataError(
             f"{val} has its images in one folder, and there is no ground truth: put one of {', '.join(TRUTHS)} beside"
             " it, or let torchvision.datasets.ImageNet sort the archives into folders by wnid."
         )
-    rows = [re.split(r"[,;\s]+", line.strip()) for line in found[0].read_text().splitlines()]
+    rows = [re.split(r"[,;\s]+", line.strip()) for line in found[0].read_text().splitlines()] if files else []
     wnid_of = {Path(row[0]).stem: row[1] for row in rows if len(row) > 1 and WNID.fullmatch(row[1])}
-    if unknown := [name for name in (Path(file).stem for file in files) if name not in wnid_of]:
-        raise DataError(
-            f"{found[0]} has no line of image {unknown[0]!r} and its wnid. Numbers of classes come in several orders."
-        )
-    return [wnid_of[Path(file).stem] for file in files]
-
-
-def _own_names(file: Path) -> dict[str, str]:
-    """The class names of a user's file, by wnid; none where there is no file."""
-    if not file.exists():
-        return {}
-    rows = [line.strip().split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if wrong := next((row for row in rows if len(row) < 2 or row[0] not in wnids()), None):
-        raise DataError(f"{file} has the line {' '.join(wrong)!r}; expected a wnid of ImageNet-1K and its name.")
-    return dict(rows)
-
-
-def _by_class(folder: Path) -> dict[str, list[str]]:
-    """The images of every class folder, by wnid; none where there are no such folders."""
-    found = [f for f in visible_folders(folder) if WNID.fullmatch(f.name)] if folder.is_dir() else []
-    files = {f.name: image_files(f) for f in tqdm(found, f"list {folder.name}", leave=False, delay=2)}
-    return {wnid: images for wnid, images in files.items() if images}
+    by_wnid: dict[str, list[str]] = {}
+    for file in files:
+        if (name := Path(file).stem) not in wnid_of:
+            raise DataError(f"{found[0]} has no line of image {name!r} and its wnid. Numbers come in several orders.")
+        by_wnid.setdefault(wnid_of[name], []).append(file)
+    return by_wnid
 
 
 def prompted(name: str) -> str:
@@ -175,24 +157,24 @@ def subgroup(data: ImageNet, target: str, family: str | Sequence[str] = "") -> t
     return Subgroup(name, tuple(groups[w] for w in siblings), plain(given[0]) if whole else ""), groups
 
 
-def _divide(
-    data: ImageNet, chosen: Subgroup, groups: Mapping[str, str], n_other: int, seed: int
-) -> dict[str, list[tuple[str, str]]]:
-    """(file, wnid) of every image by part; of classes outside the groups, few but in the test, and there n_other."""
+def _rows(
+    data: ImageNet, chosen: Subgroup, groups: Mapping[str, str], label_of: Mapping[str, int], n_other: int, seed: int
+) -> dict[str, list[tuple[str, int, str]]]:
+    """(file, label, subgroup) of images by part; of classes outside the groups, few, and n_other in all in the test."""
     found = {part: [] for part in PARTS}
     few = max(5, OTHERS // max(1, len(data.names) - len(groups)))
-    for wnid in data.names:
-        train, val = data.train.get(wnid, []), data.val.get(wnid, [])
+    for wnid, label in label_of.items():
+        train, val, name = data.train.get(wnid, []), data.val.get(wnid, []), groups.get(wnid, "other")
         parts = divide(train or val, SHARES if train and val else SHARES_ALONE)
         if train and val:
             parts["test"] = val
         if wnid not in groups:
             parts = {part: files if part == "test" else files[:few] for part, files in parts.items()}
-        elif groups[wnid] != chosen.target:
+        elif name != chosen.target:
             parts["calibration"] = parts["calibration"][: -(-CALIBRATION // len(chosen.siblings))]
         for part, files in parts.items():
-            found[part] += [(file, wnid) for file in files]
-    other = [i for i, (_, wnid) in enumerate(found["test"]) if wnid not in groups]
+            found[part] += [(file, label, name) for file in files]
+    other = [i for i, (*_, name) in enumerate(found["test"]) if name == "other"]
     gone = set(np.random.default_rng(seed).permutation(other)[n_other:].tolist())
     found["test"] = [row for i, row in enumerate(found["test"]) if i not in gone]
     return found
@@ -217,11 +199,8 @@ def group(
     if labels == "coarse" and not chosen.family:
         raise DataError("Coarse labels are a family's name: give as family one node that has the target below it.")
     own = {w: chosen.family if labels == "coarse" and w in groups else name for w, name in data.names.items()}
-    unique = dict.fromkeys(own.values())  # where two classes may have one name in a prompt
-    classes, place = tuple(map(prompted, unique)), {name: i for i, name in enumerate(unique)}
-    rows = {
-        part: [(file, place[own[wnid]], groups.get(wnid, "other")) for file, wnid in found]
-        for part, found in _divide(data, chosen, groups, n_other, seed).items()
-    }
-    parts, of = in_parts("imagenet", rows, clip, classes, TEMPLATES[templates])
+    unique = [*dict.fromkeys(own.values())]  # where two classes may have one name in a prompt
+    label_of = {wnid: unique.index(name) for wnid, name in own.items()}
+    rows = _rows(data, chosen, groups, label_of, n_other, seed)
+    parts, of = in_parts("imagenet", rows, clip, tuple(map(prompted, unique)), TEMPLATES[templates])
     return Grouped(parts, chosen, of)

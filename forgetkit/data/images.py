@@ -29,9 +29,9 @@ def check_parts(parts: Mapping, subgroup) -> None:
     """Raise DataError unless these are the four parts of a set, and a subgroup; for `split`."""
     if not isinstance(subgroup, Subgroup):
         raise DataError(f"The subgroup is Subgroup(target, siblings), got {subgroup!r}.")
-    if not isinstance(parts, Mapping) or (lacking := [name for name in PARTS if name not in parts]):
-        found = f"{', '.join(lacking)} missing" if isinstance(parts, Mapping) else type(parts).__name__
-        raise DataError(f"A set is divided into its parts by name, {', '.join(PARTS)}: {found}.")
+    if not isinstance(parts, Mapping) or not {*PARTS} <= {*parts}:
+        found = ", ".join(parts) if isinstance(parts, Mapping) else type(parts).__name__
+        raise DataError(f"A set is divided into its parts by name, {', '.join(PARTS)}, none missing: got {found}.")
     for name in (subgroup.target, *subgroup.siblings):
         if twice := [part.name for part in parts.values() if Counter(getattr(part, "classes", ()))[name] > 1]:
             raise DataError(f"{twice[0]} has two classes called {name!r}: name each once, or they are one subgroup.")
@@ -58,9 +58,9 @@ class ImageSet:
     def __post_init__(self):
         if isinstance(self.classes, str) or isinstance(self.prompts, str) or not self.prompts:
             raise DataError(f"{self.name}: classes and prompts are tuples, as ('cat', 'dog'), and not empty.")
-        if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
-            found = f"{self.images.shape} {self.images.dtype}"
-            raise DataError(f"{self.name}: images must be (N, H, W, 3) uint8, got {found}.")
+        shape, kind = self.images.shape, self.images.dtype
+        if len(shape) != 4 or shape[-1] != 3 or kind != np.uint8:
+            raise DataError(f"{self.name}: images must be (N, H, W, 3) uint8, got {shape} {kind}.")
         if len(self.images) != len(self.labels):
             raise DataError(f"{self.name}: {len(self.images)} images but {len(self.labels)} labels.")
         if len(self.labels) and self.labels.dtype.kind not in "iu":
@@ -78,9 +78,7 @@ class ImageSet:
 
     def take(self, index: np.ndarray | Sequence[int] | Sequence[bool]) -> ImageSet:
         """The images at `index` (integers, or a mask of N booleans), same classes and prompts; files stay unread."""
-        index = np.asarray(index)
-        if index.size == 0 and index.dtype != bool:
-            index = index.astype(np.int64)  # an empty list is float to NumPy
+        index = np.asarray(index) if len(index) else np.empty(0, np.int64)  # an empty list is float to NumPy
         images = self.images[index] if isinstance(self.images, np.ndarray) else self.images.select(index)
         return replace(self, images=images, labels=self.labels[index])
 
@@ -102,10 +100,7 @@ def some(columns: Mapping[str, ImageSet], n: int = 400, seed: int = 0) -> dict[s
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The subgroup to forget and the siblings to keep; all others of the set count as `other`.
-
-    A class of a family (cats among animals), or a part of one class (sketches of cats): then the label is one.
-    """
+    """The subgroup to forget, a class (cats) or part of one (sketches of cats), and the siblings to keep beside it."""
 
     target: str
     siblings: tuple[str, ...]
@@ -113,9 +108,7 @@ class Subgroup:
 
     def __post_init__(self):
         if isinstance(self.siblings, str) or not all(isinstance(name, str) for name in (self.target, *self.siblings)):
-            raise DataError(
-                f"Siblings are a tuple of names, as ('dog',), and the target is one: got {self.siblings!r}."
-            )
+            raise DataError(f"Siblings are a tuple of names, as ('dog',), the target is one: got {self.siblings!r}.")
         object.__setattr__(self, "siblings", tuple(self.siblings))
         if twice := [name for name, n in Counter(self.siblings).items() if n > 1]:
             raise DataError(f"The sibling {twice[0]!r} is named twice: name each once.")
@@ -138,7 +131,7 @@ class Subgroup:
         for family, members in families.items():
             if target in members:
                 return cls(target, tuple(m for m in members if m != target), family)
-        choices = ", ".join(m for members in families.values() for m in members)
+        choices = ", ".join(sum(families.values(), ()))
         raise DataError(f"No family has a member {target!r}. Choose one of: {choices}.")
 
 

@@ -1,7 +1,5 @@
 """The layouts of your own pictures, folders (in parts or not) or a CSV, as rows (file, label, subgroup, part)."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections import Counter
@@ -13,12 +11,10 @@ import pandas as pd
 from forgetkit.data.images import PARTS, DataError, listed
 from forgetkit.data.reading import SUFFIXES, plain
 
-PART_OF = {
-    "train": "train", "training": "train", "calib": "calibration", "calibration": "calibration", "val": "validation",
-    "valid": "validation", "validation": "validation", "dev": "validation", "eval": "validation", "test": "test",
-    "testing": "test",
-}  # fmt: skip
-PART_OF |= {f"{name}{end}": part for name, part in PART_OF.items() for end in ("_set", "-set", " set", "set")}
+NAMES = {"train": "train training", "calibration": "calib calibration", "validation": "val valid validation dev eval",
+         "test": "test testing"}  # fmt: skip
+PART_OF = {f"{name}{end}": part for end in ("", "_set", "-set", " set", "set")
+           for part, names in NAMES.items() for name in names.split()}  # fmt: skip
 PART_COLUMNS = ("part", "split", "subset", "set", "fold", "partition")  # of a CSV: the first of them that is there
 # Folders that a system or a program of pictures puts beside yours: thumbnails, and what was thrown away.
 SYSTEM = {"@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs",
@@ -32,8 +28,7 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
         raise DataError(f"There is no folder or CSV {path}.")
     found, passed = [], Counter()
     for file, below in _walk(path, passed):
-        suffix = os.path.splitext(file)[1].lower()
-        if suffix not in SUFFIXES:
+        if (suffix := os.path.splitext(file)[1].lower()) not in SUFFIXES:
             passed[f"with the suffix {suffix}" if suffix else "without a suffix"] += 1
         elif not below:
             passed["beside the class folders"] += 1
@@ -46,38 +41,33 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
     if not found:
         raise DataError(f"{path} has no class folders with images; expected {path / 'cat' / '001.jpg'}, and so on.")
     at = _depth_of_parts([below for _, below in found])
-    rows, names, above, beside = [], [], {}, set()
+    rows: list[tuple[str, tuple[str, ...], str]] = []  # file, class folder and those below it, part
     for file, below in found:
         part = PART_OF.get(below[at].lower(), "") if at is not None and len(below) > at else ""
         if part:
             below = (*below[:at], *below[at + 1 :])
             while at == 0 and len(below) > 1 and PART_OF.get(below[0].lower()) == part:
                 below = below[1:]  # `training/training/class`, as archives have it
-        if not below or (at == 0 and below[0].lower() in PART_OF):
+        if below and not (at == 0 and below[0].lower() in PART_OF):
+            rows.append((file, below, part))
+        else:
             passed["in a part, but in no class folder"] += 1
-            continue
-        names.append(below[0])
-        if at == 0 and not part:
-            beside.add(below[0])
-        if len(below) > 1:
-            above.setdefault(below[1], set()).add(below[0])
-        rows.append((file, plain(below[0]), plain(below[0]), part))
     if not rows:
-        raise DataError(
-            f"The {len(found)} images in {path} lie in parts, but in no class folder: expected"
-            f" {Path(found[0][0]).parent / 'cat' / os.path.basename(found[0][0])}, and so on."
-        )
+        expected = os.path.join(os.path.dirname(found[0][0]), "cat", "001.jpg")
+        raise DataError(f"The images in {path} lie in parts, but in no class folder: expected {expected}, and so on.")
+    names = {below[0] for _, below, _ in rows}
     notes = _merged(names)
-    if beside:
-        notes.append(f"Beside the parts stands {listed(sorted(beside), 5)}, taken for a class: is it one?")
-    if several := sorted(name for name, tops in above.items() if len(tops) > 1):
-        tops = sorted(set.union(*(above[name] for name in several)))
-        if len(several) > 1 and len(tops) == len(set(names)) and len(rows) > 4 * sum(map(len, above.values())):
-            notes.append(
-                f"The classes are the outer folders ({listed(tops, 3)}), and each has the same folders in it"
-                f" ({listed(several, 3)}). If those are your classes, name them in a CSV (image,label,subgroup)."
-            )
-    return rows, passed, notes
+    if beside := sorted({below[0] for _, below, part in rows if at == 0 and not part}):
+        notes.append(f"Beside the parts stands {listed(beside, 5)}, taken for a class: is it one?")
+    nested = {below[:2] for _, below, _ in rows if len(below) > 1}
+    several = sorted(name for name, n in Counter(inner for _, inner in nested).items() if n > 1)
+    tops = sorted({top for top, inner in nested if inner in several})
+    if len(several) > 1 and len(tops) == len(names) and len(rows) > 4 * len(nested):
+        notes.append(
+            f"The classes are the outer folders ({listed(tops, 3)}), and each has the same folders in it"
+            f" ({listed(several, 3)}). If those are your classes, name them in a CSV (image,label,subgroup)."
+        )
+    return [(file, plain(below[0]), plain(below[0]), part) for file, below, part in rows], passed, notes
 
 
 def _merged(names: Iterable[str]) -> list[str]:
@@ -92,21 +82,28 @@ def _merged(names: Iterable[str]) -> list[str]:
     return [f"{' and '.join(sorted(of))} are read as one." for of in written.values() if len(of) > 1]
 
 
+def images_in(path: Path, depth: int) -> dict[tuple[str, ...], list[str]]:
+    """The image files in each folder that lies so deep below `path`, by the names of the folders to it; all sorted."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for file, below in _walk(path, Counter()):
+        if len(below) == depth and os.path.splitext(file)[1].lower() in SUFFIXES:
+            found.setdefault(below, []).append(file)
+    return found
+
+
 def _walk(path: Path, passed: Counter[str]) -> Iterable[tuple[str, tuple[str, ...]]]:
     """(file, names of the folders from `path` to it), sorted; hidden ones left out, links followed, circles not."""
     closed = lambda error: passed.update([f"folder that cannot be opened ({error.filename})"])
     seen: set[str] = set()
     for base, folders, names in os.walk(path, followlinks=True, onerror=closed):
-        real = os.path.realpath(base)
-        passed.update(f"folders of a system ({f})" for f in folders if f.lower() in SYSTEM)
-        visible = (f for f in folders if not f.startswith((".", "__")) and f.lower() not in SYSTEM)
-        folders[:] = [] if real in seen else sorted(visible)
-        if real in seen:
+        if (real := os.path.realpath(base)) in seen:
             passed["links to folders that are read already"] += 1
+            folders.clear()
             continue
         seen.add(real)
-        if not folders and not names:
-            passed["empty folders"] += 1
+        passed.update(f"folders of a system ({f})" for f in folders if f.lower() in SYSTEM)
+        folders[:] = sorted(f for f in folders if not f.startswith((".", "__")) and f.lower() not in SYSTEM)
+        passed.update([] if folders or names else ["empty folders"])
         below = Path(base).relative_to(path).parts
         yield from ((os.path.join(base, name), below) for name in sorted(names) if name[0] != ".")
 
@@ -138,20 +135,18 @@ def from_csv(path: Path) -> tuple[Rows, Counter[str], list[str]]:
             table = pd.read_csv(path, sep=mark, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except (ValueError, OSError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path} cannot be read as a CSV in UTF-8 ({' '.join(str(error).split())[:120]}).") from None
-    table.columns = [str(name).strip().lower() for name in table.columns]
+    table.columns = table.columns.str.strip().str.lower()
     if "image" not in table or not {"label", "subgroup"} & set(table.columns):
         raise DataError(f"{path} needs the columns image,label,subgroup[,part], and has: {', '.join(table.columns)}.")
+    if table.empty:
+        raise DataError(f"{path}: it has no rows.")
     table = table.fillna("").apply(lambda column: column.str.strip())
     label = table.get("label", table.get("subgroup"))
     subgroup = table.get("subgroup", label)
     said = next((name for name in PART_COLUMNS if name in table), None)
     parts = table[said].str.lower() if said else pd.Series("", table.index)
-    if table.empty:
-        raise DataError(f"{path}: it has no rows.")
     if unknown := sorted(set(parts) - {"", *PART_OF}):
-        raise DataError(
-            f"{path}: the {said} {unknown[0]!r} is none of {', '.join(PARTS)}: rename the column where it says no part."
-        )
+        raise DataError(f"{path}: the {said} {unknown[0]!r} is none of {', '.join(PARTS)}: rename it, or the column.")
     if empty := [str(i + 2) for i in table.index[(table["image"] == "") | (label == "") | (subgroup == "")]]:
         raise DataError(f"{path}: a value is missing in line {', '.join(empty[:5])}.")
     unread = [name for name in table.columns if name not in ("image", "label", "subgroup", said)]

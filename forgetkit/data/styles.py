@@ -4,8 +4,6 @@ The target is one style of a class ("dog sketch": its siblings are dogs in the o
 whole style ("sketch": its siblings are the other styles).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,8 @@ import numpy as np
 
 from forgetkit.data import tutorial
 from forgetkit.data.images import PARTS, DataError, Grouped, ImageSet, Subgroup
-from forgetkit.data.reading import SHARES, divide, image_files, in_parts, plain, visible_folders
+from forgetkit.data.layouts import images_in
+from forgetkit.data.reading import SHARES, divide, in_parts, plain
 
 # A class in any style: the mean over these wordings says the thing, and none of them fits one style best.
 PROMPTS = (
@@ -57,25 +56,24 @@ def load(folder: str | Path, clip, seed: int = 0) -> StyleSet:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}: give the one that holds a folder a style.")
-    styles = [f for f in visible_folders(folder) if visible_folders(f)]
-    if len(styles) == 1:  # an archive often unpacks into one folder that has the rest
-        folder = styles[0]
-        styles = [f for f in visible_folders(folder) if visible_folders(f)]
-    if len(styles) < 2:
+    found = images_in(folder, 2)
+    outer = {top for top, _, _ in images_in(folder, 3)} if not found else ()
+    if len(outer) == 1:  # an archive often unpacks into one folder
+        folder /= min(outer)
+        found = images_in(folder, 2)
+    if len({style for style, _ in found}) < 2:
         raise DataError(f"{folder} needs two styles or more, in folders such as {folder / 'sketch' / 'dog' / '1.png'}.")
-    classes = sorted({plain(c.name) for style in styles for c in visible_folders(style)})
+    classes = sorted({plain(kind) for _, kind in found})
+    lines = [line for file in folder.glob("*_test.txt") for line in file.read_text(encoding="utf-8").splitlines()]
+    tests = {str(folder / line.rsplit(maxsplit=1)[0]) for line in lines if line.strip()}
     rows = {part: [] for part in PARTS}
-    for style in styles:
-        listed = folder / f"{style.name}_test.txt"
-        lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
-        tests = {str(folder / line.rsplit(maxsplit=1)[0]) for line in lines if line.strip()}
-        shares = (*(np.array(SHARES[:-1]) / sum(SHARES[:-1])), 0) if tests else SHARES
-        for kind in visible_folders(style):
-            found = image_files(kind)
-            parts = divide([file for file in found if file not in tests], shares, seed)
-            parts["test"] += [file for file in found if file in tests]
-            for part, files in parts.items():
-                rows[part] += [(file, classes.index(plain(kind.name)), plain(style.name)) for file in files]
+    for (style, kind), files in found.items():
+        of_rest = (*(np.array(SHARES[:-1]) / sum(SHARES[:-1])), 0)
+        shares = of_rest if (folder / f"{style}_test.txt").exists() else SHARES
+        parts = divide([file for file in files if file not in tests], shares, seed)
+        parts["test"] += [file for file in files if file in tests]
+        for part, of in parts.items():
+            rows[part] += [(file, classes.index(plain(kind)), plain(style)) for file in of]
     return StyleSet(folder.name, *in_parts(folder.name, rows, clip, classes, PROMPTS))
 
 

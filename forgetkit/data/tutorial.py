@@ -8,8 +8,6 @@
 | `cluster` | "cat 1"             | the other clusters of CIFAR-10's cats       | the embedding; the label is one |
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -83,9 +81,9 @@ def group(target: str = "cat", kind: str = "class", clip=None, previous_targets:
 
 def own_styles(name: str) -> dict[str, ImageSet]:
     """Test sketches and icons of a class, as far as there are any: no columns of its own, nor among what is to go."""
-    named = {"sketches": ("quickdraw", (name,)), "icons": ("emoji", ICONS.get(name, ()))}
-    sets = {style: (_parts(of)["test"], names) for style, (of, names) in named.items()}
-    found = {style: images.take(np.isin(images.names, names)) for style, (images, names) in sets.items()}
+    sketches, icons = _parts("quickdraw")["test"], _parts("emoji")["test"]
+    found = {"sketches": sketches.take(sketches.names == name)}
+    found["icons"] = icons.take(np.isin(icons.names, ICONS.get(name, ())))
     return {style: images for style, images in found.items() if len(images)}
 
 

@@ -11,8 +11,6 @@ ObjectNet is cut down to the classes that its own `mappings` say are also in Ima
 Nothing is downloaded, and a set that is not there is not an error.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import numpy as np
 from torchvision import datasets
 
 from forgetkit.data.images import ImageSet
-from forgetkit.data.reading import files_for, image_files, plain
+from forgetkit.data.reading import files_for, plain
 
 PHOTO = ("a photo of a {}.", "a photo of the {}.")
 BLURRED = (
@@ -29,8 +27,6 @@ BLURRED = (
 
 
 # Each reader, of (folder, clip): images, labels, classes, prompts.
-
-
 def _cifar100(root: Path, clip):
     found = datasets.CIFAR100(root, train=False)
     return found.data, found.targets, found.classes, PHOTO + BLURRED
@@ -52,7 +48,7 @@ def _objectnet(root: Path, clip):
     label_of = json.loads((mappings / "folder_to_objectnet_label.json").read_text(encoding="utf-8"))
     shared = json.loads((mappings / "objectnet_to_imagenet_1k.json").read_text(encoding="utf-8"))
     folders = sorted(folder for folder, label in label_of.items() if label in shared)
-    rows = [(file, label) for label, folder in enumerate(folders) for file in image_files(images / folder)]
+    rows = [(file, label) for label, of in enumerate(folders) for file in sorted((images / of).glob("*.png"))]
     files, labels = zip(*rows)
     return files_for(clip, files, border=2), labels, [label_of[f] for f in folders], PHOTO
 
@@ -67,16 +63,14 @@ SETS = {
 
 def columns(folder: str | Path | None, clip) -> tuple[dict[str, ImageSet], dict[str, str]]:
     """The sets found below `folder` by column, for `clip`'s image size; and of every other, why it is not there."""
-    found, missing = {}, {}
+    found, missing, root = {}, {}, Path(folder or "").expanduser()
     for name, (below, read) in SETS.items():
-        if not folder:
-            missing[name] = "no folder was named"
-        elif not (Path(folder).expanduser() / below).is_dir():
-            missing[name] = f"{below} was not found in {folder}"
-        else:
-            try:
-                images, labels, classes, prompts = read(Path(folder).expanduser(), clip)
-                found[name] = ImageSet(name, images, np.asarray(labels, np.int64), tuple(map(plain, classes)), prompts)
-            except Exception as error:  # a set half fetched raises nearly anything; the others are still worth having
-                missing[name] = f"{below} in {folder} cannot be read ({error})"
+        if not folder or not (root / below).is_dir():
+            missing[name] = f"{below} was not found in {folder}" if folder else "no folder was named"
+            continue
+        try:
+            images, labels, classes, prompts = read(root, clip)
+            found[name] = ImageSet(name, images, np.asarray(labels, np.int64), tuple(map(plain, classes)), prompts)
+        except Exception as error:  # a set half fetched raises nearly anything; the others are still worth having
+            missing[name] = f"{below} in {folder} cannot be read ({error})"
     return found, missing

@@ -173,7 +173,7 @@ def test_a_node_or_chosen_siblings(folder):
 
 def test_what_is_not_there_is_told_with_what_is(folder):
     data = imagenet.load(folder)
-    with pytest.raises(DataError, match="family 'marmosett'. Did you mean marmoset.*Choose one of: sea snake"):
+    with pytest.raises(DataError, match="family 'marmosett'. Choose one of: sea snake"):
         imagenet.subgroup(data, "marmosett")
     with pytest.raises(DataError, match="no class or family 'turtle'"):
         imagenet.subgroup(data, "marmoset", "turtle")

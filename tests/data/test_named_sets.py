@@ -287,18 +287,19 @@ def test_client_without_a_connection(npm, monkeypatch):
         load("quickdraw", cache=npm.cache)
 
 
-def test_apt_get_updates_its_lists_once_and_only_as_root(tmp_path, monkeypatch, caplog):
+def test_apt_get_updates_its_lists_only_as_root(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
-    monkeypatch.setattr(sources, "_run", lambda *args: "E: Unable to locate package dataset-fashion-mnist")
-    updates = []
-    monkeypatch.setattr(sources.subprocess, "run", lambda command, **options: updates.append(command))
-    for user, expected in ((1000, 0), (0, 1)):
+    calls = []
+    run = lambda command, folder: calls.append(command[1]) or "E: Unable to locate package dataset-fashion-mnist"
+    monkeypatch.setattr(sources, "_run", run)
+    for user, expected in ((1000, ["download"]), (0, ["update", "download"])):
         monkeypatch.setattr(sources.os, "geteuid", lambda: user, raising=False)
+        calls.clear()
         with pytest.raises(
             DataError, match=r"\(E: Unable to locate .*run `apt-get update` as root, or use .* pass as root="
         ):
             load("fashion", cache=tmp_path)
-        assert updates == [["/usr/bin/apt-get", "update"]] * expected
+        assert calls == expected
 
 
 def test_run_reports_the_clients_error_line(tmp_path):
