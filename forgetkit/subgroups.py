@@ -10,8 +10,6 @@
 | `previous`    | images of targets of earlier requests, where there were some   | stage 2, to guard them     |
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -20,7 +18,7 @@ import numpy as np
 import torch
 
 from forgetkit.data import tutorial
-from forgetkit.data.images import PARTS, DataError, Grouped, ImageSet, Subgroup, check_parts, listed
+from forgetkit.data.images import PARTS, DataError, Grouped, ImageSet, Subgroup, listed
 from forgetkit.models.clip import Clip, Inputs, check_head
 
 __all__ = ["Grouped", "ModelSets", "Splits", "Subgroup", "columns", "split", "tutorial_sets"]
@@ -29,17 +27,13 @@ N = 400  # images in D_f and in D_r, where there are so many
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """What the sets of a subgroup say of themselves, before they are on a model and after.
-
-    previous_targets: subgroups of earlier requests: no siblings, not in D_m, and a column of their own
-    never: labels that they alone bear: what no image may be called any more
-    """
+    """What the sets of a subgroup say of themselves, before they are on a model and after."""
 
     subgroup: Subgroup
     validation: dict[str, ImageSet]
     test: dict[str, ImageSet]
-    previous_targets: tuple[str, ...] = ()
-    never: tuple[int, ...] = ()
+    previous_targets: tuple[str, ...] = ()  # of earlier requests: no siblings, not in D_m, and a column of their own
+    never: tuple[int, ...] = ()  # labels that they alone bear: what no image may be called any more
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,7 +63,7 @@ class Splits(Labelled):
     calibration: dict[str, ImageSet]
     previous: ImageSet | None = None
 
-    def on(self, clip: Clip, head: torch.Tensor | None = None) -> ModelSets:
+    def on(self, clip: Clip, head: torch.Tensor | None = None) -> "ModelSets":
         """These sets for `clip`: D_f, D_r and D_m preprocessed once, on its device, and the head.
 
         head (C, D): class embeddings in the order of `classes`, of any length; from the sets' prompts by default.
@@ -110,7 +104,6 @@ def split(
     Raises DataError: unknown subgroup, empty subgroup, or fewer images than asked for.
     """
     parts, zero_shot, previous_targets = grouped.parts, grouped.zero_shot or {}, grouped.previous_targets
-    check_parts(parts, grouped.subgroup)
     subgroup = grouped.subgroup.without(previous_targets)
     wanted = (subgroup.target, *grouped.subgroup.siblings, *previous_targets)
     groups = {name: np.asarray(grouped.groups[name]) if grouped.groups else parts[name].names for name in PARTS}
@@ -195,6 +188,4 @@ def tutorial_sets(
 
     Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.
     """
-    if isinstance(previous_targets, str):
-        raise DataError(f"previous_targets is a tuple of names, such as ({previous_targets!r},).")
     return split(tutorial.group(target, kind, clip, previous_targets), seed=seed, **sizes)

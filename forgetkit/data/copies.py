@@ -24,7 +24,7 @@ def copy_groups(digests: list[bytes], thumbs: np.ndarray, near: bool = True, blo
     """(N,) the group of every image, the index of its first member: copies of one picture, or of copies, share it.
 
     digests: of the N pictures' pixels, equal for exact copies; thumbs: (N, 192), see `thumbnail`
-    near:    look for near ones, too: not among the frames of a fixed camera, which are all alike
+    near: look for near ones, too: not among the frames of a fixed camera, which are all alike
     """
     numbers: dict[bytes, int] = {}
     group = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], np.int64)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from forgetkit.data.copies import MOST, copy_groups, thumbnail
-from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup, listed
+from forgetkit.data.images import CIFAR10, PARTS, DataError, Grouped, ImageSet, Subgroup, listed
 from forgetkit.data.layouts import from_csv, from_folder, only_csv
 from forgetkit.data.reading import SHARES, ImageFiles, divide, faults, files_for, plain
 
@@ -35,9 +35,8 @@ NEAR = "--exact-copies on the command line, near=False in Python"
 class Folder:
     """What a folder or CSV holds, every file read once.
 
-    images: the N pictures that can be read
-    rows:   file, label, subgroup, part ("train" ...), given (the user's part, or ""), copy (see `copy_groups`) and
-            dropped (a copy of one in another part that the user gave)
+    rows:   a row an image: file, label, subgroup, part ("train" ...), given (the user's part, or ""), copy (see
+            `copy_groups`) and dropped (a copy of one in another part that the user gave)
     broken: a sentence for each file that cannot be read; passed: files passed over, by reason; notes: other sentences
     """
 
@@ -95,8 +94,7 @@ class Folder:
         """What `split` takes: this subgroup to forget, its siblings to keep.
 
         siblings: None: the other subgroups of the target's label where there are any, else all others
-        labels:   one common label for target and siblings (the coarse case); None: each its own. Names compete for an
-                  image: beside one alone stand ten plain words
+        labels: one label for target and siblings (the coarse case), beside which, if alone, compete ten plain words
         previous_targets: subgroups of earlier requests, which are to stay forgotten; they are no siblings
 
         Raises DataError: files that cannot be read, no such subgroup, too few images of the target.
@@ -114,18 +112,14 @@ class Folder:
             siblings = [name for name in others if label_of[name] == label_of.get(wanted)] or others
         subgroup = Subgroup(wanted, tuple(map(self._named, siblings)), plain(labels or ""))
         if (pictures := used[used["subgroup"] == wanted]["copy"].nunique()) < LEAST:
-            raise DataError(
-                f"{wanted!r} has {pictures} pictures that are no copies: {LEAST} are the least, one a part."
-            )
+            raise DataError(f"{wanted!r} has {pictures} pictures that are no copies: {LEAST} are the least.")
         counts = self.counts()
         for what, names in {"target": [wanted], "siblings": [*subgroup.siblings]}.items():
             if empty := [part for part in PARTS if not counts.loc[names, part].sum()]:
                 raise DataError(f"No image of the {what} ({listed(names)}) is in the part {empty[0]}: add some.")
-        names = used["label"]
-        if subgroup.family:
-            names = names.mask(used["subgroup"].isin([wanted, *subgroup.siblings]), subgroup.family)
-        words = [word for family in CIFAR10_FAMILIES.values() for word in family] if names.nunique() == 1 else []
-        classes = tuple(dict.fromkeys([*sorted(set(names)), *words]))
+        coarse = used["subgroup"].isin([wanted, *subgroup.siblings]) & bool(subgroup.family)
+        names = used["label"].mask(coarse, subgroup.family)
+        classes = tuple(dict.fromkeys([*sorted(set(names)), *(CIFAR10 if names.nunique() == 1 else ())]))
         parts = {part: self.part(part, names, classes) for part in PARTS}
         groups = {part: used["subgroup"][used["part"] == part].to_numpy(str) for part in PARTS}
         return Grouped(parts, subgroup, groups, previous_targets=tuple(map(self._named, previous_targets or ())))
@@ -145,10 +139,9 @@ def shortened(said: list[str], n: int = 5) -> list[str]:
 def scan(path: str | Path, size, seed: int = 0, near: bool = True) -> Folder:
     """Read every picture of a folder or CSV once, find copies, and divide what you have not divided.
 
-    size: the model that is to see them, or a side in pixels (see `reading.files_for`)
-    seed: an image's part depends on its file name and the seed (`reading.divide`); copies go with the first of them.
-          Where a class has more folders than names of files, as `object_017/left.jpg`, the folder's name decides
-    near: see `copies.copy_groups`
+    size: the model that is to see them, or a side in pixels; near: see `copies.copy_groups`
+    seed: an image's part depends on it and the file's name (`reading.divide`), or its folder's where a class has more
+          folders than names of files, as `object_017/left.jpg`; copies go with the first of them
 
     Raises DataError where there is nothing to look at, or a layout or CSV that cannot be understood.
     """

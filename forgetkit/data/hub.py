@@ -13,10 +13,8 @@ from forgetkit.data.layouts import PART_OF
 def export(data, folder: str | Path, image: str = "image", label: str = "label", subgroup: str | None = None) -> Path:
     """Write the pictures of all splits, as they are, and `list.csv` to a new folder; returns the folder.
 
-    data:            a name on the hub, which `datasets` (an extra) fetches, or what it has loaded: a dict of splits, or
-                     one, which `scan` divides
-    image:           the column of pictures
-    label, subgroup: columns of names, or of numbers whose names the data set knows; subgroup: finer than labels
+    data: a name on the hub, which `datasets` (an extra) fetches, or what it has loaded: a dict of splits, or one
+    image, label, subgroup: columns of pictures, and of names or of numbers whose names the data set knows
 
     Raises DataError, before anything is written: no such column, splits that are no parts, pictures without a label, a
     folder that is there.

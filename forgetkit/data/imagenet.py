@@ -3,9 +3,8 @@
     train/n02490219/*.JPEG                      val/n02490219/*.JPEG
                                             or  val/ILSVRC2012_val_00000001.JPEG beside a file of names and wnids
 
-also where they stand in Kaggle's archive (`ILSVRC/Data/CLS-LOC`), with all classes or a few of them. The 1,000 wnids
-in alphabetical order (timm's list) are the classes 0 to 999, whose names and 80 templates are open_clip's.
-`imagenet_families.csv` holds the nodes that come with the package: all classes below each in WordNet 3.0.
+also in Kaggle's archive (`ILSVRC/Data/CLS-LOC`), with all classes or a few. The 1,000 wnids in alphabetical order are
+the classes 0 to 999; names and 80 templates are open_clip's; `imagenet_families.csv` holds nodes of WordNet 3.0.
 """
 
 import re
@@ -116,10 +115,7 @@ def _flat(val: Path, folder: Path) -> dict[str, list[str]]:
     files = images_in(val, 0).get((), [])
     found = [place / name for name in TRUTHS for place in (val, val.parent, folder) if (place / name).is_file()]
     if files and not found:
-        raise DataError(
-            f"{val} has its images in one folder, and there is no ground truth: put one of {', '.join(TRUTHS)} beside"
-            " it, or let torchvision.datasets.ImageNet sort the archives into folders by wnid."
-        )
+        raise DataError(f"{val} is one folder, and there is no ground truth: put one of {', '.join(TRUTHS)} beside it.")
     rows = [re.split(r"[,;\s]+", line.strip()) for line in found[0].read_text().splitlines()] if files else []
     wnid_of = {Path(row[0]).stem: row[1] for row in rows if len(row) > 1 and WNID.fullmatch(row[1])}
     by_wnid: dict[str, list[str]] = {}
@@ -165,9 +161,7 @@ def _rows(
     few = max(5, OTHERS // max(1, len(data.names) - len(groups)))
     for wnid, label in label_of.items():
         train, val, name = data.train.get(wnid, []), data.val.get(wnid, []), groups.get(wnid, "other")
-        parts = divide(train or val, SHARES if train and val else SHARES_ALONE)
-        if train and val:
-            parts["test"] = val
+        parts = divide(train, SHARES) | {"test": val} if train and val else divide(train or val, SHARES_ALONE)
         if wnid not in groups:
             parts = {part: files if part == "test" else files[:few] for part, files in parts.items()}
         elif name != chosen.target:

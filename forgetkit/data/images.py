@@ -4,8 +4,6 @@ Each set stands in four disjoint parts: `train` (forget and retain images come f
 soup coefficient), `validation` (for whoever tunes a recipe), `test` (read once). A named set has a fifth, `pretrain`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,21 +18,11 @@ CIFAR10_FAMILIES = {
     "vehicle": ("airplane", "automobile", "ship", "truck"),
 }
 
+CIFAR10 = sum(CIFAR10_FAMILIES.values(), ())
+
 
 class DataError(RuntimeError):
     """The data cannot be had or read; the message says what to do."""
-
-
-def check_parts(parts: Mapping, subgroup) -> None:
-    """Raise DataError unless these are the four parts of a set, and a subgroup; for `split`."""
-    if not isinstance(subgroup, Subgroup):
-        raise DataError(f"The subgroup is Subgroup(target, siblings), got {subgroup!r}.")
-    if not isinstance(parts, Mapping) or not {*PARTS} <= {*parts}:
-        found = ", ".join(parts) if isinstance(parts, Mapping) else type(parts).__name__
-        raise DataError(f"A set is divided into its parts by name, {', '.join(PARTS)}, none missing: got {found}.")
-    for name in (subgroup.target, *subgroup.siblings):
-        if twice := [part.name for part in parts.values() if Counter(getattr(part, "classes", ()))[name] > 1]:
-            raise DataError(f"{twice[0]} has two classes called {name!r}: name each once, or they are one subgroup.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +30,7 @@ class ImageSet:
     """Images with their labels, class names and prompt templates.
 
     images:  (N, H, W, 3) uint8, RGB, 0..255; or as many in files (`reading.ImageFiles`)
-    labels:  (N,) int64, indices into `classes`
-    classes: C class names, lower case, as they stand in a prompt
+    labels:  (N,) int64, indices into `classes`, C names as they stand in a prompt
     prompts: templates with one `{}`; a class is embedded as the mean over them
 
     Raises DataError where shapes, types or labels do not fit together.
@@ -76,13 +63,13 @@ class ImageSet:
         """(N,) the class name of every image."""
         return np.asarray(self.classes)[self.labels]
 
-    def take(self, index: np.ndarray | Sequence[int] | Sequence[bool]) -> ImageSet:
+    def take(self, index: np.ndarray | Sequence[int] | Sequence[bool]) -> "ImageSet":
         """The images at `index` (integers, or a mask of N booleans), same classes and prompts; files stay unread."""
         index = np.asarray(index) if len(index) else np.empty(0, np.int64)  # an empty list is float to NumPy
         images = self.images[index] if isinstance(self.images, np.ndarray) else self.images.select(index)
         return replace(self, images=images, labels=self.labels[index])
 
-    def loaded(self) -> ImageSet:
+    def loaded(self) -> "ImageSet":
         """The same set with its images as an array in memory: for those that are gone through many times."""
         return self if isinstance(self.images, np.ndarray) else replace(self, images=self.images.read())
 
@@ -117,7 +104,7 @@ class Subgroup:
         if self.target in self.siblings:
             raise DataError(f"{self.target!r} is both target and sibling: forget and retain sets must not overlap.")
 
-    def without(self, previous_targets: Sequence[str]) -> Subgroup:
+    def without(self, previous_targets: Sequence[str]) -> "Subgroup":
         """The same without the siblings that were forgotten before; raises DataError where the target is among them."""
         if isinstance(previous_targets, str):
             raise DataError(f"What was forgotten before is a tuple of names, as ('cat',), got {previous_targets!r}.")
@@ -126,13 +113,12 @@ class Subgroup:
         return replace(self, siblings=tuple(name for name in self.siblings if name not in previous_targets))
 
     @classmethod
-    def within(cls, target: str, families: Mapping[str, tuple[str, ...]] = CIFAR10_FAMILIES) -> Subgroup:
-        """The subgroup `target` with all other members of its family as siblings."""
-        for family, members in families.items():
+    def within(cls, target: str) -> "Subgroup":
+        """A class of CIFAR-10 with all other members of its family as siblings."""
+        for family, members in CIFAR10_FAMILIES.items():
             if target in members:
-                return cls(target, tuple(m for m in members if m != target), family)
-        choices = ", ".join(sum(families.values(), ()))
-        raise DataError(f"No family has a member {target!r}. Choose one of: {choices}.")
+                return cls(target, tuple(name for name in members if name != target), family)
+        raise DataError(f"No family has a member {target!r}. Choose one of: {', '.join(CIFAR10)}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,3 +136,13 @@ class Grouped:
     groups: Mapping[str, np.ndarray] | None = None
     zero_shot: Mapping[str, Mapping[str, ImageSet]] = field(default_factory=dict)
     previous_targets: Sequence[str] = ()
+
+    def __post_init__(self):
+        if not isinstance(self.subgroup, Subgroup):
+            raise DataError(f"The subgroup is Subgroup(target, siblings), got {self.subgroup!r}.")
+        if not isinstance(self.parts, Mapping) or not {*PARTS} <= {*self.parts}:
+            found = ", ".join(self.parts) if isinstance(self.parts, Mapping) else type(self.parts).__name__
+            raise DataError(f"A set is divided into its parts by name, {', '.join(PARTS)}, none missing: got {found}.")
+        for part in self.parts.values():
+            if twice := [n for n in (self.subgroup.target, *self.subgroup.siblings) if part.classes.count(n) > 1]:
+                raise DataError(f"{part.name} has two classes called {twice[0]!r}: name each once, or make them one.")

@@ -1,10 +1,7 @@
 """Reading images: a file gives the same pixels whichever kind of set it belongs to.
 
-`read_image` turns a picture upright, puts it on white and brings it to RGB; resizing and cropping are open_clip's own
-evaluation transform. Images stay in their files until they are asked for (`ImageFiles`).
+`read_image` turns a picture upright, on white, to RGB; resizing and cropping are open_clip's own.
 """
-
-from __future__ import annotations
 
 import contextlib
 import copy
@@ -88,8 +85,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 class ImageFiles:
     """N images in files, (N, H, W, 3) uint8 RGB once they are read; stands where `ImageSet.images` may be an array.
 
-    size: the model's image size: H and W, or one number for both
-    interpolation, resize_mode: as in the model's preprocessing, see `open_clip.image_transform`
+    size, interpolation, resize_mode: as in the model's preprocessing, see `open_clip.image_transform`
     border: pixels cut off each side first (ObjectNet's pictures have a red frame)
 
     It is indexed like an array; `select` gives images still unread. Raises DataError for files that cannot be read.
@@ -115,7 +111,7 @@ class ImageFiles:
     def shape(self) -> tuple[int, int, int, int]:
         return len(self), *self.how[:2], 3
 
-    def select(self, index) -> ImageFiles:
+    def select(self, index) -> "ImageFiles":
         """The images at `index` (a slice, integers, or N booleans), unread."""
         chosen = copy.copy(self)
         chosen.files = [self.files[i] for i in np.arange(len(self))[index]]
@@ -145,13 +141,11 @@ class ImageFiles:
     def batches(self, n: int) -> Iterator[np.ndarray]:
         """Slices of n images in order; while one is used, the next is being decoded."""
         with ThreadPoolExecutor(1) as ahead:
-            job = None
-            for start in range(0, len(self), n):
-                previous, job = job, ahead.submit(self.select(slice(start, start + n)).read)
-                if previous:
-                    yield previous.result()
-            if job:
-                yield job.result()
+            jobs = (ahead.submit(self.select(slice(start, start + n)).read) for start in range(0, len(self), n))
+            job = next(jobs, None)
+            while job:
+                shown, job = job, next(jobs, None)
+                yield shown.result()
 
     def each(self, progress: str = "") -> Iterator[np.ndarray | DataError]:
         """Every image, or the error where a file cannot be read."""
@@ -215,7 +209,6 @@ def in_parts(
         if not rows[part]:
             raise DataError(f"{name} has too few images: nothing is left for {part}. Twenty of each kind will do.")
         files, labels, names = zip(*rows[part])
-        labels = np.asarray(labels, np.int64)
+        labels, groups[part] = np.asarray(labels, np.int64), np.asarray(names)
         parts[part] = ImageSet(name, files_for(clip, files), labels, tuple(classes), tuple(prompts))
-        groups[part] = np.asarray(names)
     return parts, groups

@@ -17,6 +17,7 @@ import numpy as np
 from forgetkit.data.images import PARTS, DataError, ImageSet
 from forgetkit.data.sources import SETS, fetch, read
 
+ARRAYS = ("images", "labels", "classes", "held")  # of `sources.read`, as the cache keeps them
 NAMED_PARTS = ("pretrain", *PARTS)
 IN_NONE = 255  # a picture of `pretrain` with a copy in another part
 log = logging.getLogger(__name__)
@@ -25,9 +26,8 @@ log = logging.getLogger(__name__)
 def load(name: str, part: str = "test", root: str | Path | None = None, cache: str | Path | None = None) -> ImageSet:
     """One part of a named set; fetched once, then read from the cache.
 
-    part:  one of `PARTS`, or "pretrain"
-    root:  a folder that already holds the set's files (`SETS[name].layout`), to be kept in the cache
-    cache: folder for the finished arrays, `cache_folder()` unless named
+    part: one of `PARTS`, or "pretrain"; cache: folder for the finished arrays, `cache_folder()` unless named
+    root: a folder that already holds the set's files (`SETS[name].layout`), to be kept in the cache
 
     set        images            pretrain  train  calibration  validation  test
     cifar10    60,000 of 32 px   40,000    5,000  2,500        2,500       10,000
@@ -52,15 +52,12 @@ def load_parts(name: str, root: str | Path | None = None, cache: str | Path | No
     if name not in SETS:
         raise DataError(f"There is no image set {name!r}. Choose one of: {', '.join(SETS)}.")
     file = (Path(cache).expanduser() if cache else cache_folder()) / f"{name}.npz"
-    arrays = None if root else _read_cache(file, SETS[name].count)
+    arrays = _read_cache(file, SETS[name].count) if file.exists() and not root else None
     if arrays is None:
         arrays = _make(name, Path(root).expanduser() if root else None, file)
     classes, prompts = tuple(arrays["classes"].tolist()), tuple(SETS[name].prompts)
-    division = _parts(name, **arrays)
-    rows = {part: division == i for i, part in enumerate(NAMED_PARTS)}
-    return {
-        part: ImageSet(name, arrays["images"][of], arrays["labels"][of], classes, prompts) for part, of in rows.items()
-    }
+    whole, division = ImageSet(name, arrays["images"], arrays["labels"], classes, prompts), _parts(name, **arrays)
+    return {part: whole.take(division == i) for i, part in enumerate(NAMED_PARTS)}
 
 
 def cache_folder() -> Path:
@@ -86,12 +83,10 @@ def in_one_step(path: Path) -> Iterator[Path]:
 
 
 def _read_cache(file: Path, count: int) -> dict[str, np.ndarray] | None:
-    """The arrays in `file`; None where it is missing, or damaged (then with a warning)."""
-    if not file.exists():
-        return None
+    """The arrays in `file`; None, and a warning, where it is damaged."""
     try:
         with np.load(file) as stored:  # reading a member to its end checks its CRC
-            arrays = {key: stored[key] for key in ("images", "labels", "classes", "held")}
+            arrays = {key: stored[key] for key in ARRAYS}
         if not len(arrays["images"]) == len(arrays["labels"]) == len(arrays["held"]) == count:
             raise ValueError(f"{len(arrays['images'])} images instead of {count}")
         return arrays
@@ -109,8 +104,7 @@ def _make(name: str, root: Path | None, file: Path) -> dict[str, np.ndarray]:
         if free < need:
             raise DataError(f"{name} needs {need} MB in {file.parent}, where {free:.0f} MB are free: {elsewhere}.")
         with in_one_step(file) as half:
-            images, labels, classes, held = read(name, root or fetch(name, half.parent))
-            arrays = {"images": images, "labels": labels, "classes": np.array(classes), "held": held}
+            arrays = dict(zip(ARRAYS, read(name, root or fetch(name, half.parent))))
             np.savez(half, **arrays)
     except OSError as error:
         raise DataError(f"{name}: {file} cannot be made ({error}): free some space there, or {elsewhere}.") from error

@@ -30,10 +30,9 @@ from forgetkit.data.reading import read_image
 log = logging.getLogger(__name__)
 _rows = json.dumps(tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8")))
 SETS = vars(json.loads(_rows, object_hook=lambda row: SimpleNamespace(**row)))  # by name; the fields stand in the table
-CIFAR10 = tuple(SETS["cifar10"].classes)
 
 
-def read(name: str, root: Path) -> tuple[np.ndarray, np.ndarray, Sequence[str], np.ndarray]:
+def read(name: str, root: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The set `name` from its files in `root`; raises DataError where anything is missing or broken.
 
     Images (N, H, W, 3) uint8 RGB, labels (N,), classes (C names), and held (N,) bool: outside the training split.
@@ -48,7 +47,7 @@ def read(name: str, root: Path) -> tuple[np.ndarray, np.ndarray, Sequence[str], 
     except Exception as error:  # a broken file raises nearly anything: OSError, EOFError, zlib.error, KeyError, ...
         raise DataError(f"{name}: {root} cannot be read ({error}); {expected}") from error
     images = np.repeat(images[..., None], 3, axis=-1) if images.ndim == 3 else images  # grey, without a channel
-    return images, np.asarray(labels, np.int64), classes, held
+    return images, np.asarray(labels, np.int64), np.array(classes), held
 
 
 def _first(marker: str, *folders: Path) -> Path:

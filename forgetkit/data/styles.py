@@ -47,9 +47,8 @@ def embedded() -> StyleSet:
 def load(folder: str | Path, clip, seed: int = 0) -> StyleSet:
     """A folder `style/class/image`, for `clip`'s image size; no image is opened.
 
-    Names in lower case, underscores as spaces. Each class of each style is divided by file names and seed
-    (`reading.divide`); where DomainNet's lists are there (`sketch_test.txt`, lines `sketch/dog/sketch_094_000001.jpg
-    93`), they say what is test.
+    Each class of each style is divided by file names and seed (`reading.divide`); DomainNet's lists, where they are
+    there (`sketch_test.txt`, lines `sketch/dog/sketch_094_000001.jpg 93`), say what is test.
 
     Raises DataError where there is no such folder, or it has fewer than two styles.
     """

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2.functional import resize
 
-from forgetkit.data.images import CIFAR10_FAMILIES, PARTS, DataError, Grouped, ImageSet, Subgroup
+from forgetkit.data.images import CIFAR10, PARTS, DataError, Grouped, ImageSet, Subgroup
 from forgetkit.data.sets import SETS, load_parts
 
 KINDS = ("class", "coarse", "style", "cluster")
@@ -36,20 +36,20 @@ _parts = lru_cache(maxsize=None)(load_parts)
 
 def targets(kind: str) -> tuple[str, ...]:
     """The subgroups of a kind that can be forgotten; raises DataError for an unknown kind."""
-    if kind in ("class", "coarse"):
-        return tuple(sorted(name for family in CIFAR10_FAMILIES.values() for name in family))
-    if kind == "style":
-        return tuple(f"{name} sketches" for name in ICONS)
-    if kind == "cluster":
-        return tuple(f"{name} {i}" for name in targets("class") for i in range(N_CLUSTERS))
-    raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
+    classes = sorted(CIFAR10)
+    clusters, sketches = (
+        [f"{name} {i}" for name in classes for i in range(N_CLUSTERS)],
+        [f"{n} sketches" for n in ICONS],
+    )
+    if kind not in KINDS:
+        raise DataError(f"There is no kind {kind!r} of subgroup. Choose one of: {', '.join(KINDS)}.")
+    return tuple({"class": classes, "coarse": classes, "style": sketches, "cluster": clusters}[kind])
 
 
 def group(target: str = "cat", kind: str = "class", clip=None, previous_targets: Sequence[str] = ()) -> Grouped:
     """One of the tutorial's subgroups, in CIFAR-10 or the three styles, with sets of other styles as further columns.
 
     clip: the model in whose embedding clusters are found; previous_targets: of earlier requests, of the same kind
-    There are only 20 sketches of a class to forget, and 15 to test on.
     Raises DataError: unknown kind or target, no clip for clusters, data not to be had.
     """
     if target not in targets(kind):
@@ -57,12 +57,11 @@ def group(target: str = "cat", kind: str = "class", clip=None, previous_targets:
     if kind == "cluster" and clip is None:
         raise DataError("Clusters are found in a model's embedding: give the clip.")
     if kind in ("class", "coarse"):
-        parts, subgroup = _parts("cifar10"), Subgroup.within(target)
+        parts, subgroup, gone = _parts("cifar10"), Subgroup.within(target), (target, *previous_targets)
         groups = {part: parts[part].names for part in PARTS}
         parts = parts if kind == "class" else {part: coarse(images, subgroup) for part, images in parts.items()}
-        gone = (target, *previous_targets)
-        icons = [icon for name in gone for icon in ICONS.get(name, ())]
-        return Grouped(parts, subgroup, groups, zero_shot(gone, icons), previous_targets)
+        others = zero_shot(gone, [icon for name in gone for icon in ICONS.get(name, ())])
+        return Grouped(parts, subgroup, groups, others, previous_targets)
     names = [*dict.fromkeys(of.rpartition(" ")[0] for of in (target, *previous_targets) if of in targets(kind))]
     name = names[0]
     if kind == "cluster":
@@ -74,9 +73,8 @@ def group(target: str = "cat", kind: str = "class", clip=None, previous_targets:
     else:
         parts, groups = styles()
         members = [m for m in (f"{name} {style}" for style in STYLES) if m in groups["train"]]  # no frog icon is left
-    siblings = tuple(member for member in members if member != target)
-    others = zero_shot(names if kind == "style" else [])
-    return Grouped(parts, Subgroup(target, siblings, name), groups, others, previous_targets)
+    subgroup = Subgroup(target, tuple(member for member in members if member != target), name)
+    return Grouped(parts, subgroup, groups, zero_shot(names if kind == "style" else []), previous_targets)
 
 
 def own_styles(name: str) -> dict[str, ImageSet]:
@@ -90,8 +88,7 @@ def own_styles(name: str) -> dict[str, ImageSet]:
 def zero_shot(without: Sequence[str] = (), icons: Sequence[str] = ()) -> dict[str, dict[str, ImageSet]]:
     """Sets that are only ever evaluated, by column and part; some sketches and icons, the target's, are left out.
 
-    `quickdraw` are sketches of the classes of which mini-CLIP saw others, `unseen` those of which it never saw a
-    sketch, both among all 345 names; see `SEEN`. It learnt the words of the latter with icons: the prompts are theirs.
+    `unseen` are sketches of classes whose words mini-CLIP learnt with icons: the prompts are theirs. See `SEEN`.
     """
     unseen, asked = SETS["quickdraw"].unseen, tuple(SETS["emoji"].prompts)
     sketches = {part: s.take(~np.isin(s.names, list(without))) for part, s in _parts("quickdraw").items()}
@@ -133,20 +130,15 @@ def styles(per_class: int = 1000, size: int = 64) -> tuple[dict[str, ImageSet], 
 
 
 def every_style(target: str = "cat", previous_targets: Sequence[str] = ()) -> Grouped:
-    """A class in every style, for `split`: CIFAR-10 joined by the sketches and icons of `ICONS`' classes, all of 64 px.
-
-    Where "cat" is to go, sketches and icons of cats are in D_f with its photos, those of its siblings in D_r.
-    """
+    """A class in every style: CIFAR-10 joined by the sketches and icons of `ICONS`' classes, all of 64 px."""
     photos, (drawn, of), parts = _parts("cifar10"), styles(), {}
     for part in PARTS:
         drawings = drawn[part].take([not name.endswith("photos") for name in of[part]])
-        labels = [photos[part].classes.index(name) for name in drawings.names]
         images = np.concatenate([_resized(photos[part].images, drawings.images.shape[1]), drawings.images])
-        joined = np.concatenate([photos[part].labels, np.asarray(labels, np.int64)])
-        parts[part] = replace(photos[part], images=images, labels=joined, prompts=drawings.prompts)
-    return Grouped(
-        parts, Subgroup.within(target), None, group(target, "class", None, previous_targets).zero_shot, previous_targets
-    )
+        labels = [*photos[part].labels, *(photos[part].classes.index(name) for name in drawings.names)]
+        more = {"images": images, "labels": np.asarray(labels, np.int64), "prompts": drawings.prompts}
+        parts[part] = replace(photos[part], **more)
+    return replace(group(target, "class", None, previous_targets), parts=parts, groups=None)
 
 
 def _resized(images: np.ndarray, size: int) -> np.ndarray:
@@ -158,7 +150,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def clusters(clip, parts: Mapping[str, ImageSet], name: str, n: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """By part, the subgroup of every image: "cat 0", "cat 1", ... for the class `name`, else the class.
+    """By part, the subgroup of every image: its class, for `name` with its cluster's number ("cat 0", "cat 1", ...).
 
     Clusters are found among the training images' embeddings (N, D); images of other parts join the nearest centre.
     """

@@ -53,23 +53,18 @@ def _objectnet(root: Path, clip):
     return files_for(clip, files, border=2), labels, [label_of[f] for f in folders], PHOTO
 
 
-SETS = {
-    "cifar100": ("cifar-100-python", _cifar100),
-    "food101": ("food-101", _food101),
-    "stl10": ("stl10_binary", _stl10),
-    "objectnet": ("objectnet-1.0", _objectnet),
-}
+SETS = {"cifar100": "cifar-100-python", "food101": "food-101", "stl10": "stl10_binary", "objectnet": "objectnet-1.0"}
 
 
 def columns(folder: str | Path | None, clip) -> tuple[dict[str, ImageSet], dict[str, str]]:
     """The sets found below `folder` by column, for `clip`'s image size; and of every other, why it is not there."""
     found, missing, root = {}, {}, Path(folder or "").expanduser()
-    for name, (below, read) in SETS.items():
+    for name, below in SETS.items():
         if not folder or not (root / below).is_dir():
             missing[name] = f"{below} was not found in {folder}" if folder else "no folder was named"
             continue
         try:
-            images, labels, classes, prompts = read(root, clip)
+            images, labels, classes, prompts = globals()[f"_{name}"](root, clip)
             found[name] = ImageSet(name, images, np.asarray(labels, np.int64), tuple(map(plain, classes)), prompts)
         except Exception as error:  # a set half fetched raises nearly anything; the others are still worth having
             missing[name] = f"{below} in {folder} cannot be read ({error})"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from forgetkit import Grouped, split, tutorial_sets
 from forgetkit.data import PARTS, DataError, ImageSet, Subgroup, tutorial
-from forgetkit.data.sources import CIFAR10
+from forgetkit.data.images import CIFAR10
 from forgetkit.data.tutorial import ICONS, KINDS, clusters, every_style, group, kmeans, targets
 
 
