@@ -96,9 +96,8 @@ def split(
 ) -> Splits:  # fmt: skip
     """Draw the sets of a subgroup.
 
-    grouped:       up to n_forget training images of targets of earlier requests guard these
-    n_forget:      images of the target in D_f; None: 400, or all there are where they are fewer
-    n_retain:      images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has); None: alike
+    n_forget: images of the target in D_f (as many guard earlier targets); None: 400, or all where they are fewer
+    n_retain: images of the siblings in D_r, drawn evenly over them (a small sibling gives all it has); None: alike
     n_calibration, n_calibration_target: images in D_m (at most) of each group, and of the target
 
     Raises DataError: unknown subgroup, empty subgroup, or fewer images than asked for.
@@ -183,7 +182,7 @@ def tutorial_sets(
 ) -> Splits:  # fmt: skip
     """The sets of one of the tutorial's subgroups, with the sets of other styles as further columns.
 
-    kind:  "class", "coarse", "style" or "cluster" (`data.tutorial`); clip: in whose embedding clusters are found
+    kind: "class", "coarse", "style" or "cluster" (`data.tutorial`); clip: in whose embedding clusters are found
     previous_targets: targets of earlier requests, of the same kind, which are to stay forgotten; sizes: as in `split`
 
     Raises DataError: unknown kind or target, fewer images than asked for, data not to be had.

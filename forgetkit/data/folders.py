@@ -28,7 +28,6 @@ from forgetkit.data.reading import SHARES, ImageFiles, divide, faults, files_for
 STRENGTH = {"": 0, "train": 1, "validation": 2, "calibration": 3, "test": 4}  # where copies are in two: which stays
 IN_MEMORY = 1_000_000_000  # bytes of pixels that are kept once they are read; more stay in their files
 LEAST = 4  # pictures of the target, one for each part
-NEAR = "--exact-copies on the command line, near=False in Python"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ class Folder:
         within, n_between = copies.drop(between.index), int((between["size"] - 1).sum())
         if n := int((within["size"] - 1).sum()):
             how = "" if len(self.images) <= MOST else " (too many images to look for near ones)"
-            often = f" ({NEAR} is for frames of a fixed camera)" if 2 * n > len(self.rows) else ""
+            often = " (frames of a fixed camera? --exact-copies, near=False)" if 2 * n > len(self.rows) else ""
             said.append(f"{n} images are copies within a subgroup{how}: they stay in one part{often}.")
         if pairs := sorted({" and ".join(sorted(names)) for names in between["unique"]}):
             said.append(f"{n_between} images are copies between subgroups ({listed(pairs)}): remove one of each.")
@@ -101,10 +100,8 @@ class Folder:
         """
         if self.broken:
             raise DataError("\n  ".join(shortened(faults(self.broken))))
-        if any(isinstance(names, str) for names in (siblings, previous_targets)):
-            raise DataError("siblings and previous_targets are lists of names: write ['dog'], not 'dog'.")
-        if not isinstance(labels or "", str):
-            raise DataError(f"labels is one label for target and siblings, or None for each its own: got {labels!r}.")
+        if any(isinstance(of, str) for of in (siblings, previous_targets)) or not isinstance(labels or "", str):
+            raise DataError("Siblings and previous_targets are lists: write ['dog'], not 'dog'; labels is one label.")
         used, wanted = self.used, self._named(target)
         if siblings is None:
             label_of = dict(zip(used["subgroup"], used["label"]))

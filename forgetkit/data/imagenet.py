@@ -67,10 +67,8 @@ class ImageNet:
 
     def resolve(self, what: str) -> tuple[str, ...]:
         """The wnids that are here of a wnid, a class name or a node; raises DataError with what there is instead."""
-        if what in self.names:
-            return (what,)
         wanted = plain(what)
-        named = tuple(w for w, name in self.names.items() if wanted in (name.lower(), prompted(name).lower()))
+        named = tuple(w for w, name in self.names.items() if wanted in (w, name.lower(), prompted(name).lower()))
         if len(named) > 1:
             raise DataError(f"{len(named)} classes are called {what!r}: choose one of {', '.join(named)}.")
         below = tuple(w for w in families().get(wanted, ()) if w in self.names)
@@ -180,10 +178,9 @@ def group(
 ) -> Grouped:  # fmt: skip
     """A subgroup of ImageNet with all other classes here, for `clip`'s image size; no image is opened.
 
-    target, family: see `subgroup`
-    labels:    "fine", every class under its own name, or "coarse", target and siblings under the family's
-    templates: "all" 80 of open_clip's, the 7 "simple" ones, or "one"
-    n_other:   at most so many images of the other classes are evaluated, drawn by the seed
+    target, family: see `subgroup`; templates: "all" 80 of open_clip's, the 7 "simple" ones, or "one"
+    labels: "fine", every class under its own name, or "coarse", target and siblings under the family's
+    n_other: at most so many images of the other classes are evaluated, drawn by the seed
 
     `val` is the test; where it or `train` is missing, the other is divided (`reading.divide`). Raises DataError.
     """

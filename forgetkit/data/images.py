@@ -12,8 +12,7 @@ import numpy as np
 
 PARTS = ("train", "calibration", "validation", "test")
 PROMPTS = ("a photo of a {}.",)  # unless a set has its own
-# CIFAR-10's ten classes as a label tree of two families.
-CIFAR10_FAMILIES = {
+CIFAR10_FAMILIES = {  # its ten classes as a label tree
     "animal": ("bird", "cat", "deer", "dog", "frog", "horse"),
     "vehicle": ("airplane", "automobile", "ship", "truck"),
 }
@@ -125,10 +124,11 @@ class Subgroup:
 class Grouped:
     """An image set in its parts, the subgroup of every image, and what is to go: what `split` takes.
 
-    parts:     the set by the names in `PARTS`
-    groups:    by part, (N,) the name of the subgroup of every image; None: its class
+    parts: the set by the names in `PARTS`; groups: by part, (N,) the subgroup of every image; None: its class
     zero_shot: other sets by column name, each in its parts: they are only evaluated
     previous_targets: subgroups of earlier requests, which are to stay forgotten
+
+    Raises DataError for another division, no `Subgroup`, or two classes of one of its names.
     """
 
     parts: Mapping[str, ImageSet]

@@ -28,10 +28,8 @@ with contextlib.suppress(ImportError):  # an optional package, which teaches Pil
 Image.init()
 # Formats that a Pillow may lack, and the package that brings them: their files are images, too, not to be passed over.
 PLUGINS = {".heic": "pillow-heif", ".heif": "pillow-heif", ".avif": "pillow-avif-plugin", ".jxl": "pillow-jxl-plugin"}
-NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}  # Pillow knows of them, and cannot decode them
-SUFFIXES = {
-    suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in NOT_PICTURES
-} | set(PLUGINS)
+PICTURES = {*Image.OPEN} - {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}  # these Pillow cannot decode
+SUFFIXES = {*PLUGINS} | {suffix for suffix, kind in Image.registered_extensions().items() if kind in PICTURES}
 SHARES = (0.6, 0.1, 0.1, 0.2)  # of a class's files, by part
 WORKERS = ThreadPoolExecutor(min(32, os.cpu_count() or 1), "decode")  # Pillow gives up Python's lock while it decodes
 
@@ -73,8 +71,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(np.rint(grey * (255 / white)).astype(np.uint8))
     profile = image.info.get("icc_profile")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
     if profile and image.mode in ("RGB", "CMYK", "L"):
         with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a damaged profile
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

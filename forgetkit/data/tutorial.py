@@ -173,7 +173,7 @@ def kmeans(z: torch.Tensor, n: int, seed: int = 0, steps: int = 30, starts: int 
     if len(z) < n:
         raise DataError(f"{len(z)} images cannot make {n} clusters: ask for fewer.")
     generator = torch.Generator().manual_seed(seed)
-    best, best_fit = None, -np.inf
+    tried = []
     for _ in range(starts):
         centres = z[torch.randperm(len(z), generator=generator)[:n]]
         for _ in range(steps):
@@ -182,8 +182,7 @@ def kmeans(z: torch.Tensor, n: int, seed: int = 0, steps: int = 30, starts: int 
             if torch.equal(moved, centres):
                 break
             centres = moved
-        fit = (z @ centres.T).max(1).values.mean().item()
-        if fit > best_fit:
-            best, best_fit = centres, fit
+        tried.append(((z @ centres.T).max(1).values.mean().item(), centres))
+    best = max(tried, key=lambda fit_and_centres: fit_and_centres[0])[1]
     sizes = torch.bincount((z @ best.T).argmax(1), minlength=n)
     return best[sizes.argsort(descending=True)]

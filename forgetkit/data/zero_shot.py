@@ -1,13 +1,6 @@
-"""Sets that are only ever evaluated, where the user has them: CIFAR-100, Food-101, STL-10, ObjectNet.
+"""Sets that are only ever evaluated, where the user has them: CIFAR-100, Food-101, STL-10 as torchvision leaves them.
 
-| column   | below the folder                                | read by                     | images, classes    |
-|----------|-------------------------------------------------|-----------------------------|--------------------|
-| cifar100 | `cifar-100-python`                              | torchvision                 | test, 10,000, 100  |
-| food101  | `food-101/images`, `food-101/meta`              | torchvision (names of files)| test, 25,250, 101  |
-| stl10    | `stl10_binary`                                  | torchvision                 | test, 8,000, 10    |
-| objectnet| `objectnet-1.0/images`, `objectnet-1.0/mappings`| here                        | 18,574, 113        |
-
-ObjectNet is cut down to the classes that its own `mappings` say are also in ImageNet-1K, and its red frame is cut off.
+And ObjectNet, cut down to the 113 classes that its own `mappings` say are also in ImageNet-1K, without its red frame.
 Nothing is downloaded, and a set that is not there is not an error.
 """
 

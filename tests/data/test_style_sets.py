@@ -92,7 +92,7 @@ def test_what_is_missing_is_told(pacs, tmp_path):
         styles.group(data, "cat sketch")
     with pytest.raises(DataError, match="no folder"):
         styles.load(tmp_path / "nowhere", SIZE)
-    with pytest.raises(DataError, match="needs two styles or more"):
+    with pytest.raises(DataError, match="no folder of two styles or more"):
         styles.load(tmp_path, SIZE)
     generate(tmp_path / "few", "PACS", n=1)
     with pytest.raises(DataError, match="too few images: nothing is left for "):
