@@ -40,11 +40,6 @@ class Embedded:
         """(N,) the label, and `APART` for images of the target: it may share its label with siblings."""
         return torch.where(self.target, APART, self.labels)
 
-    def take(self, index: torch.Tensor) -> Embedded:
-        """The images at `index` (K,), or where it is True."""
-        beneath = None if self.beneath is None else self.beneath[index]
-        return Embedded(self.z[index], self.labels[index], self.target[index], self.sibling[index], beneath)
-
 
 @dataclass(frozen=True)
 class View:
@@ -79,15 +74,15 @@ class View:
 
     def few(self, n: int) -> View:
         """The same with n validation images of each group alone: what an attacker finds in a minute."""
-        groups = self.validation.groups
+        known, groups = self.validation, self.validation.groups
         chosen = torch.cat([torch.nonzero(groups == g)[:n, 0] for g in groups.unique()])
-        return replace(self, validation=self.validation.take(chosen))
+        parts = known.z, known.labels, known.target, known.sibling
+        return replace(self, validation=Embedded(*(part[chosen] for part in parts)))
 
     @property
     def beneath(self) -> View | None:
         """The same images as what enters the tower's last block; None where that is not known."""
-        known = self.validation.beneath is not None and self.test.beneath is not None
-        return self.of(self.validation.beneath, self.test.beneath) if known else None
+        return None if self.test.beneath is None else self.of(self.validation.beneath, self.test.beneath)
 
     def of(self, validation: torch.Tensor, test: torch.Tensor) -> View:
         """The same images as other vectors, such as a block's output: centred on the mean of the validation images."""

@@ -14,8 +14,8 @@ import torch
 from forgetkit.auditing import attacks, retraining
 from forgetkit.auditing.attacks import View
 from forgetkit.auditing.estimates import Estimate, share
-from forgetkit.auditing.limits import lines
-from forgetkit.auditing.views import KEPT, preprocessing, sample, views_of
+from forgetkit.auditing.limits import LINES
+from forgetkit.auditing.views import preprocessing, sample, views_of
 from forgetkit.data.images import ImageSet
 from forgetkit.data.tutorial import own_styles
 from forgetkit.evaluation import TARGET, predict, recognised
@@ -87,30 +87,27 @@ def audits(
     """`audit` of several unlearned models, by name: original and oracle are attacked once for all."""
     start = time.perf_counter()
     beside = {"original": original, **({"oracle": oracle} if oracle else {})}
-    models = beside | {f"unlearned: {name}": clip for name, clip in unlearned.items()}
-    if any(preprocessing(model) != preprocessing(original) for model in models.values()):
+    models = {id(clip.model): clip for clip in (*beside.values(), *unlearned.values())}  # some may be both
+    if any(preprocessing(clip) != preprocessing(original) for clip in models.values()):
         raise ModelError("The models preprocess images differently: audit models of one architecture.")
     sets = replace(sets, **{part: sample(getattr(sets, part)) for part in ("validation", "test")})
     labels = np.unique(sets.test[TARGET].labels)
     if len(labels) > 1:
         raise ValueError("The target's test images bear several labels: an audit asks for one name.")
     views = views_of(models, sets, int(labels[0]))
-    first_of = {id(clip.model): name for name, clip in reversed(models.items())}  # the original may be audited, too
-    figures = on_weights({name: models[name] for name in first_of.values()}, views, sets, checks)
+    figures = on_weights(original, models, views, sets, checks)
     worded = (sets.classes, sets.prompts) not in original.heads
-    for name in figures:
-        clip = models[name]
-        figures[name] |= on_embeddings(views[name]) | on_styles(clip, styles)
-        figures[name] |= on_prompt(clip, views[name], sets.prompts[-1]) if worded else {}
+    for key, clip in models.items():
+        figures[key] |= on_embeddings(views[key]) | on_styles(clip, styles)
+        figures[key] |= on_prompt(clip, views[key], sets.prompts[-1]) if worded else {}
     images = f"{sets.test[TARGET].name}, {', '.join(f'{len(part)} {name}' for name, part in sets.test.items())}"
     images += "" if worded else "; the head is made of images: there are no other words to ask with"
     seconds, found = (time.perf_counter() - start) / len(unlearned), {}
-    for name in unlearned:
-        names = {"original": "original", "unlearned": f"unlearned: {name}", **({"oracle": "oracle"} if oracle else {})}
-        of = lambda values: {role: values[key] for role, key in names.items()}
-        same = {key: figures[first_of[id(clip.model)]] for key, clip in models.items()}
-        own, chosen = on_texts(of(models), of(views), sets, words) if worded else ({}, {})
-        every = {role: values | own.get(role, {}) for role, values in of(same).items()}
+    for name, clip in unlearned.items():
+        compared = {"original": original, "unlearned": clip} | beside
+        seen = {role: views[id(one.model)] for role, one in compared.items()}
+        own, chosen = on_texts(compared, seen, sets, words) if worded else ({}, {})
+        every = {role: figures[id(one.model)] | own.get(role, {}) for role, one in compared.items()}
         found[name] = tabulated(every, chosen, images, seconds)
     return found
 
@@ -197,8 +194,7 @@ def on_styles(clip: Clip, styles: Mapping[str, ImageSet]) -> dict[str, Estimate]
 
 def on_prompt(clip: Clip, view: View, prompt: str) -> dict[str, Estimate]:
     """The figures of words that are learnt from a few images; {} for a text tower that is not known."""
-    learnt = retraining.soft_prompt(clip, view.few(attacks.FEW), prompt)
-    if learnt is None:
+    if (learnt := retraining.soft_prompt(clip, view.few(attacks.FEW), prompt)) is None:
         return {}
     named, rest = attacks.named_by(view, learnt[None]), attacks.rest_accuracy(view, text=learnt)
     return {"soft prompt": named, "soft prompt, other images": rest}
@@ -213,47 +209,44 @@ def on_texts(
     names = [*(mini.synonyms(name) if words is None else words)]
     true = {*names, *sets.classes, *mini.truths(name)}
     others = [w for w in mini.words() if w not in true] if models["original"].is_mini else []
-    chosen = {"synonyms": ", ".join(names)} if names else {}
+    asked = {"synonyms": names} if names else {}
     if others:
-        chosen["other word"] = others[attacks.best_text(view, unlearned.head(others, sets.prompts).cpu())]
+        asked["other word"] = [others[attacks.best_text(view, unlearned.head(others, sets.prompts).cpu())]]
     heads = torch.stack([unlearned.head(sets.classes, [template]).cpu() for template in TEMPLATES])
-    chosen["other template"] = TEMPLATES[attacks.best_template(view, heads)]
-    asked = {"synonyms": names, "other word": [chosen.get("other word")]}
+    template = TEMPLATES[attacks.best_template(view, heads)]
     found: dict[str, dict[str, Estimate]] = {}
     for model, clip in models.items():
-        texts = {measure: clip.head(asked[measure], sets.prompts).cpu() for measure in asked if measure in chosen}
+        texts = {measure: clip.head(said, sets.prompts).cpu() for measure, said in asked.items()}
         found[model] = {measure: attacks.named_by(views[model], text) for measure, text in texts.items()}
-        head = clip.head(sets.classes, [chosen["other template"]]).cpu()
+        head = clip.head(sets.classes, [template]).cpu()
         found[model]["other template"] = attacks.target_accuracy(views[model], head)
-    return found, chosen
+    return found, {measure: ", ".join(said) for measure, said in asked.items()} | {"other template": template}
 
 
 def on_weights(
-    models: Mapping[str, Clip], views: Mapping[str, View], sets: Splits | ModelSets, checks: Sequence[int]
-) -> dict[str, dict[str, Estimate]]:
+    original: Clip, models: Mapping[int, Clip], views: Mapping[int, View], sets: Splits | ModelSets,
+    checks: Sequence[int],
+) -> dict[int, dict[str, Estimate]]:  # fmt: skip
     """The figures of attacks that change weights or statistics: statistics anew, relearning, rounding."""
-    original, target = models["original"], sets.test[TARGET]
     own = original.inputs(first(sets.validation[TARGET], SHOTS))
     held = [original.inputs(first(part, HELD)) for name, part in sets.validation.items() if name != TARGET]
     siblings, others = held[0], joined(held)
     shown, kept = (original.inputs(first(sets.test[name], SHOWN)) for name in (TARGET, "retain"))
-    named, rest = original.inputs(target), [original.inputs(first(sets.test[c], HELD)) for c in KEPT if c in sets.test]
-    known = recognised(original, shown, views["original"].head.to(original.device))
-    levels = [0.5 * known, 0.8 * known]
-    found: dict[str, dict[str, Estimate]] = {name: {} for name in models}
-    for name, clip in models.items():
-        head = views[name].head.to(clip.device)
-        found[name] |= retraining.by_statistics(clip, others.images, head, named, joined(rest))
+    named, *rest = (original.inputs(part if name == TARGET else first(part, HELD)) for name, part in sets.test.items())
+    known = recognised(original, shown, views[id(original.model)].head.to(original.device))
+    found = {}
+    for key, clip in models.items():
+        head = views[key].head.to(clip.device)
+        found[key] = retraining.by_statistics(clip, others.images, head, named, joined(rest))
         parts = (own, others, shown, kept)
         runs = {f"relearning from {SHOTS}": parts} if len(own) == SHOTS else {}
         if prefix.n_frozen(clip.model.visual, ()):
             runs["relearning of the last block"] = tuple(retraining.before_last(clip, part) for part in parts)
         for run, parts in runs.items():
-            steps = retraining.relearning(clip, head, *parts, levels, checks)
-            found[name] |= {f"{run}, {of}": e for of, e in zip(("to half", "to 80 %", "siblings"), steps)}
-        found[name]["benign relearning"] = retraining.benign_relearning(clip, head, siblings, shown, checks[-1])
-        guess = predict(retraining.rounded(clip), named.images, head)
-        found[name]["rounded to int8"] = share(guess == named.labels.cpu())
+            steps = retraining.relearning(clip, head, *parts, (0.5 * known, 0.8 * known), checks)
+            found[key] |= {f"{run}, {of}": e for of, e in zip(("to half", "to 80 %", "siblings"), steps)}
+        found[key]["benign relearning"] = retraining.benign_relearning(clip, head, siblings, shown, checks[-1])
+        found[key]["rounded to int8"] = retraining.named(retraining.rounded(clip), named, head)
     return found
 
 
@@ -271,20 +264,16 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
 def tabulated(
     figures: Mapping[str, Mapping[str, Estimate]], chosen: Mapping[str, str], images: str, seconds: float
 ) -> Audit:
-    """The figures by model and measure as an `Audit`, in the order of `limits.lines`."""
+    """The figures by model (original, unlearned, oracle) and measure as an `Audit`, in the order of `limits.LINES`."""
     table, rows = [], []
-    for measure, line in lines().items():
-        if measure not in figures["unlearned"]:
-            continue
-        found = {model: of[measure] for model, of in figures.items()}
-        compared = [found[model].value if model in found else None for model in ("original", "unlearned", "oracle")]
-        limit, alarm = line.rule(*compared)
-        _, low, high, n = found["unlearned"]
+    for measure in (measure for measure in LINES if measure in figures["unlearned"]):
+        line, found = LINES[measure], {model: of[measure] for model, of in figures.items()}
+        values, (_, low, high, n) = {model: e.value for model, e in found.items()}, found["unlearned"]
+        limit, alarm = line.limit(*values.values())
         said = {"unit": line.unit, "chosen": chosen.get(measure, "")}
         table.append({
-            "measure": measure, **{model: e.value for model, e in found.items()}, "low": low, "high": high, "n": n,
-            **said, "limit": limit, "alarm": alarm, "limited_by": line.limited_by(*compared), "means": line.means,
-            "reason": line.reason,
+            "measure": measure, **values, "low": low, "high": high, "n": n, **said, "limit": limit, "alarm": alarm,
+            "limited_by": line.limited_by(*values.values()), "means": line.means, "reason": line.reason,
         })  # fmt: skip
         rows += [{"model": model, "measure": measure, **e._asdict(), **said} for model, e in found.items()]
     return Audit(pd.DataFrame(table), pd.DataFrame(rows), seconds, images)

@@ -34,6 +34,11 @@ LR = 3e-4  # of AdamW, on every weight of the image tower: slower at 1e-4, and a
 BATCH = 20  # images a step: of the target at most, and of others
 
 
+def named(clip: Clip, part: Inputs, head: torch.Tensor) -> Estimate:
+    """Percent of the images that the model calls by their class; head (C, D)."""
+    return share(predict(clip, part.images, head) == part.labels.cpu())
+
+
 def fine_tuned(
     clip: Clip, head: torch.Tensor, pools: Sequence[Inputs], steps: int, seed: int,
     done: Callable[[int, Clip], bool] = lambda step, student: False,
@@ -75,14 +80,11 @@ def relearning(
     curve: dict[int, Estimate] = {}
     cost: dict[int, Estimate] = {}
 
-    def known(model: Clip, part: Inputs) -> Estimate:
-        return share(predict(model, part.images, head) == part.labels.cpu())
-
     def done(step: int, student: Clip) -> bool:
         if step in (0, *checks):
             if all(found.value < max(levels) for found in curve.values()):
-                cost[step] = known(student, siblings)
-            curve[step] = known(student, shown)
+                cost[step] = named(student, siblings, head)
+            curve[step] = named(student, shown, head)
         return curve[max(curve)].low >= max(levels)
 
     def first(end: str, level: float) -> float:
@@ -98,13 +100,10 @@ def benign_relearning(
 ) -> Estimate:
     """Percent of `shown`, images of the target, recognised after fine-tuning on siblings and their texts."""
     present, labels = siblings.labels.unique(return_inverse=True)
-    student = fine_tuned(clip, head[present], (replace(siblings, labels=labels),), steps, seed)
-    return share(predict(student, shown.images, head) == shown.labels.cpu())
+    return named(fine_tuned(clip, head[present], (replace(siblings, labels=labels),), steps, seed), shown, head)
 
 
-def soft_prompt(
-    clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int = 300, seed: int = 0
-) -> torch.Tensor | None:  # fmt: skip
+def soft_prompt(clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int = 300) -> torch.Tensor | None:
     """A text (D,) unit for the target, learnt from the view's validation images: no weight is changed, only words.
 
     The class name in the prompt is so many free vectors in the place of token embeddings (Lester et al., 2021), from
@@ -121,7 +120,7 @@ def soft_prompt(
     z, labels, target = (part.to(clip.device) for part in (known.z, known.labels, known.target))
     label = torch.tensor([view.label], device=clip.device)
     spread = layer.weight.detach().std()
-    start = torch.randn(tokens, layer.weight.shape[1], generator=torch.Generator().manual_seed(seed))
+    start = torch.randn(tokens, layer.weight.shape[1], generator=torch.Generator().manual_seed(0))
     free = (spread * start.to(clip.device)).requires_grad_()
     optimizer = torch.optim.Adam([free], lr=0.1 * spread.item())
     hook = layer.register_forward_hook(lambda _, given, out: out.index_copy(1, places, free[None].to(out)))
@@ -157,8 +156,7 @@ def by_statistics(
     if not batch_norms(clip.model):
         return {}
     anew = statistics_anew(clip, images)
-    found = (share(predict(anew, part.images, head) == part.labels.cpu()) for part in (target, kept))
-    return dict(zip(("statistics anew", "statistics anew, other images"), found))
+    return {"statistics anew": named(anew, target, head), "statistics anew, other images": named(anew, kept, head)}
 
 
 def before_last(clip: Clip, part: Inputs) -> Inputs:

@@ -19,8 +19,7 @@ from forgetkit.models.memory import halving
 from forgetkit.models.prefix import Features
 from forgetkit.subgroups import ModelSets, Splits
 
-KEPT = ("retain", "other")
-COLUMNS = (TARGET, *KEPT)  # the set's own images; sets of other styles are not audited
+COLUMNS = (TARGET, "retain", "other")  # the set's own images; sets of other styles are not audited
 
 
 def preprocessing(clip: Clip) -> tuple:
@@ -50,37 +49,30 @@ def embedded(clips: Sequence[Clip], columns: Mapping[str, ImageSet]) -> list[Emb
     same, last = prefix.shared(towers) if len(towers) > 1 else 0, [prefix.n_frozen(tower, ()) for tower in towers]
 
     @torch.no_grad()
-    def seen(size: int) -> list[list[tuple[torch.Tensor, torch.Tensor | None]]]:
+    def seen(size: int) -> list[list[tuple[torch.Tensor, ...]]]:
         rows = [[] for _ in clips]
         for name, part in columns.items():
             for x in clips[0].batches(part.images, size, f"audit: {name}"):
                 x = clips[0].features(x, same)
                 for clip, cut, found in zip(clips, last, rows):
-                    with autocast(clip.device):
-                        inner = Features(prefix.run(clip.model.visual, x, cut), cut) if cut else x
-                    beneath = over_positions(inner.values).cpu() if cut else None
-                    found.append((clip.embed_tensor(inner).cpu(), beneath))
+                    beneath, inner = at_cuts(clip, x, [cut] if cut else [])
+                    found.append((clip.embed_tensor(inner).cpu(), *beneath))
         return rows
 
-    found = [zip(*rows) for rows in halving(seen, 250, "audit")]
-    return [
-        Embedded(torch.cat(z), labels, target, sibling, torch.cat(inner) if inner[0] is not None else None)
-        for z, inner in found
-    ]
+    found = [map(torch.cat, zip(*rows)) for rows in halving(seen, 250, "audit")]
+    return [Embedded(z, labels, target, sibling, *beneath) for z, *beneath in found]
 
 
 def views_of(models: Mapping[str, Clip], sets: Splits | ModelSets, label: int) -> dict[str, View]:
-    """Every model's view of the sets, every image embedded once; with its own texts where it has others."""
-    once, found = {id(clip.model): clip for clip in models.values()}, {}
-    clips = [*once.values()]
+    """Every model's view of the sets, every image embedded once; with its own texts where the first's are others."""
+    clips, found = [*models.values()], {}
     validation, test = (embedded(clips, part) for part in (sets.validation, sets.test))
     forget = embed_each(clips, sets.forget.images, progress="audit: forget")
-    for name, clip in models.items():
-        i = [*once].index(id(clip.model))
-        given = isinstance(sets, ModelSets) and same_texts(clip, models["original"])
-        head = sets.head if given else clip.head(sets.classes, sets.prompts)
-        own = validation[i], test[i], forget[i].cpu()
-        found[name] = View(head.cpu().float(), label, clip.scale.item(), *own, bias=clip.bias and clip.bias.item())
+    for name, clip, known, asked, d_f in zip(models, clips, validation, test, forget):
+        given = isinstance(sets, ModelSets) and same_texts(clip, clips[0])
+        head = (sets.head if given else clip.head(sets.classes, sets.prompts)).cpu().float()
+        bias = clip.bias and clip.bias.item()
+        found[name] = View(head, label, clip.scale.item(), known, asked, d_f.cpu(), bias)
     return found
 
 
@@ -104,19 +96,18 @@ def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000
     cuts = {i: name for i, name in cuts.items() if not any(n.startswith(f"{name}.") for n in cuts.values())}
     names = ["stem", *cuts.values()][: len(cuts)]
     known, asked = sample(sets.validation, most), {TARGET: sets.test[TARGET]}
-    rows, shared = [], {}
+    rows, original = [], {}
     sets = replace(sets, validation=known, test=asked)
     for model, view in views_of(models, sets, int(sets.test[TARGET].labels[0])).items():
-        same = prefix.shared([tower, models[model].model.visual]) if model != [*models][0] else 0
-        same = sum(i <= same for i in cuts)
-        validation, test = (
-            [torch.cat(z) for z in zip(*(pooled(models[model], part.images, [*cuts][same:]) for part in columns))]
-            for columns in ([known[name] for name in COLUMNS if name in known], [*asked.values()])
-        )
-        found = {name: shared[name] for name in names[:same]}
-        found |= {name: attacks.by_probes(view.of(*z)) for name, *z in zip(names[same:], validation, test)}
+        end = prefix.shared([tower, models[model].model.visual]) if original else 0
+        same = sum(i <= end for i in cuts)
+        parts = *known.values(), *asked.values()
+        means = [pooled(models[model], part.images, [*cuts][same:]) for part in parts]
+        found = {name: original[name] for name in names[:same]}
+        for name, *validation, test in zip(names[same:], *means):
+            found[name] = attacks.by_probes(view.of(torch.cat(validation), test))
         found["embedding"] = attacks.by_probes(view)
-        shared = shared or found
+        original = original or found
         rows += [{"block": block, "model": model, "measure": measure, **estimate._asdict()}
                  for block, of in found.items() for measure, estimate in of.items()]  # fmt: skip
     return pd.DataFrame(rows)
@@ -125,12 +116,15 @@ def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000
 @torch.no_grad()
 def pooled(clip: Clip, images, cuts: Sequence[int]) -> list[torch.Tensor]:
     """What comes to each of these cuts of the tower, in order, meaned over positions, on the CPU: (N, E) each."""
-    batches = []
-    for x in clip.batches(images, 250, "audit: blocks"):
-        means = []
-        for cut in cuts:
-            with autocast(clip.device):
-                x = Features(prefix.run(clip.model.visual, x, cut), cut)
-            means.append(over_positions(x.values).cpu())
-        batches.append(means)
+    batches = [at_cuts(clip, x, cuts)[0] for x in clip.batches(images, 250, "audit: blocks")]
     return [torch.cat(means) for means in zip(*batches)]
+
+
+def at_cuts(clip: Clip, x: torch.Tensor | Features, cuts: Sequence[int]) -> tuple[list[torch.Tensor], Features]:
+    """What `pooled` gives of one batch, and what comes to the last cut; x itself without cuts."""
+    means = []
+    for cut in cuts:
+        with autocast(clip.device):
+            x = Features(prefix.run(clip.model.visual, x, cut), cut)
+        means.append(over_positions(x.values).cpu())
+    return means, x

@@ -89,10 +89,10 @@ def test_no_oracle_gives_the_name_of_what_it_never_saw():
 def test_fixed_limits_of_the_audit_are_the_oracles_share_and_a_twentieth():
     rows = committed("audit").query("subgroup == 'cat' and seed == 0")
     found = rows.pivot(index="method", columns="measure", values="value")
-    lines = {name: line for name, line in limits.lines().items() if line.rests_on == limits.CATS}
+    lines = {name: line for name, line in limits.LINES.items() if line.rests_on == limits.CATS}
     assert len(lines) == 11
     for name, line in lines.items():
-        limit, _ = line.rule(100.0, 0.0, None)
+        limit, _ = line.limit(100.0, 0.0, None)
         share = 100 * found.loc["mini-clip-without-cat", name] / found.loc["original", name] + limits.SLACK
         assert float(limit.removeprefix("<= ")) == pytest.approx(share, abs=1), name
 

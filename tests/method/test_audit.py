@@ -144,10 +144,8 @@ def test_membership_is_above_half_where_d_f_fits_better(view):
 
 
 def test_limits_follow_the_oracle():
-    lines = limits.lines()
-
     def alarm(name: str, *values: float | None) -> bool:
-        return lines[name].rule(*values)[1]
+        return limits.LINES[name].limit(*values)[1]
 
     assert alarm("offset recall", 60.0, 19.0, None) and not alarm("offset recall", 60.0, 17.0, None)
     assert alarm("offset recall", 60.0, 44.0, 40.0) and not alarm("offset recall", 60.0, 42.0, 40.0)
@@ -163,10 +161,10 @@ def test_limits_follow_the_oracle():
 
 
 def test_an_oracle_is_its_own_limit():
-    for name, line in limits.lines().items():
+    for name, line in limits.LINES.items():
         for value in (0.0, 0.3, 0.5, 0.9, 3.0, 23.0, 80.0) if line.unit else (0.46, 0.5, 0.54):
-            assert not line.rule(50.0 if line.unit else 0.5, value, value)[1], name
-        assert line.means and (line.rule is limits.none or line.reason), name
+            assert not line.limit(50.0 if line.unit else 0.5, value, value)[1], name
+        assert line.means and (not line.rule or line.reason), name
 
 
 # --------------------------------------------------------------------------------------------------
@@ -237,7 +235,7 @@ def test_a_limit_says_what_it_rests_on(found):
     assert line(alone, "offset recall")["limited_by"] == limits.CATS, "its shares were those of cats"
     assert line(alone, "synonyms")["limited_by"] == limits.GUESS
     assert line(beside, "offset recall")["limited_by"] == limits.ORACLE
-    auroc = limits.lines()["AUROC, target against all"]
+    auroc = limits.LINES["AUROC, target against all"]
     assert [auroc.limited_by(0.9, 0.5, oracle) for oracle in (None, 0.6, 0.9)] == [limits.GUESS] * 2 + [limits.ORACLE]
     assert ((alone.table["limit"] == "") == (alone.table["limited_by"] == "")).all()
     assert all(f"({limits.GUESS})" in alarm or f"({limits.CATS})" in alarm for alarm in alone.alarms)
@@ -266,7 +264,7 @@ def test_every_figure_has_its_interval_and_its_meaning(found):
     bounded = rows[rows["measure"] != "offset"]
     outside = (bounded["low"] > bounded["value"] + 1e-6) | (bounded["value"] > bounded["high"] + 1e-6)
     assert not outside.any(), bounded[outside].to_string()
-    assert set(limits.lines()) - set(table["measure"]) <= {
+    assert set(limits.LINES) - set(table["measure"]) <= {
         "synonyms",
         "other word",
         "sketches named",
