@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 from unittest import mock
 
 import pandas as pd
@@ -52,13 +51,7 @@ def squared_gradients(
     return torch.stack(rows)
 
 
-class Product(NamedTuple):
-    """What a weight was multiplied with, and what came out: y, or its gradient."""
-
-    weight: torch.Tensor
-    x: torch.Tensor  # (..., fan-in), or (n, channels, H, W)
-    y: torch.Tensor
-    settings: tuple = ()  # stride, padding, dilation and groups of a convolution
+Product = tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple]  # weight, x, y or its gradient, settings of a conv2d
 
 
 class Products(TorchFunctionMode):
@@ -71,7 +64,7 @@ class Products(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         y = function(*args, **(kwargs or {}))
         if function in MULTIPLY and len(args) > 1 and (name := self.names.get(id(args[1]))):
-            self.seen[name].append(Product(args[1], args[0], y, args[3:]))
+            self.seen[name].append((args[1], args[0], y, args[3:]))
         return y
 
 
@@ -83,8 +76,8 @@ def products(
     with Products(tower, names) as noted, mock.patch.object(F, "has_torch_function", lambda _: False):
         z = run(tower, x)
     found = {name: seen[0] for name, seen in noted.seen.items() if len(seen) == 1}
-    gradients = torch.autograd.grad(F.cosine_similarity(z, text).sum(), [product.y for product in found.values()])
-    return {name: p._replace(x=p.x.detach(), y=g) for (name, p), g in zip(found.items(), gradients)}
+    gradients = torch.autograd.grad(F.cosine_similarity(z, text).sum(), [y for _, _, y, _ in found.values()])
+    return {name: (w, x.detach(), g, settings) for (name, (w, x, _, settings)), g in zip(found.items(), gradients)}
 
 
 def squared_norms(product: Product, n: int, layout: Callable) -> torch.Tensor:
@@ -110,12 +103,11 @@ def layout_of(product: Product, n: int, first: torch.Tensor) -> Callable | None:
     for layout in LAYOUTS:
         try:
             norms = squared_norms(product, n, layout)
+            if len(norms) == n and torch.isclose(norms[0], first, rtol=0.02, atol=0.0):
+                return layout
         except (RuntimeError, IndexError, TypeError, ValueError) as error:  # the shapes are of another layout, or layer
             if out_of_memory(error):
                 raise
-            continue
-        if len(norms) == n and torch.isclose(norms[0], first, rtol=0.02, atol=0.0):
-            return layout
     return None
 
 
@@ -160,9 +152,7 @@ def relative_fisher(
 
 
 def top_k(table: pd.DataFrame, k: int) -> list[str]:
-    """The k layers with the largest relative Fisher information; raises ValueError if there are fewer."""
-    if not 1 <= k <= len(table):
-        raise ValueError(f"k must lie in 1..{len(table)} (the layers of this image tower), got {k}.")
+    """The k layers with the largest relative Fisher information."""
     return table.sort_values("ratio", ascending=False)["layer"].head(k).tolist()
 
 

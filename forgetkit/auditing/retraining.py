@@ -49,11 +49,7 @@ def fine_tuned(
     BatchNorm stays in evaluation mode. done(step, student): asked before the first step and after each, and ends it.
     """
     student, count = clip.copy(), itertools.count()
-    tower, images = student.model.visual, pools[0].images
-    weights = [*tower.parameters()]
-    gradients = torch.autograd.grad(student.embed_tensor(images[:1]).sum(), weights, allow_unused=True)
-    trained = [weight for weight, gradient in zip(weights, gradients) if gradient is not None]
-    trainer = Trainer("fine-tune", student, trained, rate=LR)
+    trainer = Trainer("fine-tune", student, [*student.model.visual.parameters()], rate=LR)
 
     def terms(z: dict[str, torch.Tensor], drawn: dict[str, Pool]) -> dict[str, torch.Tensor]:
         return {name: contrastive(z[name], drawn[name].labels, head, clip.scale, clip.bias) / len(z) for name in z}
@@ -68,7 +64,7 @@ def fine_tuned(
 
 def relearning(
     clip: Clip, head: torch.Tensor, target: Inputs, others: Inputs, shown: Inputs, siblings: Inputs,
-    levels: Sequence[float], checks: Sequence[int] = CHECKS, seed: int = 0,
+    levels: Sequence[float], checks: Sequence[int] = CHECKS,
 ) -> list[Estimate]:  # fmt: skip
     """Steps of fine-tuning on `target` and `others` until so many percent of `shown` are recognised, a figure a level.
 
@@ -77,30 +73,25 @@ def relearning(
     upper and the lower end of Wilson's interval of the accuracy reach the level. The last figure is the accuracy (%) on
     the siblings when the highest level is reached, or after the last step: what the attack costs.
     """
-    curve: dict[int, Estimate] = {}
-    cost: dict[int, Estimate] = {}
+    curve: dict[float, tuple[Estimate, Estimate]] = {}  # what is known of target and siblings after so many steps
 
     def done(step: int, student: Clip) -> bool:
         if step in (0, *checks):
-            if all(found.value < max(levels) for found in curve.values()):
-                cost[step] = named(student, siblings, head)
-            curve[step] = named(student, shown, head)
-        return curve[max(curve)].low >= max(levels)
+            curve[float(step)] = named(student, shown, head), named(student, siblings, head)
+        return curve[max(curve)][0].low >= max(levels)
 
     def first(end: str, level: float) -> float:
-        return next((float(step) for step, found in curve.items() if getattr(found, end) >= level), math.inf)
+        return next((step for step, (found, _) in curve.items() if getattr(found, end) >= level), math.inf)
 
-    fine_tuned(clip, head, (target, others), checks[-1], seed, done)
+    fine_tuned(clip, head, (target, others), checks[-1], 0, done)
     steps = [Estimate(*(first(end, level) for end in ("value", "high", "low")), len(shown)) for level in levels]
-    return [*steps, cost[max(cost)]]
+    return [*steps, curve[min(first("value", max(levels)), max(curve))][1]]
 
 
-def benign_relearning(
-    clip: Clip, head: torch.Tensor, siblings: Inputs, shown: Inputs, steps: int = CHECKS[-1], seed: int = 0
-) -> Estimate:
+def benign_relearning(clip: Clip, head: torch.Tensor, siblings: Inputs, shown: Inputs, steps: int) -> Estimate:
     """Percent of `shown`, images of the target, recognised after fine-tuning on siblings and their texts."""
     present, labels = siblings.labels.unique(return_inverse=True)
-    return named(fine_tuned(clip, head[present], (replace(siblings, labels=labels),), steps, seed), shown, head)
+    return named(fine_tuned(clip, head[present], (replace(siblings, labels=labels),), steps, 0), shown, head)
 
 
 def soft_prompt(clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int = 300) -> torch.Tensor | None:
