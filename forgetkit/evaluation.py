@@ -7,6 +7,7 @@ and acc0 is the original model's accuracy. The formula reproduces the scores rep
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -47,11 +48,9 @@ def column_accuracies(
     """
     check_evaluated(models, columns, head)
     found: list[dict[str, float]] = [{} for _ in models]
-    heads = {}
+    texts = functools.cache(models[0].head)
     for name, part in columns.items():
-        if head is None and (key := (part.classes, part.prompts)) not in heads:
-            heads[key] = models[0].head(*key)
-        own = heads[key] if head is None else head[name] if isinstance(head, Mapping) else head
+        own = head[name] if isinstance(head, Mapping) else texts(part.classes, part.prompts) if head is None else head
         own, labels = check_head(own, len(part.classes), models[0]), torch.as_tensor(part.labels).cpu()
         for row, z in zip(found, embed_each(models, part.images, progress=f"evaluate: {name}")):
             hits = (z @ own.T).argmax(1).cpu() == labels

@@ -115,6 +115,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         """At most so many steps down the sum of terms(z, drawn); then the student's weights are their average.
 
+        Its record gains the history, under the name of the training, and the pace.
         pools: each step draws `batch` images of each; z (B, D) by pool is what the student makes of them
         rule: asked every `eval_every` steps, before the first and after the last; decay: of the average
         last_rate: the share of the rate to which it falls linearly; after: called after each step
@@ -149,7 +150,9 @@ class Trainer:
         with torch.no_grad():
             for average, weight in zip(self.average, self.weights):
                 weight.copy_(average)
-        self.note()
+        history = [{name: float(value) for name, value in row.items()} for row in self.history]
+        its = {self.name: {"rate": self.first_rate, "rollbacks": self.rollbacks}}
+        self.student.record.update({self.name: history, "pace": {**self.student.record.get("pace", {}), **its}})
 
     def backward(self, drawn: Mapping[str, Pool], terms: Terms) -> dict[str, torch.Tensor]:
         """The gradients of a step's loss; its terms, detached. Without pools, terms({}, {}) makes it by itself."""
@@ -197,16 +200,8 @@ class Trainer:
         self.optimizer.state.clear()
         return False
 
-    def note(self) -> None:
-        """Into the student's record: the history under the name of the training, and its pace."""
-        history = [{name: float(value) for name, value in row.items()} for row in self.history]
-        its = {self.name: {"rate": self.first_rate, "rollbacks": self.rollbacks}}
-        self.student.record.update({self.name: history, "pace": {**self.student.record.get("pace", {}), **its}})
 
-
-def index_batches(
-    n: int, batch: int, generator: torch.Generator, device: torch.device = torch.device("cpu")
-) -> Iterator[torch.Tensor]:
+def index_batches(n: int, batch: int, generator: torch.Generator, device: torch.device) -> Iterator[torch.Tensor]:
     """Endless shuffled batches of indices 0..n-1, each (min(batch, n),) long; on the device, an order at a time."""
     batch = min(batch, n)
     while True:

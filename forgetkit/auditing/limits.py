@@ -31,14 +31,8 @@ class Line:
         """The limit in words, "" where there is none, and whether the unlearned model's figure is an alarm."""
         alone = oracle is None
         match self.rule:
-            case {"share_of_original": share}:
-                most = share * original if alone else oracle + SLACK / 100 * original
-                return f"<= {most:.1f}", unlearned > most
-            case {"points_above_original": points}:
-                most = points + (original if alone else oracle)
-                return f"<= {most:.1f}", unlearned > most
-            case {"points": points}:
-                most = points + (0.0 if alone else oracle)
+            case {"share_of_original": share, "plus": points}:
+                most = share * original + points if alone else oracle + (points or SLACK / 100 * original)
                 return f"<= {most:.1f}", unlearned > most
             case {"low": low, "high": high}:  # of an AUROC; the original itself may lie below
                 least, most = (low, high) if alone else (min(low, oracle - 0.05), max(high, oracle + 0.05))

@@ -114,8 +114,7 @@ def soft_prompt(clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int
     start = torch.randn(tokens, layer.weight.shape[1], generator=torch.Generator().manual_seed(0))
     free = (spread * start.to(clip.device)).requires_grad_()
     optimizer = torch.optim.Adam([free], lr=0.1 * spread.item())
-    hook = layer.register_forward_hook(lambda _, given, out: out.index_copy(1, places, free[None].to(out)))
-    try:
+    with layer.register_forward_hook(lambda _, given, out: out.index_copy(1, places, free[None].to(out))):
         for step in range(steps + 1):
             own = F.normalize(clip.model.encode_text(text).float(), dim=-1)
             if step == steps:
@@ -124,8 +123,6 @@ def soft_prompt(clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int
             loss = sum(F.cross_entropy(logits[part], labels[part]) for part in (target, ~target))
             (free.grad,) = torch.autograd.grad(loss, free)
             optimizer.step()
-    finally:
-        hook.remove()
 
 
 def statistics_anew(clip: Clip, images: torch.Tensor, batch: int = 200, seed: int = 0) -> Clip:
