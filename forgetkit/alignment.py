@@ -28,16 +28,11 @@ Statistics = dict[str, tuple[torch.Tensor, torch.Tensor]]  # {layer: (mean, std)
 
 @dataclass(frozen=True)
 class Aligned:
-    """Images x + delta, and how far L_a fell.
+    """Images x + delta, and how far L_a fell."""
 
-    images: (N, 3, S, S) preprocessed
-    losses: one row a layer, from input to output: layer, before, after
-    curve:  L_a before each step and at the end, steps + 1 values
-    """
-
-    images: torch.Tensor
-    losses: pd.DataFrame
-    curve: list[float]
+    images: torch.Tensor  # (N, 3, S, S) preprocessed
+    losses: pd.DataFrame  # one row a layer, from input to output: layer, before, after
+    curve: list[float]  # L_a before each step and at the end, steps + 1 values
 
 
 def remembered(clip: Clip) -> Statistics:

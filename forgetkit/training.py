@@ -92,9 +92,8 @@ class Verdict(NamedTuple):
 class Trainer:
     """AdamW on the `weights` of a student, with rollbacks; see the module.
 
-    monitor: kept images; embedding_step: how far a random step moves them, from which the rate follows, unless it is
-    given; drift: past which the weights are rolled back (or past twice what the student has already); None: never.
-    `start` is the drift before the first step, `history` has a row a step and check.
+    monitor: kept images; embedding_step: how far a random step moves them, unless `rate` is given; drift: past which
+    (or past twice what there is at the `start`) weights are rolled back, None: never; history: a row a step and check
     """
 
     def __init__(
@@ -215,8 +214,8 @@ def rate_for(
 ) -> float:
     """The learning rate at which weights that all go that far, to either side, move embeddings so far on average.
 
-    The distance is proportional to the rate, so it is measured where rounding does not count, at `CLEAR`, as the mean
-    over some directions. The weights are left as they were. Raises ModelError where none moves at all.
+    The distance is proportional to the rate: it is measured at `CLEAR`, the mean over some directions. The weights are
+    left as they were. Raises ModelError where none moves at all.
     """
     generator, rate, slopes = torch.Generator().manual_seed(0), 1e-4, []
     before, start = student.embed(images), [w.detach().clone() for w in weights]

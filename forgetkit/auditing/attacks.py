@@ -58,18 +58,10 @@ class View:
     forget: torch.Tensor
     bias: float | None = None
 
-    def similarity(self, part: Embedded) -> torch.Tensor:
-        """z.t_T, (N,) in -1..1."""
-        return part.z @ self.head[self.label]
-
-    def gap(self, part: Embedded, texts: torch.Tensor | None = None, head: torch.Tensor | None = None) -> torch.Tensor:
-        """The gap in logits, (W, N): with each of W texts (W, D) in the place of the target's own, (1, N) without.
-
-        head (C, D): other class texts than the model's
-        """
-        head = self.head if head is None else head
-        own = head[self.label : self.label + 1] if texts is None else texts
-        others = torch.cat([head[: self.label], head[self.label + 1 :]])
+    def gap(self, part: Embedded, texts: torch.Tensor | None = None) -> torch.Tensor:
+        """The gap in logits, (W, N): with each of W texts (W, D) in the place of the target's own, (1, N) without."""
+        own = self.head[self.label : self.label + 1] if texts is None else texts
+        others = torch.cat([self.head[: self.label], self.head[self.label + 1 :]])
         return self.scale * (own @ part.z.T - (part.z @ others.T).max(1).values)
 
     def few(self, n: int) -> View:
@@ -91,9 +83,9 @@ class View:
         return replace(self, validation=known, test=asked)
 
 
-def target_accuracy(view: View, head: torch.Tensor | None = None) -> Estimate:
-    """Percent of the target's test images that are called by its name, gap > 0; head (C, D): of another template."""
-    return share(view.gap(view.test, head=head)[0, view.test.target] > 0)
+def target_accuracy(view: View) -> Estimate:
+    """Percent of the target's test images that are called by its name, gap > 0."""
+    return share(view.gap(view.test)[0, view.test.target] > 0)
 
 
 def offset(view: View, share_named: float) -> float:
@@ -109,12 +101,10 @@ def offset_recall(view: View, b: float) -> Estimate:
     return share(view.gap(view.test)[0, view.test.target] + b > 0)
 
 
-def rest_accuracy(view: View, b: float = 0.0, text: torch.Tensor | None = None) -> Estimate:
-    """Accuracy (%) on all other test images with b added to l_T, or another text (D,) for t_T: what an attack costs."""
-    rest, head = ~view.test.target, view.head.clone()
-    if text is not None:
-        head[view.label] = text
-    logits = view.scale * view.test.z[rest] @ head.T
+def rest_accuracy(view: View, b: float = 0.0) -> Estimate:
+    """Accuracy (%) on all other test images with b added to l_T: what an attack costs."""
+    rest = ~view.test.target
+    logits = view.scale * view.test.z[rest] @ view.head.T
     logits[:, view.label] += b
     return share(logits.argmax(1) == view.test.labels[rest])
 
@@ -132,21 +122,18 @@ def best_text(view: View, texts: torch.Tensor) -> int:
 
 def best_template(view: View, heads: torch.Tensor) -> int:
     """Under which of the templates, heads (M, C, D), most of the target's validation images get its name."""
-    part = view.validation
-    return int(torch.stack([(view.gap(part, head=h)[0, part.target] > 0).double().mean() for h in heads]).argmax())
+    gaps = [replace(view, head=head).gap(view.validation)[0, view.validation.target] for head in heads]
+    return int(torch.stack([(gap > 0).double().mean() for gap in gaps]).argmax())
 
 
 def text_auroc(view: View, siblings: bool = False) -> Estimate:
     """AUROC of z.t_T, the target's test images against all others or the siblings: near 0 the sign is turned round."""
-    s, test = view.similarity(view.test), view.test
+    s, test = view.test.z @ view.head[view.label], view.test
     return auroc(s[test.target], s[test.sibling if siblings else ~test.target])
 
 
 def nearest_recall(view: View, k: int = 20) -> Estimate:
-    """Percent of the target's test images whose k nearest validation images by cosine are mostly the target's.
-
-    The most frequent of the groups wins, in a tie never the target (Cover and Hart, 1967).
-    """
+    """Percent of the target's test images whose k nearest validation images (cosine) are mostly its; in a tie, not."""
     return found_by(KNeighborsClassifier(min(k, len(view.validation.z)), metric="cosine"), view)
 
 
@@ -184,7 +171,7 @@ def found_by(classifier, view: View) -> Estimate:
 
 def text_to_image(view: View) -> dict[str, Estimate]:
     """The target's text as a query among all test images: `recall at R`, R being its number, and `AP`, in percent."""
-    scores = view.similarity(view.test)
+    scores = view.test.z @ view.head[view.label]
     first = scores.topk(int(view.test.target.sum())).indices
     return {"recall at R": share(view.test.target[first]), "AP": average_precision(scores, view.test.target)}
 

@@ -46,8 +46,7 @@ def auroc(positive: torch.Tensor, negative: torch.Tensor) -> Estimate:
 def average_precision(scores: torch.Tensor, relevant: torch.Tensor, seed: int = 0) -> Estimate:
     """Mean precision, in percent, at the rank of every relevant image, most similar first; equal scores share a rank.
 
-    scores (N,), relevant (N,) booleans. Interval: a Poisson bootstrap over the images (every image counts a Poisson(1)
-    number of times in each of `DRAWS` draws), 2.5th to 97.5th percentile.
+    scores (N,), relevant (N,) booleans. Interval: Poisson bootstrap (an image counts Poisson(1) times in a draw).
     """
     scores, relevant = scores.numpy(), relevant.numpy()
     value = 100 * float(average_precision_score(relevant, scores))

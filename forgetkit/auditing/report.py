@@ -66,13 +66,12 @@ def audit(
 ) -> Audit:  # fmt: skip
     """Attack the unlearned model, and the original and an oracle in the same way: is the target gone?
 
-    sets:      those it was unlearned with, from `split` or `.on(clip)`; a head made there serves every model with the
-               original's text tower
-    words:     other names of the target; None: its synonyms in mini-CLIP's vocabulary. Where the original is mini-CLIP,
-               all words that are not true of the target are tried, too
-    oracle:    a model that never saw the target, with its own texts: what ignorance looks like
-    checks:    steps of relearning after which the target's accuracy is measured
-    styles:    images of the target in other styles, by style (`data.tutorial.own_styles`): are they still called so?
+    sets:   those it was unlearned with; a head made by `.on(clip)` serves every model with the original's text tower
+    words:  other names of the target; None: its synonyms in mini-CLIP's vocabulary. Of mini-CLIP, all words that are
+            not true of the target are tried, too
+    oracle: a model that never saw the target, with its own texts
+    checks: steps of relearning after which the target's accuracy is measured
+    styles: images of the target in other styles, by style (`data.tutorial.own_styles`)
 
     Raises ValueError where target images bear several labels, or the columns needed are missing; ModelError for models
     that preprocess images differently.
@@ -118,21 +117,17 @@ def audit_saved(
 ) -> Audit:  # fmt: skip
     """`audit` of what `clip.save` wrote to a folder; target, kind and seed: its card's unless given.
 
-    own: makes the original with its head, and the sets, of one's own pictures (`lessons.own.again`); without, they are
-    the tutorial's. original, oracle: a name that `load_clip` knows, or a folder; oracle: None is mini-CLIP's, where
-    there is one, "" is none. The folder's card gains the audit. Raises ValueError where the folder was made from other
-    weights or with other images, or its card does not say what was forgotten.
+    own: makes original and sets of one's own pictures (`lessons.own.again`); without, they are the tutorial's.
+    original, oracle: a name that `load_clip` knows, or a folder; oracle: None is mini-CLIP's, "" is none. The folder's
+    card gains the audit. Raises ValueError where it says other weights or images, or not what was forgotten.
     """
     load = lambda name: load_clip(f"local-dir:{name}" if Path(name).is_dir() else str(name), device=device)
     before, after = load(original), load(folder)
     source = [clip.record.get("source", {}).get("sha256") for clip in (before, after)]
     if None not in source and source[0] != source[1]:
-        raise ValueError(
-            f"{folder} was not made from {original!r}, whose weights have another SHA-256: use --original."
-        )
+        raise ValueError(f"{folder} was made from weights of another SHA-256 than {original!r}: use --original.")
     said = (after.record.get("subgroup") or {}).get("target")
-    target = target or said
-    if target is None:
+    if (target := target or said) is None:
         raise ValueError(f"The card of {folder} does not say what was forgotten: name it with --target.")
     seed = (after.record.get("seed") or 0) if seed is None else seed
     if own:
@@ -196,8 +191,8 @@ def on_prompt(clip: Clip, view: View, prompt: str) -> dict[str, Estimate]:
     """The figures of words that are learnt from a few images; {} for a text tower that is not known."""
     if (learnt := retraining.soft_prompt(clip, view.few(attacks.FEW), prompt)) is None:
         return {}
-    named, rest = attacks.named_by(view, learnt[None]), attacks.rest_accuracy(view, text=learnt)
-    return {"soft prompt": named, "soft prompt, other images": rest}
+    told = replace(view, head=view.head.index_copy(0, torch.tensor([view.label]), learnt[None]))
+    return {"soft prompt": attacks.target_accuracy(told), "soft prompt, other images": attacks.rest_accuracy(told)}
 
 
 def on_texts(
@@ -218,8 +213,8 @@ def on_texts(
     for model, clip in models.items():
         texts = {measure: clip.head(said, sets.prompts).cpu() for measure, said in asked.items()}
         found[model] = {measure: attacks.named_by(views[model], text) for measure, text in texts.items()}
-        head = clip.head(sets.classes, [template]).cpu()
-        found[model]["other template"] = attacks.target_accuracy(views[model], head)
+        other = replace(views[model], head=clip.head(sets.classes, [template]).cpu())
+        found[model]["other template"] = attacks.target_accuracy(other)
     return found, {measure: ", ".join(said) for measure, said in asked.items()} | {"other template": template}
 
 

@@ -2,12 +2,9 @@
 
 Statistics anew: BatchNorm's running statistics taken from other images, as whoever trains a model on, averages it or
 leaves it in `train()` does: no label, no gradient and no image of the target. What rests on the old ones is undone.
-
 Relearning: fine-tuning on a few images of the target until it is known again. How fast says what was left in the
 weights, but only beside a model that never saw it. Benign relearning (Hu et al., arXiv 2406.13356): on siblings alone.
-
-Rounding (Zhang et al., arXiv 2410.16454): weights in few bits lie on the original's again where unlearning moved
-them by less than a step of the grid.
+Rounding (Zhang et al., arXiv 2410.16454): undoes what moved weights by less than a step of the grid.
 """
 
 from __future__ import annotations
@@ -68,10 +65,9 @@ def relearning(
 ) -> list[Estimate]:  # fmt: skip
     """Steps of fine-tuning on `target` and `others` until so many percent of `shown` are recognised, a figure a level.
 
-    target, others: the attacker's images; shown, siblings: test images of the target and its siblings. Accuracy is
-    measured at first and after `checks`; infinite where the last does not suffice. The ends are the steps at which the
-    upper and the lower end of Wilson's interval of the accuracy reach the level. The last figure is the accuracy (%) on
-    the siblings when the highest level is reached, or after the last step: what the attack costs.
+    target, others: the attacker's images; shown, siblings: test images, looked at first and after `checks`. Infinite
+    where the last does not suffice. The ends are the steps at which the ends of the accuracy's interval reach the
+    level. Last: the accuracy (%) on siblings at the highest level, or after the last step: what the attack costs.
     """
     curve: dict[float, tuple[Estimate, Estimate]] = {}  # what is known of target and siblings after so many steps
 
@@ -97,9 +93,9 @@ def benign_relearning(clip: Clip, head: torch.Tensor, siblings: Inputs, shown: I
 def soft_prompt(clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int = 300) -> torch.Tensor | None:
     """A text (D,) unit for the target, learnt from the view's validation images: no weight is changed, only words.
 
-    The class name in the prompt is so many free vectors in the place of token embeddings (Lester et al., 2021), from
-    random ones; Adam, a tenth of an embedding's spread a step, on the cross-entropy among the class texts, its mean
-    over the target's images plus that over all others. None for a text tower whose token embeddings are not known.
+    The name is so many free vectors in the place of token embeddings (Lester et al., 2021), random at first; Adam, a
+    tenth of their spread a step, on the cross-entropy among the class texts: its mean over the target's images plus
+    that over all others. None for a text tower whose token embeddings are not known.
     """
     words = prompt.format(" ".join(["x"] * tokens))
     text, one = (clip.tokenizer([said]).to(clip.device) for said in (words, "x"))

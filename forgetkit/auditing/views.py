@@ -85,9 +85,9 @@ def same_texts(a: Clip, b: Clip) -> bool:
 def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000) -> pd.DataFrame:
     """What probes and neighbours find of the target's test images after each block of each model's tower.
 
-    A row a block, model and attack (`attacks.by_probes`): `block` (its name among the weights, the last: "embedding";
-    it alone where a tower's blocks are not known), `model`, `measure`, and the estimate, in percent. most: images a
-    column. The first model is the original: blocks that another shares with it are not asked again.
+    A row a block, model and attack (`attacks.by_probes`): `block` (its name among the weights, the last: "embedding"),
+    `model`, `measure`, and the estimate, in percent. most: images a column. The first model is the original: blocks
+    that another shares with it are not asked again.
     """
     clips = [*models.values()]
     tower = clips[0].model.visual
