@@ -10,37 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors see of the names below
-    from forgetkit.auditing import audit as audit
-    from forgetkit.evaluation import accuracies as accuracies
-    from forgetkit.evaluation import evaluate as evaluate
-    from forgetkit.evaluation import score as score
-    from forgetkit.forgetting import forget as forget
-    from forgetkit.lessons.diagnostics import alarms as alarms
-    from forgetkit.models.clip import Clip as Clip
-    from forgetkit.models.loading import load_clip as load_clip
-    from forgetkit.pipeline import unlearn as unlearn
-    from forgetkit.recipe import Recipe as Recipe
-    from forgetkit.reminding import remind as remind
-    from forgetkit.restoring import restore as restore
-    from forgetkit.subgroups import Grouped as Grouped
-    from forgetkit.subgroups import ModelSets as ModelSets
-    from forgetkit.subgroups import Splits as Splits
-    from forgetkit.subgroups import Subgroup as Subgroup
-    from forgetkit.subgroups import split as split
-    from forgetkit.subgroups import tutorial_sets as tutorial_sets
+    from forgetkit.auditing import audit
+    from forgetkit.evaluation import accuracies, evaluate, score
+    from forgetkit.forgetting import forget
+    from forgetkit.lessons.diagnostics import alarms
+    from forgetkit.models.clip import Clip
+    from forgetkit.models.loading import load_clip
+    from forgetkit.pipeline import unlearn
+    from forgetkit.recipe import Recipe
+    from forgetkit.reminding import remind
+    from forgetkit.restoring import restore
+    from forgetkit.subgroups import Grouped, ModelSets, Splits, Subgroup, split, tutorial_sets
 
 __version__ = "0.1.0"
 _HERE = Path(__file__).resolve().parent
 HOME = _HERE if (_HERE / "notebooks").exists() else _HERE.parent  # of notebooks and docs: this package, or its clone
-_HOME = {
-    "Clip": "models.clip", "load_clip": "models.loading", "Recipe": "recipe",
-    "Grouped": "subgroups", "ModelSets": "subgroups", "Splits": "subgroups", "Subgroup": "subgroups",
-    "split": "subgroups", "tutorial_sets": "subgroups",
-    "forget": "forgetting", "remind": "reminding", "restore": "restoring", "unlearn": "pipeline",
-    "accuracies": "evaluation", "evaluate": "evaluation", "score": "evaluation", "alarms": "lessons.diagnostics",
-    "audit": "auditing",
+_NAMES = {
+    "auditing": "audit", "evaluation": "accuracies evaluate score", "forgetting": "forget", "models.clip": "Clip",
+    "lessons.diagnostics": "alarms", "models.loading": "load_clip", "pipeline": "unlearn", "recipe": "Recipe",
+    "reminding": "remind", "restoring": "restore", "subgroups": "Grouped ModelSets Splits Subgroup split tutorial_sets",
 }  # fmt: skip
-__all__ = sorted(_HOME)
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+__all__ = [
+    "Clip", "Grouped", "ModelSets", "Recipe", "Splits", "Subgroup", "accuracies", "alarms", "audit", "evaluate",
+    "forget", "load_clip", "remind", "restore", "score", "split", "tutorial_sets", "unlearn",
+]  # fmt: skip
 
 
 if not TYPE_CHECKING:  # for type checkers, a name that is not imported above is a mistake

@@ -25,12 +25,9 @@ from forgetkit.models.prefix import Features, run
 @torch.no_grad()
 def raw_embeddings(clip: Clip, x: torch.Tensor | Features, batch: int = 100) -> torch.Tensor:
     """(N, D) float32 of preprocessed images or features, before they are brought to unit length."""
-
-    def embedded(size: int) -> torch.Tensor:
-        with autocast(clip.device):
-            return torch.cat([run(clip.model.visual, part).float() for part in x.split(size)])
-
-    return halving(embedded, min(batch, len(x)), "embed")
+    embedded = lambda size: torch.cat([run(clip.model.visual, part).float() for part in x.split(size)])
+    with autocast(clip.device):
+        return halving(embedded, min(batch, len(x)), "embed")
 
 
 def separating(

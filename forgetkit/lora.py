@@ -73,7 +73,6 @@ def adapt(
 def merge(tower: nn.Module) -> nn.Module:
     """Fold every adapter into its weight, in place; the tower is a plain module again, with the same output."""
     for module in list(tower.modules()):
-        if parametrize.is_parametrized(module):
-            for attribute in list(module.parametrizations):
-                parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
+        for attribute in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, attribute, leave_parametrized=True)
     return tower.requires_grad_(True)

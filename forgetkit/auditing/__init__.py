@@ -1,7 +1,6 @@
 """Gone, or only renamed? Attacks on an unlearned model, beside the original and a model that never saw the target.
 
-An attacker has images that no stage read: neighbours, probes, offsets and words are fitted on validation images and
-measured on test images. Only the membership attack reads D_f, as the question is whether D_f stands out.
+All is fitted on validation images and measured on test images; only the membership attack reads D_f.
 """
 
 from forgetkit.auditing.report import Audit, audit, audit_saved, audits

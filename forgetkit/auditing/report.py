@@ -55,8 +55,7 @@ class Audit:
         return [
             f"{row.measure}{f' ({row.chosen!r})' if row.chosen else ''}: {row.unlearned:.3g} {row.unit}".rstrip()
             + f", limit {row.limit} ({row.limited_by}): {row.reason}."
-            for row in self.table.itertuples()
-            if row.alarm
+            for row in self.table[self.table["alarm"]].itertuples()
         ]
 
 

@@ -105,7 +105,6 @@ def soft_prompt(clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int
         return None
     known, head = view.validation, view.head.to(clip.device)
     z, labels, target = (part.to(clip.device) for part in (known.z, known.labels, known.target))
-    label = torch.tensor([view.label], device=clip.device)
     spread = layer.weight.detach().std()
     start = torch.randn(tokens, layer.weight.shape[1], generator=torch.Generator().manual_seed(0))
     free = (spread * start.to(clip.device)).requires_grad_()
@@ -115,7 +114,7 @@ def soft_prompt(clip: Clip, view: View, prompt: str, tokens: int = 3, steps: int
             own = F.normalize(clip.model.encode_text(text).float(), dim=-1)
             if step == steps:
                 return own[0].detach().cpu()
-            logits = clip.scale * z @ head.index_copy(0, label, own).T
+            logits = clip.scale * z @ torch.cat([head[: view.label], own, head[view.label + 1 :]]).T
             loss = sum(F.cross_entropy(logits[part], labels[part]) for part in (target, ~target))
             (free.grad,) = torch.autograd.grad(loss, free)
             optimizer.step()

@@ -89,8 +89,7 @@ def depth(models: Mapping[str, Clip], sets: Splits | ModelSets, most: int = 5000
     `model`, `measure`, and the estimate, in percent. most: images a column. The first model is the original: blocks
     that another shares with it are not asked again.
     """
-    clips = [*models.values()]
-    tower = clips[0].model.visual
+    tower = next(iter(models.values())).model.visual
     cuts = {i: prefix.blocks(tower)[i] for i in sorted(prefix.cuts(tower))}
     cuts = {i: block.name for i, block in cuts.items() if not block.behind}  # and of nested modules the innermost
     cuts = {i: name for i, name in cuts.items() if not any(n.startswith(f"{name}.") for n in cuts.values())}
