@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from wrong_answers import WRONG
 
 from forgetkit.lessons.exercises import CHECKS, EMPTY, check, quiz
-from forgetkit.lessons.exercises.runs import QUIZ
+from forgetkit.lessons.exercises.checks import QUIZ
 from forgetkit.subgroups import Subgroup
 
 SOLUTIONS = sorted((Path(__file__).resolve().parents[2] / "notebooks/solutions").glob("[0-9]*.ipynb"))

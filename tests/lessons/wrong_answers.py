@@ -35,7 +35,7 @@ WRONG = """
     10 ## what it is worth
 02.1
     ("aligned", {"aligned": 80}) ## run it first
-    ("both", {"aligned": 80, "raw": 90}) ## predict one out of
+    ("both", {"aligned": 80, "raw": 90}) ## give one name out of
     ("aligned", {"aligned": 80, "raw": 90}) ## came out aligned 80.0, raw 90.0
 02.2
     "lora" ## lower without another part
@@ -78,7 +78,7 @@ WRONG = """
 03.7
     "largest" ## give the pair
     ("largest", {}) ## run it first
-    ("most", {"largest": 80, "smallest": 90}) ## predict one out of
+    ("most", {"largest": 80, "smallest": 90}) ## give one name out of
     ("largest", {"largest": 80, "smallest": 90}) ## came out largest 80.0, smallest 90.0
 04.1 x
     (x.mean((0, 2, 3)), x.var((0, 2, 3))) ## variance
@@ -164,7 +164,7 @@ WRONG = """
 07.5
     "without" ## give the pair
     ("without", {}) ## run it first
-    ("more", {"with": 30, "without": 80}) ## predict one out of
+    ("more", {"with": 30, "without": 80}) ## give one name out of
     ("with", {"with": 30, "without": 80}) ## came out with 30.0, without 80.0
 07.6
     "acabdcbbca" ## 1. not a

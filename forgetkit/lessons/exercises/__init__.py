@@ -3,8 +3,7 @@
 Where the check is a call and its result, it stands in cases.toml. Solutions are in `notebooks/solutions`.
 """
 
-from forgetkit.lessons.exercises import runs, stages  # noqa: F401 - each registers its checks
 from forgetkit.lessons.exercises.checking import CHECKS, EMPTY, check
-from forgetkit.lessons.exercises.runs import quiz
+from forgetkit.lessons.exercises.checks import quiz
 
 __all__ = ["CHECKS", "EMPTY", "check", "quiz"]

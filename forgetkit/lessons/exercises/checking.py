@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 CHECKS: dict[str, Callable] = {}
@@ -76,25 +75,24 @@ def expect(found, right, hint: str, wrong: Iterable[tuple] = (), within: float =
     assert same(found, right, within), hint
 
 
-def expect_choice(choice, found: pd.Series, right: str, hint: str) -> None:
-    """Assert that a choice among the index of `found` is the right one; hint: with {} for the choice and its value."""
-    assert isinstance(choice, str) and choice in found, f"give one name out of {', '.join(found.index)}."
-    assert choice == right, hint.format(choice, found[choice])
+def expect_most(name, found: Mapping[str, float], hint: str) -> None:
+    """Assert that a name has the largest number; hint: with {0} for the name, {1} for all numbers, {2} for its own."""
+    assert isinstance(name, str) and name in found, f"give one name out of {', '.join(found)}."
+    measured = ", ".join(f"{name} {float(value):.1f}" for name, value in found.items())
+    assert found[name] == max(found.values()), hint.format(name, measured, found[name])
 
 
 def expect_outcome(answer, names: Sequence[str], hint: str) -> None:
     """Assert that an answer is (prediction, what a run measured by name), and that the run had most of the predicted.
 
-    names: what must have been measured, or () for any two; hint: with {} for the prediction, and for what was measured
+    names: what must have been measured, or () for any two; hint: as in `expect_most`
     """
     pair = isinstance(answer, (tuple, list)) and len(answer) == 2 and isinstance(answer[1], Mapping)
     assert pair, "give the pair (prediction, found), where found has a number by name."
     prediction, found = answer
     ran = set(found) == set(names) if names else len(found) > 1
     assert ran, f"run it first: found has a number for each of {', '.join(names or ['two names or more'])}."
-    assert prediction in found, f"predict one out of {', '.join(found)}."
-    measured = ", ".join(f"{name} {float(value):.1f}" for name, value in found.items())
-    assert found[prediction] == max(found.values()), hint.format(prediction, measured)
+    expect_most(prediction, found, hint)
 
 
 def expect_names(answer, names: Mapping[str, str], right: Sequence[str]) -> None:

@@ -1,12 +1,14 @@
-"""Exercises of notebooks 01 and 07 to 11: sets, evaluation, batches, attacks, and the closing quiz."""
+"""Exercises whose check is more than a call and its result: examples to be made, committed rows, the closing quiz."""
+
+import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from IPython.display import Markdown
 
 from forgetkit.evaluation import score
-from forgetkit.lessons.exercises.checking import exercise, expect, read
+from forgetkit.lessons.committed import committed
+from forgetkit.lessons.exercises.checking import exercise, expect, expect_most, read
 from forgetkit.subgroups import Subgroup
 
 QUIZ = read("quiz.toml")["question"]
@@ -19,6 +21,13 @@ def quiz() -> Markdown:
         answers = " · ".join(f"**{letter}** {a}" for letter, a in zip("abcd", question["answers"]))
         asked.append(f"{i}. {question['text']}  \n{answers}")
     return Markdown("\n".join(asked))
+
+
+def left_without(recipe: str, column: str) -> dict[str, float]:
+    """What the benchmark's rows have in a column without a part of the recipe, by part: means over subgroups."""
+    rows = committed("benchmark")
+    without = rows[rows["method"].str.startswith(f"{recipe} without ")]
+    return without.groupby(without["method"].str.removeprefix(f"{recipe} without "))[column].mean().to_dict()
 
 
 @exercise("01.1")
@@ -52,25 +61,91 @@ def images_without_a_centre(z):
     assert length < 1e-4, f"their mean has length {length:.2f}, so it has a direction, and the cluster a centre."
 
 
-@exercise("07.3")
-def share_of_neighbours_kept(neighbours_kept):
+@exercise("02.2")
+def published_part_worth_most(part):
+    lost = {name: 100 - left for name, left in left_without("paper", "score").items()}
+    expect_most(part, lost, "without {0} the Score was {2:.1f} below 100, and lower without another part.")
+
+
+@exercise("03.6")
+def layers_that_change_places(gradients):
+    four = isinstance(gradients, (tuple, list)) and len(gradients) == 4
+    assert four, "give four tensors: (forget_a, retain_a, forget_b, retain_b)."
+    assert all(g.ndim == 2 for g in gradients), "each is (N, P): a row an image."
+    f_a, r_a, f_b, r_b = (torch.stack([g.square().sum(1).mean(), g.mean(0).square().sum()]) for g in gradients)
+    assert min(r_a[1], r_b[1]) > 0, "the retain gradients must not vanish, nor cancel."
+    (a, whole_a), (b, whole_b) = (f_a / r_a).tolist(), (f_b / r_b).tolist()
+    told = f"per image the ratios are {a:.2f} and {b:.2f}, of whole batches {whole_a:.2f} and {whole_b:.2f}"
+    assert a > b, f"{told}: per image, layer a must come first."
+    assert whole_b > whole_a, f"{told}: of whole batches, layer b must come first. Where do gradients cancel?"
+
+
+@exercise("04.1")
+def batch_norm_statistics(statistics):
     generator = torch.Generator().manual_seed(0)
-    before, after = (F.normalize(torch.randn(40, 6, generator=generator), dim=1) for _ in range(2))
-
-    def overlap(k: int, skip: int) -> float:  # an image is its own nearest: it is skipped
-        near = [(z @ z.T).argsort(dim=1, descending=True)[:, skip : skip + k].tolist() for z in (before, after)]
-        return sum(len(set(a) & set(b)) / k for a, b in zip(*near)) / len(before)
-
-    wanted = overlap(4, 1)
+    scale, shift = torch.tensor([[1.0, 2.0, 5.0], [0.0, 10.0, -4.0]])[:, :, None, None]
+    x = torch.randn(16, 3, 12, 12, generator=generator) * scale + shift + torch.randn(16, 3, 1, 1, generator=generator)
+    found = statistics(x)
+    assert isinstance(found, (tuple, list)) and len(found) == 2, "return the pair (mean, std)."
+    mean, std = found
+    hint = "first the mean, (3,): a channel has *one* for the whole batch and all positions."
+    expect(mean, x.mean((0, 2, 3)), hint)
+    relative = std / x.std((0, 2, 3))
     wrong = [
-        (overlap(4, 0), "every image is its own nearest: leave it out, or it is always kept."),
-        (4 * wanted, "that is a number of neighbours; divide by k."),
+        (x.std((0, 2, 3)), "that is the variance; std is its root."),
+        (x.square().mean((0, 2, 3)).sqrt() / x.std((0, 2, 3)), "take the channel's mean off before you square."),
     ]
-    hint = f"the share is {wanted:.3f} here; the order of neighbours does not matter, only which they are."
-    expect(neighbours_kept(before, after, 4), wanted, hint, wrong)
-    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator))[0]
-    rotated = "a rotation of all embeddings keeps every neighbour: look for them within a model, never across the two."
-    expect(neighbours_kept(before, before @ turn, 4), 1, rotated)
+    off = "the stds are off: the root of the mean squared distance from the channel's mean, over all images at once."
+    expect(relative, [1, 1, 1], off, wrong, within=5e-3)
+
+
+@exercise("04.2")
+def alignment_term(term):
+    bn = torch.nn.BatchNorm2d(3, eps=1e-5)
+    bn.running_mean.copy_(torch.tensor([1.0, 0.0, -1.0]))
+    bn.running_var.copy_(torch.tensor([4.0, 1.0, 0.25]))
+    x = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    loss = term(x, bn)
+    assert isinstance(loss, torch.Tensor) and loss.ndim == 0, "return a scalar tensor, the sum of the two norms."
+    assert loss.requires_grad, "no gradient reaches x, so no perturbation could be learnt: avoid detach, item, no_grad."
+    std, mean = torch.std_mean(x.detach(), dim=(0, 2, 3))
+    off, spread = mean - bn.running_mean, std - bn.running_var.sqrt()
+    wrong = [
+        (off.square().sum() + spread.square().sum(), "these are squared norms; $L_a$ sums the norms themselves."),
+        (off.norm() + (std**2 - bn.running_var).norm(), "you compare variances; $L_a$ compares stds, their roots."),
+        (off.norm() + (std - bn.running_var).norm(), "`running_var` is a variance: compare its root with your std."),
+    ]
+    wanted = off.norm() + spread.norm()
+    expect(loss, wanted, f"wanted is {wanted:.2f} here, you get {loss:.2f}.", wrong, within=0.02)
+
+
+@exercise("04.3")
+def images_of_nothing_that_fit_the_memory(x):
+    batch = isinstance(x, torch.Tensor) and x.ndim == 4 and x.shape[1] == 1 and x.shape[0] > 1 and x.shape[2] > 1
+    assert batch, "give a tensor (N, 1, H, W): two images or more, of more than one pixel."
+    flat = (x.flatten(1) == x.flatten(1)[:, :1]).all()
+    assert flat, "every image shall be of one value only, so that there is nothing to see in it."
+    mean, std = x.double().mean().item(), x.double().std(correction=0).item()
+    fits = abs(mean) + abs(std - 1) < 0.01
+    assert fits, f"mean {mean:.2f} and std {std:.2f} of the batch; the layer remembers 0 and 1."
+
+
+@exercise("05.3")
+def part_that_holds_the_target_down(part):
+    hint = "without {0}, {2:.1f} % of the target are left, and without another part more. Which pulls at its images?"
+    expect_most(part, left_without("default", "target"), hint)
+
+
+@exercise("06.5")
+def equal_models_with_an_empty_soup(models):
+    pairs = isinstance(models, (tuple, list)) and len(models) == 2 and all(len(pair) == 2 for pair in models)
+    assert pairs, "give two pairs of numbers, ((u, v), (u, v))."
+    (u, v), (s, t) = models
+    assert u * v != 0 and s * t != 0, "each model must compute something: its product must not be zero."
+    same = math.isclose(u * v, s * t, rel_tol=1e-6)
+    assert same, f"the first multiplies by {u * v:g}, the second by {s * t:g}: make them the same."
+    soup = (u + s) / 2 * (v + t) / 2
+    assert abs(soup) < 1e-6 * abs(u * v), f"their soup multiplies by {soup:g}; it should compute nothing, 0."
 
 
 @exercise("07.4")
