@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import csv
-import functools
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -46,9 +46,9 @@ def without_screen():
     """`lessons.figures`, to draw into files."""
     import matplotlib
 
-    matplotlib.use("agg")
     from forgetkit.lessons import figures
 
+    matplotlib.use("agg")
     figures.use_style()
     return figures
 
@@ -101,24 +101,19 @@ def check(folder: Path, target: str | None, **settings) -> None:
     """
     from forgetkit.lessons.lesson import check_parameters
 
-    check_parameters(
-        **{name: settings[name] or "" for name in ("model", "pretrained", "device")}, seed=settings["seed"]
-    )
-    stops = look(folder, target, **settings)
+    check_parameters(**settings)
+    stops = look(folder, target=target, **settings)
     click.echo(f"\n{'When that is mended' if stops else 'Next'}: forgetkit run --data-dir {folder} --target"
                f" {target or 'NAME'} with the same options.")  # fmt: skip
     sys.exit(1 if stops else 0)
 
 
-def look(folder, target: str | None, model: str, pretrained: str | None, device: str, near_copies: bool, **given):
+def look(folder: Path, model: str, pretrained: str | None, device: str, near_copies: bool, **asked) -> tuple[str, ...]:
     """Print what `own.check` finds; returns what a run would stop at."""
     from forgetkit.lessons import own
 
-    names = {name: given[name] or None for name in ("siblings", "labels", "previous_targets") if name in given}
-    found = own.check(
-        folder, package.load_clip(model, pretrained or None, device), target, near=near_copies, **given | names
-    )
-    click.echo(found)
+    clip = package.load_clip(model, pretrained or None, device)
+    click.echo(found := own.check(folder, clip, near=near_copies, **asked))
     return found.stops
 
 
@@ -150,30 +145,29 @@ def run(
     said = [name for name in parameters if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if stray := [name for name in said if (name in OWN and data_dir is None) or (name == "kind" and data_dir)]:
         raise ValueError(f"--{stray[0].replace('_', '-')} goes {'without' if data_dir else 'with'} --data-dir.")
-    if data_dir and "target" not in (*said, *given):
-        raise ValueError(f"Say with --target what is to be forgotten of {data_dir}.")
     if data_dir:
+        if "target" not in (*said, *given):
+            raise ValueError(f"Say with --target what is to be forgotten of {data_dir}.")
         parameters |= {"kind": "folder", "data_dir": str(data_dir)}
     parameters = {name: value for name, value in parameters.items() if value is not None} | given
     of = ["own" if data_dir else parameters["kind"], parameters["target"], *filter(None, [parameters["seed"]])]
     out = Path(given.get("out") or out or f"runs/{file_name('-'.join(map(str, of)))}").resolve()
     parameters["out"] = str(out)
     check_names(notebook, parameters)
-    from forgetkit.lessons.lesson import check_parameters, checked
+    import papermill
+
+    from forgetkit.lessons.lesson import check_parameters
     from forgetkit.lessons.own import check_out
 
     if out == NOTEBOOKS:
         raise ValueError(f"{out} holds the notebooks themselves: name another folder with --out.")
-    values = {"pretrained": "", "data_dir": "", **parameters}
-    check_parameters(**{name: value for name, value in values.items() if checked(name)})  # before anything starts
+    check_parameters(**{"pretrained": "", "data_dir": "", **parameters})  # before anything starts
     check_out(out, notebook.name, parameters["target"], data_dir)
+    asked = {name: parameters.get(name) for name in ("target", "model", "pretrained", "device", "seed", *OWN)}
     if not data_dir:
         context.invoke(fetch)
-    elif look(
-        data_dir, **{name: parameters.get(name) for name in ("target", "model", "pretrained", "device", "seed", *OWN)}
-    ):
+    elif look(data_dir, **asked):
         sys.exit(1)
-    import papermill
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -218,11 +212,12 @@ def check_lesson(name: str, value, parameters: dict) -> None:
 
     What a notebook with a `data_dir` can forget is known once it has read that folder, and only to the notebook.
     """
-    from forgetkit.lessons.lesson import checked, mistake
+    from forgetkit.lessons.lesson import mistake
 
-    if name in ("kind", "target", "data_dir", "labels") and "data_dir" in parameters and "siblings" not in parameters:
+    reads_a_folder = "data_dir" in parameters and "siblings" not in parameters
+    if reads_a_folder and name in ("kind", "target", "data_dir", "labels"):
         return
-    if checked(name) and (said := mistake(name, {**parameters, name: value})):
+    if said := mistake(name, {**parameters, name: value}):
         raise ValueError(said)
 
 
@@ -273,10 +268,7 @@ def batch(spec: Path, out: Path, dask: str | None, **settings) -> None:
 @click.option("--oracle", help='One that never saw the target, as above; "" is none.  [default: the embedded one]')
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--out", type=FOLDER, default="runs/audit", show_default=True, help="Folder for table and figure.")
-def audit(
-    folder: Path, target: str | None, kind: str | None, data_dir: Path | None, seed: int | None,
-    words: list[str] | None, original: str, oracle: str | None, device: str, out: Path,
-) -> None:  # fmt: skip
+def audit(folder: Path, data_dir: Path | None, out: Path, **asked) -> None:
     """Attack an unlearned model: is the target gone, or only renamed?
 
     FOLDER is what clip.save wrote. The sets are the tutorial's, or with --data-dir those of a run on your own pictures,
@@ -285,14 +277,10 @@ def audit(
     """
     from forgetkit.auditing import audit_saved
     from forgetkit.lessons.lesson import check_parameters
+    from forgetkit.lessons.own import again
 
-    check_parameters(model=a_model(None, None, original), pretrained="", device=device)
-    own = None
-    if data_dir:
-        from forgetkit.lessons.own import again
-
-        own = functools.partial(again, data_dir)
-    found = audit_saved(folder, target, kind, seed, words, original, oracle, device, own)
+    check_parameters(model=a_model(None, None, asked["original"]), pretrained="", device=asked["device"])
+    found = audit_saved(folder, **asked, own=partial(again, data_dir) if data_dir else None)
     click.echo(f"Images: {found.images}.\n")
     shown = found.table.drop(columns=["means", "reason"]).round(2)
     click.echo(shown.assign(alarm=shown["alarm"].map({True: "ALARM", False: ""})).to_string(index=False))

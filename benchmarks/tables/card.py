@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks.tables import table
 from benchmarks.tables.methods import REPORTED
 from benchmarks.tables.values import over_seeds
-from forgetkit.lessons.committed import accuracies_in, percent_of_original
+from forgetkit.lessons.committed import ACCURACIES, percent_of_original
 from forgetkit.recipe import Recipe
 
 NONE = "–"  # no such part, or not measured
@@ -86,7 +86,7 @@ def against_nothing(files: Sequence[pd.DataFrame], recipe: str) -> pd.DataFrame:
     found = []
     for rows in files:
         rows = percent_of_original(rows)
-        n = rows[accuracies_in(rows)].notna().sum(axis=1)
+        n = rows.filter(ACCURACIES).notna().sum(axis=1)
         own = rows.assign(nothing=100 * (n - 1) / n)[rows["method"] == recipe]
         of = [name for name in ("model", "pixels", "kind", "subgroup") if name in own]
         found.append(own.groupby(of)[["score", "nothing"]].mean().reset_index())

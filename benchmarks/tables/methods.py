@@ -10,14 +10,7 @@ from benchmarks.ablations import ABLATIONS
 from benchmarks.tables import table
 from benchmarks.tables.values import over_seeds
 from forgetkit.evaluation import TARGET
-from forgetkit.lessons.committed import (
-    KEPT,
-    accuracies_in,
-    before_and_after,
-    percent_of_original,
-    whole,
-    with_whole_seeds,
-)
+from forgetkit.lessons.committed import ACCURACIES, KEPT, percent_of_original, with_whole_seeds
 
 # Score of the ablations of Zhang et al. on RN50 and marmosets, as reported; the whole method scores 91.0 there.
 REPORTED = {"(nothing)": 91.0, "fisher": 72.3, "alignment": 78.5, "soup": 82.1, "lora": 68.7}
@@ -52,7 +45,7 @@ def quickstart_table(rows: pd.DataFrame, benchmark: pd.DataFrame) -> pd.DataFram
     planes = own.set_index(["kind", "subgroup"]).get("retain by a plane", pd.Series(dtype=float))
     for (kind, subgroup), found in rows.groupby(["kind", "forget"], sort=False):
         before, after = (found[found["model"] == model] for model in ("original", "restore"))
-        change = before_and_after(before, after)
+        change = {name: f"{before[name].mean():.1f} → {after[name].mean():.1f}" for name in (TARGET, "retain", "other")}
         line = {"kind": kind, "forget": subgroup, "target": change[TARGET], "retain": change["retain"]}
         line |= {"retain by a plane": planes.get((kind, subgroup), math.nan), "other": change["other"]}
         lines.append({**line, "Score": after["score"].mean()})
@@ -61,8 +54,7 @@ def quickstart_table(rows: pd.DataFrame, benchmark: pd.DataFrame) -> pd.DataFram
 
 def whole_methods(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of whole methods, accuracies in percent of the original's, on the subgroups that all have."""
-    rows = percent_of_original(rows)
-    return with_whole_seeds(rows[rows["method"].map(whole)])
+    return with_whole_seeds(percent_of_original(rows))
 
 
 @table("benchmark")
@@ -71,7 +63,7 @@ def benchmark_table(rows: pd.DataFrame) -> pd.DataFrame:
     rows, lines = whole_methods(rows), []
     best_first = rows.groupby("method")["score"].mean().sort_values(ascending=False).index
     for method, found in ((method, rows[rows["method"] == method]) for method in best_first):
-        line = {"method": method, **found[accuracies_in(found)].mean()}
+        line = {"method": method, **found.filter(ACCURACIES).mean()}
         line |= {"Score": over_seeds(found["score"], found["seed"]), "worst": found["score"].min()}
         line |= found.groupby("kind", sort=False)["score"].mean().to_dict()
         lines.append(line | {"s": found["seconds"].mean()})

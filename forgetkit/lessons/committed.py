@@ -21,11 +21,6 @@ def committed(study: str) -> pd.DataFrame:
     return pd.read_csv(file)
 
 
-def whole(method: str) -> bool:
-    """Is this a method as it is, neither cut short nor without a part?"""
-    return " " not in method
-
-
 def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows without the originals; accuracies, and recalls of an attacker, in percent of the one on their subgroup."""
     columns = [name for name in rows if name in ACCURACIES or name.endswith(" recall")]
@@ -38,19 +33,13 @@ def percent_of_original(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_whole_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows on those subgroups that every method in them has; of a method, those of a seed that has all of these.
+    """Rows of methods as they are, neither cut short nor without a part, on those subgroups that every one has.
 
-    So one method may have more seeds than another, and their means are still over the same subgroups.
+    Of a method, those of a seed that has all of these: so one may have more seeds than another, and their means are
+    still over the same subgroups.
     """
+    rows = rows[~rows["method"].str.contains(" ")]
     methods = rows.groupby(["kind", "subgroup"])["method"].transform("nunique")
     rows = rows[methods == rows["method"].nunique()]
     ran = rows.groupby(["method", "seed"])["subgroup"].transform("size")
     return rows[ran == len(rows[["kind", "subgroup"]].drop_duplicates())]
-
-
-def accuracies_in(rows: pd.DataFrame) -> list[str]:
-    return [name for name in ACCURACIES if name in rows]
-
-
-def before_and_after(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, str]:
-    return {name: f"{before[name].mean():.1f} → {after[name].mean():.1f}" for name in accuracies_in(before)}

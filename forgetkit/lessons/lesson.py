@@ -25,28 +25,21 @@ from forgetkit.subgroups import ModelSets, Splits, tutorial_sets
 
 # Of own pictures; as if not given.
 OWN = {"siblings": (), "labels": "", "head": "text", "previous_targets": (), "near_copies": True}
-CHECKED = (  # and sizes, n_...
-    "kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device", "oracle", "data_dir", "out", *OWN,
-)  # fmt: skip
 _started = time.perf_counter()
-
-
-def checked(name: str) -> bool:
-    """Is this a parameter of which `check_parameters` knows what is right?"""
-    return name in CHECKED or name.startswith("n_")
+say = Markdown  # a sentence with what was measured in it: so it says what happened in this run
 
 
 def check_parameters(**values) -> None:
-    """Raise ValueError, a line for each wrong parameter, naming what there is to choose from; call it first.
-
-    Known are `CHECKED` and sizes (n_...), where None is as many as usual.
-    """
+    """Raise ValueError, a line for each wrong parameter, naming what there is to choose from; call it first."""
     if wrong := [said for name in values if (said := mistake(name, values))]:
         raise ValueError("\n".join(dict.fromkeys(wrong)))
 
 
 def mistake(name: str, values: Mapping) -> str | None:
-    """What is wrong with the value of that name, beside the others; None where nothing is."""
+    """What is wrong with the value of that name, beside the others; None where nothing is, or nothing is known of it.
+
+    Sizes are called n_..., and None is as many as usual.
+    """
     value, kind, model = values[name], values.get("kind", "class"), values.get("model", "mini")
     if name == "kind" and kind not in (*KINDS, "folder"):
         return f"kind={kind!r}: choose one of {', '.join(KINDS)}, folder."
@@ -58,12 +51,12 @@ def mistake(name: str, values: Mapping) -> str | None:
         return f"{name}={value!r}: a list of names, as [{value!r}]."
     if name == "target" and kind in KINDS and value not in targets(kind):
         return f"target={value!r} is no {kind} here: choose one of {', '.join(targets(kind))}."
-    if name == "changes" and not isinstance(value, Mapping):
-        return f'changes={value!r}: values of the recipe by stage, such as {{"remind": {{"batch": 32}}}}.'
     if name in ("recipe", "changes"):
-        changes = values.get("changes")
+        changes = values.get("changes", {})
         try:
-            Recipe.named(values.get("recipe", "default"), **(changes if isinstance(changes, Mapping) else {}))
+            Recipe.named(values.get("recipe", "default"), **changes)
+        except TypeError:
+            return f'changes={changes!r}: values of the recipe by stage, such as {{"remind": {{"batch": 32}}}}.'
         except ValueError as error:
             return str(error)
     with_weights = lambda model: model in EMBEDDED or str(model).startswith((HUB, FOLDER))
@@ -92,7 +85,7 @@ def mistake(name: str, values: Mapping) -> str | None:
         least, most = room(values).get(name, (0 if name == "seed" else 1, None))
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= (most or value):
             return f"{name}={value!r}: a whole number, at least {least}{f', at most {most:,}' if most else ''}."
-    return None if checked(name) else f"There is no parameter {name!r}."
+    return None
 
 
 def room(values: Mapping) -> dict[str, tuple[int, int]]:
@@ -116,7 +109,8 @@ def weights_there(model: str, pretrained: str) -> bool:
 def start(
     kind: str = "class", target: str = "cat", seed: int = 0, n_forget: int | None = None, n_retain: int | None = None,
     recipe: str = "default", changes: Mapping = {}, model: str = "mini", device: str = "auto",
-    own: tuple = ("", [], "", "", "text"), as_images: bool = False, n_test: int | None = None, **more,
+    own: tuple = ("", [], "", "", "text"), as_images: bool = False, n_test: int | None = None,
+    out: str = ".", oracle: str = "",
 ) -> tuple[Clip, Splits | ModelSets, Recipe]:  # fmt: skip
     """The original model, the sets of a subgroup on it, and the recipe.
 
@@ -124,21 +118,21 @@ def start(
         them; all but `pretrained` are for kind="folder", your own pictures, of which a look is printed (`own.check`)
     as_images: leave the sets as images, to be looked at: stages take them only on the model
     n_test: keep so many test images of each column, drawn by the seed; None: all
-    more: parameters of the lesson that are only checked here, such as `out` and `oracle`
+    out, oracle: of the lesson, and only checked here
     Raises ValueError for a wrong parameter, before anything is loaded (see `check_parameters`).
     """
     data_dir, siblings, labels, pretrained, head, previous_targets, near = (*own, [], True)[:7]
     check_parameters(
         kind=kind, target=target, seed=seed, n_forget=n_forget, n_retain=n_retain, n_test=n_test, recipe=recipe,
         changes=changes, model=model, device=device, pretrained=pretrained, head=head, data_dir=str(data_dir or ""),
-        siblings=siblings, labels=labels, previous_targets=previous_targets, near_copies=near, **more,
+        siblings=siblings, labels=labels, previous_targets=previous_targets, near_copies=near, oracle=oracle, out=out,
     )  # fmt: skip
     use_style()
     clip = replace(load_clip(model, pretrained or None, device), name="original")  # whatever it was called when saved
     sizes = {"n_forget": n_forget, "n_retain": n_retain}
     if kind == "folder":
-        given = (siblings or None, labels or None, head, seed, sizes, near)
-        clip, sets, report = prepare(data_dir, target, clip, *given, previous_targets=previous_targets)
+        given = siblings, labels, head, seed, sizes, near, previous_targets
+        clip, sets, report = prepare(data_dir, target, clip, *given)
         print(report, end="\n\n")
     else:
         sets = tutorial_sets(target, seed, kind, clip, **sizes)
@@ -161,11 +155,6 @@ def source(*objects) -> Markdown:
     """The source of functions and classes, as it stands in the package."""
     blocks = [f"```python\n# {o.__module__}\n{inspect.getsource(o).rstrip()}\n```" for o in objects]
     return Markdown("\n\n".join(blocks))
-
-
-def say(text: str) -> Markdown:
-    """A sentence with what was measured in it, shown as text: so it says what happened in this run."""
-    return Markdown(text)
 
 
 def keep(table: pd.DataFrame, out: str | Path) -> pd.DataFrame:

@@ -53,8 +53,8 @@ def check(
 ) -> Report:  # fmt: skip
     """Look at a folder or CSV, and ask the model what it sees there, before anything starts.
 
-    target, siblings, labels: as in `Folder.group`; without a target, and where files cannot be read, each subgroup by
-        its own label
+    target, siblings, labels: as in `Folder.group`, empty ones as if not given; without a target, and where files
+        cannot be read, each subgroup by its own label
     head: "text": class names; "images": prototypes, the mean embedding of each class's training images
     previous_targets: subgroups that the model was made to forget before: these it need not know
     seed, near: as in `scan`
@@ -67,7 +67,7 @@ def check(
         parts = {part: found.part(part) for part in PARTS}
         groups = {part: found.used["subgroup"][found.used["part"] == part].to_numpy(str) for part in PARTS}
     else:
-        grouped = found.group(target, siblings, labels, previous_targets)
+        grouped = found.group(target, siblings or None, labels, previous_targets)
         grouped.subgroup.without(grouped.previous_targets)  # raises for a target that was forgotten before
         parts, groups = grouped.parts, grouped.groups
         asked = (grouped.subgroup.target, *grouped.subgroup.siblings)

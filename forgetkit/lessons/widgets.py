@@ -7,39 +7,35 @@ import base64
 import html
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tqdm.auto import tqdm
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG, at its own resolution; the figure is closed."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", bbox_inches="tight", dpi=figure.dpi)
+def png(figure: Figure, name: str = "") -> bytes:
+    """The figure as PNG, at its own resolution, under a name; the figure is closed."""
+    figure.text(0, 1, name, va="bottom", parse_math=False)
     plt.close(figure)
-    return data.getvalue()
+    return print_figure(figure)
 
 
-def sheet(pictures: Mapping[str, bytes], label: str, most: int) -> bytes:
-    """At most so many pictures, evenly spread, on one that is 1,000 pixels wide, each under its name: a PNG."""
-    names = [list(pictures)[round(i)] for i in np.linspace(0, len(pictures) - 1, min(most, len(pictures)))]
-    images = [Image.open(io.BytesIO(pictures[name])).convert("RGB") for name in names]
+def sheet(pictures: Sequence[bytes], most: int) -> bytes:
+    """At most so many pictures, evenly spread, on one that is 1,000 pixels wide: a PNG."""
+    shown = [pictures[round(i)] for i in np.linspace(0, len(pictures) - 1, min(most, len(pictures)))]
+    images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in shown]
     columns = 2 if len(images) > 1 and max(image.width for image in images) <= 1000 else 1
     for image in images:
         image.thumbnail((1000 // columns - 8, image.height))
-    height = 22 + max(image.height for image in images)
+    height = 8 + max(image.height for image in images)
     page = Image.new("RGB", (1000, height * math.ceil(len(images) / columns)), "white")
-    font = ImageFont.truetype(findfont("DejaVu Sans"), 14)  # matplotlib's own, which has Greek letters
-    for i, (name, image) in enumerate(zip(names, images)):
-        x, y = i % columns * 1000 // columns + 4, i // columns * height
-        ImageDraw.Draw(page).text((x, y + 4), f"{label}: {name}", fill="black", font=font)
-        page.paste(image, (x, y + 22))
+    for i, image in enumerate(images):
+        page.paste(image, (i % columns * 1000 // columns + 4, i // columns * height))
     data = io.BytesIO()
     page.quantize(128).save(data, format="png", optimize=True)
     return data.getvalue()
@@ -64,7 +60,8 @@ def browse(question: str, frames: Iterable[tuple[str, Figure]], label: str, slid
 
     Raises ValueError without frames.
     """
-    pictures = {name: png(figure) for name, figure in tqdm(frames, desc="draw", leave=False, delay=1)}
+    shown = tqdm(frames, desc="draw", leave=False, delay=1)
+    pictures = {name: png(figure, f"{label}: {name}") for name, figure in shown}
     if not pictures:
         raise ValueError("A widget needs at least one picture to show.")
     image = ipywidgets.Image(value=next(iter(pictures.values())), format="png")
@@ -73,5 +70,5 @@ def browse(question: str, frames: Iterable[tuple[str, Figure]], label: str, slid
     control = kind(options=list(pictures), description=label, style={"description_width": "initial"}, **settings)
     control.observe(lambda change: image.set_trait("value", pictures[change["new"]]), names="value")
     box = Browser([ipywidgets.HTML(f"<b>{html.escape(question)}</b>"), control, image])
-    box.still = sheet(pictures, label, most=3 if slider else 6)  # a slider's neighbours are nearly alike
+    box.still = sheet([*pictures.values()], most=3 if slider else 6)  # a slider's neighbours are nearly alike
     return box

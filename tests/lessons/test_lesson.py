@@ -41,7 +41,6 @@ from forgetkit.recipe import Recipe
         (dict(kind="class", target="cat", n_retain=4), "at least 5, at most 2,500"),
         (dict(kind="style", target="cat sketches", n_forget=21), "at most 20"),
         (dict(head="tail"), "choose 'text'"),
-        (dict(colour="red"), "no parameter 'colour'"),
         (dict(siblings=["dog"], data_dir=""), r"siblings=\['dog'\] is for pictures of your own"),
         (dict(labels="pet", data_dir=""), "labels='pet' is for pictures of your own"),
         (dict(head="images", data_dir=""), "head='images' is for pictures of your own"),

@@ -181,7 +181,8 @@ WRONG = """
     t.mean((0, 1)) ## one row a class
 08.3 lines, devkit, wnids
     [int(i) - 1 for i in lines] ## numbers classes its own way
-    [wnids.index(devkit[int(i)]) for i in lines] ## alphabetical one does
+    [wnids.index(devkit[i]) for i in lines] ## alphabetical one does
+    [sorted(wnids).index(devkit[i]) for i in lines] ## raised KeyError
     [2, 1, 3, 3, 0] ## line break
 08.4
     0.8 ## with *itself*

@@ -168,19 +168,6 @@ def three_stages_from_memory(letters):
     assert not wrong, f"{len(QUIZ) - len(wrong)} of {len(QUIZ)} are right.{told}"
 
 
-@exercise("08.3")
-def labels_of_the_devkit(labels_of):
-    wnids = ["n02490219", "n01440764", "n15075141", "n01669191"]
-    devkit = {1: "n15075141", 2: "n02490219", 3: "n01440764", 4: "n01669191"}
-    found = list(labels_of(["2", "4", "1", "1", "3"], devkit, wnids))
-    wrong = [
-        ([1, 3, 0, 0, 2], "an id less one is no class index: the devkit numbers classes its own way."),
-        ([0, 3, 2, 2, 1], "the order of `wnids` as given means nothing: their alphabetical one does."),
-    ]
-    expect(found, [2, 1, 3, 3, 0], f"wanted is [2, 1, 3, 3, 0], you get {found}: id → wnid → place.", wrong)
-    assert list(labels_of(["3\n"], devkit, wnids)) == [0], "a line of a file ends with a line break: int() ignores it."
-
-
 @exercise("08.5")
 def folders_in_the_wrong_order(folders):
     names = isinstance(folders, (list, tuple)) and len(folders) > 1 and all(isinstance(f, str) for f in folders)

@@ -1,15 +1,21 @@
 """Figures made of images. Each function returns a Figure."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
-from forgetkit.data.images import ImageSet
 from forgetkit.lessons.figures.style import COLOURS, short
-from forgetkit.models.clip import Clip
+
+if TYPE_CHECKING:  # figures of tables need no torch
+    import torch
+
+    from forgetkit.data.images import ImageSet
+    from forgetkit.models.clip import Clip
 
 
 def grid(rows: Sequence[tuple[str, Iterable]], columns: int, width: float, height: float) -> Figure:
@@ -50,7 +56,6 @@ def pixel_grid(rows: Mapping[str, torch.Tensor], title: str = "") -> Figure:
     return figure
 
 
-@torch.no_grad()
 def guess(clip: Clip, images, head: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Most probable class and its probability in percent, (N,) each."""
     p = (clip.scale * clip.embed(images) @ head.T).softmax(1).max(1)

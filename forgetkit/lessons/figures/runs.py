@@ -17,33 +17,29 @@ PANELS = {"%": "percent", "": "AUROC (.5 = says nothing)", "steps": "steps (arro
 
 
 def mean_and_runs(table: pd.DataFrame, value: str, by: Sequence[str]) -> Figure:
-    """Every run as a dot, and mean ± standard deviation: along the first column of `by`, coloured by the second, a
-    panel for each combination of the others. Of very many words and colours, some are named.
+    """Every run as a dot, and mean ± standard deviation: along the first column of `by`, coloured by the others.
+
+    Of very many words and colours, some are named.
     """
     short = lambda word: word if len(word) <= 40 else f"{word[:20]}…{word[-19:]}"
-    words = table[list(by)].astype(str).map(short).assign(**{value: table[value]})
-    words["panel"] = [", ".join(f"{n}={v}" for n, v in zip(by[2:], row)) for row in words[list(by[2:])].to_numpy()]
-    x, hue = by[0] if by else "panel", by[1] if len(by) > 1 else None
-    names, panels = list(dict.fromkeys(words[hue])) if hue else [""], list(dict.fromkeys(words["panel"]))
-    places = {word: i for i, word in enumerate(dict.fromkeys(words[x]))}
-    words["place"] = words[x].map(places) + np.random.default_rng(0).uniform(-0.04, 0.04, len(words))
-    wide = 0.8 + 0.55 * len(places) * max(1, len(names) / 2)
-    size = (min(14, wide * len(panels) + 2), 3)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
-    for axis, panel in zip(axes[0], panels):
-        for i, (name, colour) in enumerate(zip(names, sns.color_palette("colorblind", len(names)))):
-            part = words[(words["panel"] == panel) & (words[hue] == name if hue else True)]
-            beside = 0.8 * ((i + 0.5) / len(names) - 0.5)
-            axis.plot(part["place"] + beside, part[value], ".", color=colour, alpha=0.6)
-            found = part.groupby(part["place"].round())[value].agg(["mean", "std"])
-            look = {"fmt": "osD^v<>PX*"[i % 10], "color": colour, "capsize": 3, "elinewidth": 1.2}
-            axis.errorbar(found.index + beside, found["mean"], found["std"], **look, label=name)
-        axis.set(title=panel, xlabel=x if by else "", ylabel=f"{value}, mean ± sd", xlim=(-0.5, len(places) - 0.5))
-        some = [*places][:: max(1, len(places) // MOST)]
-        axis.set_xticks([places[word] for word in some], some, rotation=30 if max(map(len, some)) > 6 else 0)
-    if hue:
-        handles = axes[0, -1].get_legend_handles_labels()[0]
-        axes[0, -1].legend(handles=handles[:: max(1, len(names) // MOST)], title=hue, **BESIDE)
+    words = [[*map(short, row)] for row in table[list(by)].astype(str).to_numpy()]
+    runs = pd.DataFrame({"x": [row[0] if by else "" for row in words], "hue": [", ".join(row[1:]) for row in words]})
+    places, names = ({word: i for i, word in enumerate(dict.fromkeys(runs[of]))} for of in runs)
+    runs = runs.assign(place=runs["x"].map(places), value=table[value].to_numpy())
+    figure, axis = plt.subplots(figsize=(min(14, 2.8 + 0.55 * len(places) * max(1, len(names) / 2)), 3))
+    runs["at"] = runs["place"] + np.random.default_rng(0).uniform(-0.04, 0.04, len(runs))
+    for i, (name, colour) in enumerate(zip(names, sns.color_palette("colorblind", len(names)))):
+        own, beside = runs[runs["hue"] == name], 0.8 * ((i + 0.5) / len(names) - 0.5)
+        axis.plot(own["at"] + beside, own["value"], ".", color=colour, alpha=0.6)
+        found = own.groupby("place")["value"].agg(["mean", "std"])
+        look = {"fmt": "osD^v<>PX*"[i % 10], "color": colour, "capsize": 3, "elinewidth": 1.2}
+        axis.errorbar(found.index + beside, found["mean"], found["std"], **look, label=name)
+    axis.set(xlabel=by[0] if by else "", ylabel=f"{value}, mean ± sd", xlim=(-0.5, len(places) - 0.5))
+    some = [*places][:: max(1, len(places) // MOST)]
+    axis.set_xticks([places[word] for word in some], some, rotation=30 if max(map(len, some)) > 6 else 0)
+    if len(by) > 1:
+        handles = axis.get_legend_handles_labels()[0]
+        axis.legend(handles=handles[:: max(1, len(names) // MOST)], title=", ".join(by[1:]), **BESIDE)
     figure.tight_layout()
     return figure
 
@@ -63,10 +59,9 @@ def score_strips(rows: pd.DataFrame) -> Figure:
         axis.scatter(found["score"], y, c=colours, s=16, edgecolor="black", linewidth=0.3)
         mean = found.groupby("method")["score"].mean().reindex(order)
         axis.scatter(mean, range(len(order)), marker="|", s=180, color="black", lw=1.6, zorder=5)
-        beside = dict(xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)
-        for line, value in enumerate(mean):
-            if not np.isnan(value):
-                axis.annotate(f"{value:.1f}", (1.01, line), **beside)
+        for method, value in mean.dropna().items():
+            place = (1.01, order.index(method))
+            axis.text(*place, f"{value:.1f}", va="center", fontsize=8, transform=axis.get_yaxis_transform())
         axis.set(title=f"{kind}\n(of {found['subgroup'].nunique()})", xlabel="Score (%)", ylabel="")
         axis.grid(axis="y", visible=False)
     axes[0, 0].set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.5, -0.5))
