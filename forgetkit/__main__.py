@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
 import forgetkit as package
 
 NOTEBOOKS = package.HOME / "notebooks"
 NAMES = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 FOLDER = click.Path(file_okay=False, path_type=Path)
-OWN = ("siblings", "labels", "head", "previous_targets", "near_copies")  # options that only one's own pictures have
+LOOKED = ("target", "siblings", "labels", "head", "previous_targets", "seed")  # what a look asks for
 
 
 @click.group(context_settings=NAMES)
@@ -69,8 +68,10 @@ def a_model(context, option, value: str) -> str:
 
 
 def own_pictures(command):
-    """The options that say which model looks at whose pictures."""
+    """The options that say which model looks at whose pictures, and where."""
     for option in (
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
+        click.option("--seed", default=0, show_default=True, help="Which pictures are drawn, and go to which part."),
         click.option("--near-copies/--exact-copies", default=True, show_default=True,
                      help="Frames of a fixed camera are no copies: --exact-copies."),
         click.option("--previous-targets", callback=names, metavar="NAMES", help="What --model forgot before."),
@@ -90,8 +91,6 @@ def own_pictures(command):
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--target", help="What is to be forgotten.  [default: each folder by itself]")
 @own_pictures
-@click.option("--seed", default=0, show_default=True, help="Which pictures go to which part.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 def check(folder: Path, target: str | None, **settings) -> None:
     """Look at a folder of pictures before the work.
 
@@ -108,29 +107,24 @@ def check(folder: Path, target: str | None, **settings) -> None:
     sys.exit(1 if stops else 0)
 
 
-def look(folder: Path, model: str, pretrained: str | None, device: str, near_copies: bool, **asked) -> tuple[str, ...]:
+def look(folder: Path, model: str, device: str, near_copies: bool, pretrained: str | None = None, **given):
     """Print what `own.check` finds; returns what a run would stop at."""
     from forgetkit.lessons import own
 
     clip = package.load_clip(model, pretrained or None, device)
-    click.echo(found := own.check(folder, clip, near=near_copies, **asked))
+    click.echo(found := own.check(folder, clip, near=near_copies, **{name: given.get(name) for name in LOOKED}))
     return found.stops
 
 
 @forgetkit.command()
-@click.option("--target", default="cat", show_default=True, help="What to forget, of this kind, or of your own.")
-@click.option("--kind", default="class", show_default=True, help="Of target: class, coarse, style or cluster.")
+@click.option("--target", help="What to forget, of this kind, or of your own.  [default: cat]")
+@click.option("--kind", help="Of target: class, coarse, style or cluster.  [default: class]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Your own pictures, a folder a class, or a CSV.")
 @own_pictures
-@click.option("--seed", default=0, show_default=True, help="Which images are drawn, and in which order.")
 @click.option("--recipe", default="default", show_default=True, help="default (ours) or paper (as published).")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--out", type=FOLDER, help="Folder for what it makes.  [default: runs/KIND-TARGET, with -SEED unless 0]")
 @click.option("-p", "more", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of the notebook: n_forget 9.")
-@click.pass_context
-def run(
-    context: click.Context, data_dir: Path | None, out: Path | None, more: tuple[tuple[str, str], ...], **parameters
-) -> None:
+def run(data_dir: Path | None, out: Path | None, more: tuple[tuple[str, str], ...], **parameters) -> None:
     """Forget one subgroup of images, and keep the rest.
 
     Executes the quickstart notebook, and leaves it, its figures, its table, a report with intervals and alarms, and the
@@ -141,15 +135,15 @@ def run(
     from forgetkit.batch.record import file_name
     from forgetkit.batch.spec import from_yaml
 
-    notebook, given = NOTEBOOKS / "00_quickstart.ipynb", {name: from_yaml(text) for name, text in more}
-    said = [name for name in parameters if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if stray := [name for name in said if (name in OWN and data_dir is None) or (name == "kind" and data_dir)]:
-        raise ValueError(f"--{stray[0].replace('_', '-')} goes {'without' if data_dir else 'with'} --data-dir.")
-    if data_dir:
-        if "target" not in (*said, *given):
-            raise ValueError(f"Say with --target what is to be forgotten of {data_dir}.")
-        parameters |= {"kind": "folder", "data_dir": str(data_dir)}
-    parameters = {name: value for name, value in parameters.items() if value is not None} | given
+    notebook = NOTEBOOKS / "00_quickstart.ipynb"
+    given = {name: value for name, value in parameters.items() if value is not None}
+    given |= {name: from_yaml(text) for name, text in more}
+    if data_dir and "kind" in given:
+        raise ValueError("--kind goes without --data-dir.")
+    if data_dir and "target" not in given:
+        raise ValueError(f"Say with --target what is to be forgotten of {data_dir}.")
+    usual = {"kind": "folder", "data_dir": str(data_dir)} if data_dir else {"kind": "class", "target": "cat"}
+    parameters = usual | given
     of = ["own" if data_dir else parameters["kind"], parameters["target"], *filter(None, [parameters["seed"]])]
     out = Path(given.get("out") or out or f"runs/{file_name('-'.join(map(str, of)))}").resolve()
     parameters["out"] = str(out)
@@ -163,12 +157,10 @@ def run(
         raise ValueError(f"{out} holds the notebooks themselves: name another folder with --out.")
     check_parameters(**{"pretrained": "", "data_dir": "", **parameters})  # before anything starts
     check_out(out, notebook.name, parameters["target"], data_dir)
-    asked = {name: parameters.get(name) for name in ("target", "model", "pretrained", "device", "seed", *OWN)}
     if not data_dir:
-        context.invoke(fetch)
-    elif look(data_dir, **asked):
+        fetch.callback()
+    elif look(data_dir, **parameters):
         sys.exit(1)
-
     try:
         out.mkdir(parents=True, exist_ok=True)
         execute(notebook, out / notebook.name, parameters, cwd=Path.cwd())  # where the paths that were given are found
@@ -315,12 +307,11 @@ def summary(folder: Path, by: list[str] | None, values: list[str] | None, figure
         click.echo(f"{folder} cannot be written ({error.strerror}): no table and no figures are left there.", err=True)
         figures, status = False, 1
     by, values = results.columns(table, by, values)
-    summed, runs, files = results.summarise(table, by, values), results.by_run(table, by, values), set()
+    summed, runs = results.summarise(table, by, values), results.by_run(table, by, values)
     click.echo("\n".join([summed.to_string(), *summed.attrs["without"]]))
-    for name in values if figures else ():
-        drawing, file = without_screen(), file_name(name)
-        file = file if file not in files else f"{file}-{len(files)}"  # names in another script become one
-        files.add(file)
+    files = [file_name(name) for name in values]
+    for i, name in enumerate(values if figures else ()):
+        drawing, file = without_screen(), files[i] + (f"-{i}" if files[i] in files[:i] else "")  # another script's
         with drawing.plt.rc_context({"text.parse_math": False}):  # a $ in a name is a $
             drawing.plt.close(drawing.save(drawing.mean_and_runs(runs, name, by), folder / "figures", file))
         click.echo(os.path.relpath(folder / f"figures/{file}.png"))

@@ -46,7 +46,7 @@ def mistake(name: str, values: Mapping) -> str | None:
     if name in ("kind", "data_dir") and "data_dir" in values and (kind == "folder") != bool(values["data_dir"]):
         return "kind='folder' and data_dir, the folder of your own pictures, go together: give both."
     if name in OWN and values.get("data_dir", True) in ("", None) and value not in (OWN[name], [], "", None):
-        return f"{name}={value!r} is for pictures of your own: give kind='folder' and data_dir, too, or leave it out."
+        return f"{name}={value!r} is for pictures of your own: give data_dir (--data-dir), too, or leave it out."
     if name in ("siblings", "previous_targets") and isinstance(value, str) and value:
         return f"{name}={value!r}: a list of names, as [{value!r}]."
     if name == "target" and kind in KINDS and value not in targets(kind):

@@ -187,10 +187,9 @@ def again(data_dir: str | Path, saved: Clip, clip: Clip, target: str, seed: int)
     if "sets" not in record:
         raise ModelError(f"{saved.name} does not come of a run on your own pictures: its card names no sets of images.")
     said, sizes = record["subgroup"], {f"n_{of}": record["sets"][of]["images"] for of in ("forget", "retain")}
-    labels, before = said.get("family") or None, record.get("previous_targets")
-    more = {"sizes": sizes, "previous_targets": before, "near": record.get("near", True)}
+    given = said["siblings"], said.get("family"), record["head"], seed, sizes, record.get("near", True)
     clip = replace(clip, heads=saved.heads)
-    return prepare(data_dir, target, clip, said["siblings"], labels, record["head"], seed, **more)[:2]
+    return prepare(data_dir, target, clip, *given, record.get("previous_targets"))[:2]
 
 
 def save(

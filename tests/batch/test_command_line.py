@@ -31,7 +31,7 @@ def no_data(monkeypatch):
         (["run", "--target", "unicorn", "-p", "n_test", "0"], "\nn_test=0: a whole number, at least 1"),
         (["run", "-p", "changes", "3"], "changes"),
         (["run", "--kind", "class", "--data-dir", "."], "--kind goes without --data-dir"),
-        (["run", "--label", "pet"], "--labels goes with --data-dir"),
+        (["run", "--label", "pet"], "labels='pet' is for pictures of your own"),
         (["run", "--recipe", "papre"], "'papre'"),
         (["run", "--seed", "x"], "'x' is not a valid integer"),
         (["run", "--out", str(cli.NOTEBOOKS)], "holds the notebooks themselves"),

@@ -60,7 +60,7 @@ def test_a_method_may_have_more_seeds_but_no_half_of_one(bench):
     of_one = rows[rows["method"] == "ga"].assign(subgroup="green")
     found = with_whole_seeds(pd.concat([rows, second, only_red, of_one]))
     assert found.groupby("method")["seed"].unique().map(list).to_dict() == {
-        **{method: [0] for method in rows["method"]}, "default": [0, 1],
+        **{method: [0] for method in rows["method"] if " " not in method}, "default": [0, 1],
     }  # fmt: skip
     assert set(found["subgroup"]) == {"red", "blue"}
     told = {method: over_seeds(of["score"], of["seed"]) for method, of in found.groupby("method")}

@@ -74,7 +74,7 @@ def test_no_two_terms_of_a_loss_look_alike():
 
 def test_table_has_a_bar_a_model_and_column():
     table = pd.DataFrame({"model": ["original", "restore"], "target": [90.0, 1.0], "retain": [80.0, 79.0]})
-    heights = [p.get_height() for p in figures.table_bars(table, ["target", "retain"]).axes[0].patches]
+    heights = [p.get_height() for p in figures.bars(table.set_index("model").T, "accuracy (%)").axes[0].patches]
     assert {90.0, 1.0, 80.0, 79.0} <= set(heights)
 
 
@@ -119,8 +119,8 @@ def test_the_line_of_decision_counts_who_is_above_it():
     above, below = np.array([[0.5, 0.2]] * 3 + [[0.1, 0.4]]), np.array([[0.1, 0.6]] * 5)
     strip = {"original": {"target": above, "retain": below}, "forgotten": {"target": above[:, ::-1], "retain": below}}
     first, second = figures.decisions(strip, "cat").axes
-    assert [t.get_text() for t in first.texts] == ["retain 0 %", "target 75 %"]
-    assert [t.get_text() for t in second.texts] == ["retain 0 %", "target 25 %"]
+    assert [t.get_text() for t in first.get_legend().texts] == ["target 75 %", "retain 0 %"]
+    assert [t.get_text() for t in second.get_legend().texts] == ["target 25 %", "retain 0 %"]
     assert first.get_xlabel() and "'cat'" in first.get_ylabel() and first.get_xlim() == first.get_ylim()
 
 

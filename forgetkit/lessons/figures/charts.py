@@ -111,11 +111,6 @@ def bars(table: pd.DataFrame, label: str, highlight: Sequence[str] = (), **setti
     return figure
 
 
-def table_bars(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
-    """Accuracy per column, one bar a model, of `evaluate`'s table."""
-    return bars(table.set_index("model")[list(columns)].T, "accuracy (%)", ylim=(0, 108))
-
-
 def percents(tables: Mapping[str, pd.DataFrame], size: tuple[float, float], label: str, **settings) -> Figure:
     """A heat map a table of percent, side by side; size: of one of them in inches; settings: as `Axes.set`."""
     width = size[0] * len(tables) + 0.6
@@ -135,7 +130,7 @@ def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figu
     """A filmstrip, a panel a model: every image by its similarity to the best other text and to that of `name`.
 
     On the diagonal the two are equal: above it, where the panel is red, an image is called `name`. The share of each
-    column's images that are stands in the corner.
+    column's images that are stands in the legend.
 
     points: by model and column, (n, 2) as `diagnostics.rivals` makes them
     """
@@ -144,20 +139,16 @@ def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figu
     figure, axes = plt.subplots(1, len(points), figsize=size, sharex=True, sharey=True, squeeze=False)
     every = np.concatenate([xy for groups in points.values() for xy in groups.values()])
     low, high = every.min() - 0.03, every.max() + 0.03
-    plate = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
     for axis, (model, groups) in zip(axes[0], points.items()):
         axis.fill_between([low, high], [low, high], high, color=COLOURS["target"], alpha=0.08, lw=0)
         axis.plot([low, high], [low, high], color="black", lw=1, ls="--")
-        for line, column in enumerate(reversed(columns)):  # the target last, on top
+        for column in reversed(columns):  # the target last, on top
             own, other = groups[column].T
-            look = {name: LOOKS[column][name] for name in ("color", "marker")}
-            axis.scatter(other, own, s=11, alpha=0.65, lw=0, label=column, **look)
-            words = {"va": "top", "fontsize": 8, "weight": "bold", "color": look["color"], "bbox": plate}
-            height = 0.72 - 0.075 * (len(columns) - 1 - line)
-            axis.text(0.03, height, f"{column} {100 * (own > other).mean():.0f} %", transform=axis.transAxes, **words)
+            look = {"color": LOOKS[column]["color"], "marker": LOOKS[column]["marker"]}
+            said = f"{column} {100 * (own > other).mean():.0f} %"
+            axis.scatter(other, own, s=11, alpha=0.65, lw=0, label=said, **look)
+        axis.legend(loc="upper left", reverse=True, fontsize=8, labelcolor="linecolor", handletextpad=0.2)
         axis.set(title=model, xlabel="cosine to the best other text", xlim=(low, high), ylim=(low, high))
     axes[0, 0].set_ylabel(f"cosine to the text '{name}'")
-    handles, labels = axes[0, -1].get_legend_handles_labels()
-    axes[0, -1].legend(handles[::-1], labels[::-1], title=f"corner: called\n'{name}' (%)", **BESIDE)
     figure.tight_layout()
     return figure

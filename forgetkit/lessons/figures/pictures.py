@@ -46,14 +46,10 @@ def image_grid(rows: Mapping[str, ImageSet], columns: int = 12, seed: int = 0) -
     return grid(shown, columns, 0.72, 0.78)
 
 
-def pixel_grid(rows: Mapping[str, torch.Tensor], title: str = "") -> Figure:
+def pixel_grid(rows: Mapping[str, torch.Tensor]) -> Figure:
     """A row of pictures per entry, its name at the left; pictures (N, 3, S, S) in 0..1."""
     pictures = lambda x: [(image, "", False) for image in x.detach().float().cpu().permute(0, 2, 3, 1).numpy()]
-    shown = [(name, pictures(x)) for name, x in rows.items()]
-    figure = grid(shown, max(map(len, rows.values())), 0.8, 0.84)
-    if title:
-        figure.suptitle(title, y=0.98 if len(rows) > 2 else 1.08, fontsize=11)
-    return figure
+    return grid([(name, pictures(x)) for name, x in rows.items()], max(map(len, rows.values())), 0.8, 0.84)
 
 
 def guess(clip: Clip, images, head: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
