@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from forgetkit.lessons.figures.style import RECIPES
+from forgetkit.lessons.figures import RECIPES
 
 RECALLS = {
     "offset recall": "Found by an offset", "20-NN recall": "Found by neighbours", "probe recall": "Found by a probe",

@@ -19,7 +19,7 @@ from benchmarks import figures
 from benchmarks.tables import audits, card, goals, made, methods, studies  # noqa: F401  (they register tables)
 from benchmarks.tables.values import filled
 from forgetkit.lessons.committed import RESULTS
-from forgetkit.lessons.figures import runs, style
+from forgetkit.lessons.figures import save, score_strips, use_style
 from forgetkit.models.loading import EMBEDDED
 
 PAGES = ("README.md", "docs/*.md", "docs/results/README.md", "forgetkit/models/mini/README.md", "notebooks/*.ipynb")
@@ -28,9 +28,9 @@ BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
 
 def pictures(results: Path) -> dict[str, Figure]:
     """The figures of the docs, by name: those whose rows are there."""
-    style.use_style()
+    use_style()
     drawn = {  # by name: the file of rows, and what is drawn of them
-        "benchmark": ("benchmark", lambda rows: runs.score_strips(methods.whole_methods(rows))),
+        "benchmark": ("benchmark", lambda rows: score_strips(methods.whole_methods(rows))),
         "depth": ("benchmark", lambda rows: figures.score_and_depth(methods.whole_methods(rows))),
     }
     records = {file.stem: json.loads(file.with_suffix(".training.json").read_text()) for file in EMBEDDED.values()}
@@ -66,7 +66,7 @@ def main() -> None:
     for page in pages(root):
         page.write_text(rendered(page, root / RESULTS), encoding="utf-8")
     for name, figure in pictures(root / RESULTS).items():
-        style.save(figure, root / "docs/figures", name)
+        save(figure, root / "docs/figures", name)
 
 
 if __name__ == "__main__":

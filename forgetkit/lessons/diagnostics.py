@@ -47,10 +47,10 @@ def predictions(original: Clip, unlearned: Clip, columns: Mapping[str, ImageSet]
         head, names = original.head(part.classes, part.prompts), np.array(part.classes)
         both = embed_each([original, unlearned], part.images, progress=column)
         before, after = ((z @ head.T).cpu().numpy().astype(float) for z in both)
-        files = getattr(part.images, "files", range(len(part)))
-        rows = {"image": [*map(str, files)], "label": part.names, "subgroup": column}
-        rows |= {"before": names[before.argmax(1)], "after": names[after.argmax(1)]}
-        frames.append(pd.DataFrame({**rows, "similarity": after[range(len(part)), part.labels]}))
+        files = map(str, getattr(part.images, "files", range(len(part))))
+        rows = pd.DataFrame({"image": [*files], "label": part.names, "subgroup": column})
+        called = {"before": names[before.argmax(1)], "after": names[after.argmax(1)]}
+        frames.append(rows.assign(**called, similarity=after[range(len(part)), part.labels]))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -113,11 +113,11 @@ def alarms(
     columns = table.columns.drop(["model", "score", "seconds", TARGET, PREVIOUS], errors="ignore")
     for model, row in zip(table["model"], np.isfinite(table[[TARGET, *columns]].astype(float)).to_numpy()):
         alarm_if(not row.all(), "not_finite", model=model)
-    target, known, why = dict(before=original[TARGET], after=last[TARGET]), original[TARGET] >= 5, ""
+    target, part = dict(before=original[TARGET], after=last[TARGET]), shown.get(TARGET)
     hits = lambda row, column: round(row[column] * len(shown[column]) / 100)
-    if TARGET in shown and by_chance(hits(original, TARGET), len(shown[TARGET]), len(shown[TARGET].classes)):
-        known, why = False, ", no better than chance"
-    alarm_if(not known, "nothing_to_forget", **target, why=why)
+    chance = part is not None and by_chance(hits(original, TARGET), len(part), len(part.classes))
+    known = original[TARGET] >= 5 and not chance
+    alarm_if(not known, "nothing_to_forget", **target, why=", no better than chance" if chance else "")
     alarm_if(known and last[TARGET] > 0.05 * original[TARGET], "not_forgotten", **target)
     changed = [TARGET] if known else []
     for name in columns:

@@ -16,7 +16,7 @@ from forgetkit.data.images import CIFAR10_FAMILIES
 from forgetkit.data.images import some as few
 from forgetkit.data.sets import SETS
 from forgetkit.data.tutorial import KINDS, targets
-from forgetkit.lessons.figures.style import use_style
+from forgetkit.lessons.figures import use_style
 from forgetkit.lessons.own import HEADS, prepare
 from forgetkit.models.clip import Clip, describe, pick_device
 from forgetkit.models.loading import EMBEDDED, FOLDER, HUB, load_clip
@@ -99,11 +99,10 @@ def room(values: Mapping) -> dict[str, tuple[int, int]]:
 
 def weights_there(model: str, pretrained: str) -> bool:
     """May these be weights of that model: a tag, or a file? A path that is not here may be, from where a run works."""
-    file = Path(pretrained).expanduser()
-    if str(model).startswith((HUB, FOLDER)):
-        return False
-    known = model not in EMBEDDED and open_clip.pretrained.is_pretrained_cfg(str(model).replace("/", "-"), pretrained)
-    return known or file.is_file() or (len(file.parts) > 1 and not file.is_absolute())
+    name, file = str(model), Path(pretrained).expanduser()
+    known = model not in EMBEDDED and open_clip.pretrained.is_pretrained_cfg(name.replace("/", "-"), pretrained)
+    there = known or file.is_file() or (len(file.parts) > 1 and not file.is_absolute())
+    return there and not name.startswith((HUB, FOLDER))
 
 
 def start(

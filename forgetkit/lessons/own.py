@@ -24,22 +24,14 @@ A_LOOK = 100  # images of a subgroup that the model is asked about before the wo
 
 @dataclass(frozen=True)
 class Report:
-    """What is known before the work.
+    """What is known before the work."""
 
-    counts:   a row a subgroup, its images by part; `recognised`: of some of them, as "12/26 (29 to 65 %)"
-    findings: what to know and what to do, a sentence each: files, copies, names, and what the model does not know
-    unknown:  subgroups whose images the model recognises no better than chance
-    stops:    those of the findings at which a run stops
-    expect:   what the number of test pictures will allow to be said
-    grouped:  the parts, with a target and where all files can be read
-    """
-
-    counts: pd.DataFrame
-    findings: list[str]
-    unknown: tuple[str, ...] = ()
-    stops: tuple[str, ...] = ()
-    expect: str = ""
-    grouped: Grouped | None = None
+    counts: pd.DataFrame  # a row a subgroup, its images by part; `recognised`: of some of them, as "12/26 (29 to 65 %)"
+    findings: list[str]  # what to know and what to do, a sentence each: files, copies, names, what is not recognised
+    unknown: tuple[str, ...] = ()  # subgroups whose images the model recognises no better than chance
+    stops: tuple[str, ...] = ()  # those of the findings at which a run stops
+    expect: str = ""  # what the number of test pictures will allow to be said
+    grouped: Grouped | None = None  # the parts, with a target and where all files can be read
 
     def __str__(self) -> str:
         said = [self.counts.to_string(), "", *(self.findings or ["Nothing speaks against it."])]
@@ -129,10 +121,8 @@ def cut_names(clip: Clip, train: ImageSet) -> tuple[list[str], list[str]]:
     length = read.shape[1]
     *whole, blank = clip.tokenizer([*texts, ""], context_length=4 * length)
     cut = [name for name, row in zip(train.classes, whole) if (row[length:] != blank[-1]).any()]
-    alike: dict[tuple, list[str]] = {}
-    for name, row in zip(train.classes, read.tolist()):
-        alike.setdefault(tuple(row), []).append(name)
-    return cut, [" and ".join(names) for names in alike.values() if len(names) > 1]
+    alike = pd.Series(train.classes).groupby([str(row) for row in read.tolist()], sort=False)
+    return cut, [" and ".join(names) for _, names in alike if len(names) > 1]
 
 
 def with_head(clip: Clip, train: ImageSet, head: str) -> Clip:
@@ -168,7 +158,7 @@ def prepare(
 ) -> tuple[Clip, Splits, Report]:  # fmt: skip
     """The model with the head asked for (see `with_head`), the sets of your subgroup, and what the look found.
 
-    sizes: n_forget and so on, as in `split`; near: as in `scan`; else as in `data.folders.Folder.group`
+    sizes: n_forget and so on, as in `split`; the others as in `check`
     Raises ModelError where the look finds what stops a run (`Report.stops`); DataError as `Folder.group`.
     """
     checked = check(data_dir, clip, target, siblings, labels, head, previous_targets, seed, near)

@@ -274,8 +274,7 @@ def test_every_figure_has_its_interval_and_its_meaning(found):
 
 
 def test_the_figure_shows_every_line_and_marks_alarms(found):
-    from forgetkit.lessons.figures import audited
-    from forgetkit.lessons.figures.style import COLOURS
+    from forgetkit.lessons.figures import COLOURS, audited
 
     figure = audited(found["turned"].table, found["turned"].rows)
     labels = [text for axis in figure.axes for text in axis.get_yticklabels()]

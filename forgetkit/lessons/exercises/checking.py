@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from forgetkit.lessons.committed import committed
+
 CHECKS: dict[str, Callable] = {}
 EMPTY = "there is no answer yet: replace the dots (a function must `return` something)."
 
@@ -82,6 +84,14 @@ def expect_most(name, found: Mapping[str, float], hint: str) -> None:
     assert found[name] == max(found.values()), hint.format(name, measured, found[name])
 
 
+def worth(recipe: str, column: str) -> dict[str, float]:
+    """What is left of the target, or lacks to a Score of 100, without a part of the recipe, by part: a mean of rows."""
+    rows = committed("benchmark")
+    without = rows[rows["method"].str.startswith(f"{recipe} without ")]
+    found = without.groupby(without["method"].str.removeprefix(f"{recipe} without "))[column].mean()
+    return (100 - found if column == "score" else found).to_dict()
+
+
 def expect_outcome(answer, names: Sequence[str], hint: str) -> None:
     """Assert that an answer is (prediction, what a run measured by name), and that the run had most of the predicted.
 
@@ -118,6 +128,8 @@ def expect_cases(cases: Sequence[Mapping], answer) -> None:
             expect_outcome(answer, case["outcome"], case["hint"])
         elif "names" in case:
             expect_names(answer, case["names"], right)
+        elif "worth" in case:
+            expect_most(answer, worth(*case["worth"]), case["hint"])
         else:
             if "given" in case:
                 found = answer(*(tensors(x) if case.get("tensors") else deepcopy(x) for x in case["given"]))

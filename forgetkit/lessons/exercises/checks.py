@@ -1,4 +1,4 @@
-"""Exercises whose check is more than a call and its result: examples to be made, committed rows, the closing quiz."""
+"""Exercises whose check is more than a call and its result: examples to be made, and the closing quiz."""
 
 import math
 
@@ -7,8 +7,7 @@ import torch
 from IPython.display import Markdown
 
 from forgetkit.evaluation import score
-from forgetkit.lessons.committed import committed
-from forgetkit.lessons.exercises.checking import exercise, expect, expect_most, read
+from forgetkit.lessons.exercises.checking import exercise, expect, read
 from forgetkit.subgroups import Subgroup
 
 QUIZ = read("quiz.toml")["question"]
@@ -21,13 +20,6 @@ def quiz() -> Markdown:
         answers = " · ".join(f"**{letter}** {a}" for letter, a in zip("abcd", question["answers"]))
         asked.append(f"{i}. {question['text']}  \n{answers}")
     return Markdown("\n".join(asked))
-
-
-def left_without(recipe: str, column: str) -> dict[str, float]:
-    """What the benchmark's rows have in a column without a part of the recipe, by part: means over subgroups."""
-    rows = committed("benchmark")
-    without = rows[rows["method"].str.startswith(f"{recipe} without ")]
-    return without.groupby(without["method"].str.removeprefix(f"{recipe} without "))[column].mean().to_dict()
 
 
 @exercise("01.1")
@@ -59,12 +51,6 @@ def images_without_a_centre(z):
     assert torch.allclose(z.norm(dim=1), torch.ones(len(z)), atol=1e-4), "embeddings have length one: divide each row."
     length = z.mean(0).norm().item()
     assert length < 1e-4, f"their mean has length {length:.2f}, so it has a direction, and the cluster a centre."
-
-
-@exercise("02.2")
-def published_part_worth_most(part):
-    lost = {name: 100 - left for name, left in left_without("paper", "score").items()}
-    expect_most(part, lost, "without {0} the Score was {2:.1f} below 100, and lower without another part.")
 
 
 @exercise("03.6")
@@ -128,12 +114,6 @@ def images_of_nothing_that_fit_the_memory(x):
     mean, std = x.double().mean().item(), x.double().std(correction=0).item()
     fits = abs(mean) + abs(std - 1) < 0.01
     assert fits, f"mean {mean:.2f} and std {std:.2f} of the batch; the layer remembers 0 and 1."
-
-
-@exercise("05.3")
-def part_that_holds_the_target_down(part):
-    hint = "without {0}, {2:.1f} % of the target are left, and without another part more. Which pulls at its images?"
-    expect_most(part, left_without("default", "target"), hint)
 
 
 @exercise("06.5")

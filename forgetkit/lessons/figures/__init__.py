@@ -3,4 +3,3 @@
 from forgetkit.lessons.figures.charts import *  # noqa: F403
 from forgetkit.lessons.figures.pictures import *  # noqa: F403
 from forgetkit.lessons.figures.runs import *  # noqa: F403
-from forgetkit.lessons.figures.style import *  # noqa: F403

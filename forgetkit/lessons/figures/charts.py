@@ -1,7 +1,8 @@
-"""Curves, bars, heat maps, and the decision boundary between two texts: legible in grey. Each returns a Figure."""
+"""The look of all figures; curves, bars, heat maps, and the decision boundary between two texts."""
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,8 +10,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.lessons.figures.style import COLOURS, short
-
+# Okabe and Ito's colours; light to dark also in grey.
+COLOURS = {"original": "#999999", "forget": "#E69F00", "remind": "#56B4E9", "restore": "#0072B2", "target": "#CC3311"}
+RECIPES = {"default": COLOURS["restore"], "paper": COLOURS["forget"]}  # drawn larger than the baselines
+STYLE = {"figure.dpi": 90, "savefig.dpi": 140, "font.size": 10, "axes.titlesize": 11}
 # One look a column, or a model, in every figure.
 LOOKS = {
     "target": {"color": COLOURS["target"], "ls": "-", "marker": "o", "lw": 2.4},
@@ -30,6 +33,23 @@ HUES = [*(COLOURS[name] for name in ("restore", "target", "original", "forget", 
 STROKES = ("-", "--", "-.", ":", (0, (7, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 SERIES = [{"color": colour, "ls": line, "marker": marker} for colour, line, marker in zip(HUES, STROKES, "os^DvPx")]
 BESIDE = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.02, 0.5)}  # a legend right of the axes
+
+
+def use_style() -> None:
+    """The tutorial's look, for every figure made afterwards."""
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", rc=STYLE)
+
+
+def short(name: str, length: int = 14) -> str:
+    """A name that fits above a small picture, in which a $ is a $."""
+    return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")
+
+
+def save(figure: Figure, folder: str | Path, name: str) -> Figure:
+    """Write `folder/name.png` and hand the figure on."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(folder) / f"{name}.png", bbox_inches="tight")
+    return figure
 
 
 def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mapping[str, str], **settings) -> Figure:

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from forgetkit.lessons.figures.style import COLOURS, short
+from forgetkit.lessons.figures.charts import COLOURS, short
 
 if TYPE_CHECKING:  # figures of tables need no torch
     import torch
@@ -39,11 +39,9 @@ def grid(rows: Sequence[tuple[str, Iterable]], columns: int, width: float, heigh
 
 def image_grid(rows: Mapping[str, ImageSet], columns: int = 12, seed: int = 0) -> Figure:
     """A row of random images per set, with its name and size at the left."""
-    rng, shown = np.random.default_rng(seed), []
-    for name, part in rows.items():
-        images = [part.images[i] for i in rng.permutation(len(part))[:columns]]
-        shown.append((f"{name}\n({len(part)})", [(image, "", False) for image in images]))
-    return grid(shown, columns, 0.72, 0.78)
+    rng = np.random.default_rng(seed)
+    pictures = lambda part: [(part.images[i], "", False) for i in rng.permutation(len(part))[:columns]]
+    return grid([(f"{name}\n({len(part)})", pictures(part)) for name, part in rows.items()], columns, 0.72, 0.78)
 
 
 def pixel_grid(rows: Mapping[str, torch.Tensor]) -> Figure:

@@ -8,8 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from forgetkit.lessons.figures.charts import BESIDE, LOOKS
-from forgetkit.lessons.figures.style import COLOURS, RECIPES
+from forgetkit.lessons.figures.charts import BESIDE, COLOURS, LOOKS, RECIPES
 
 MODELS = {name: (LOOKS[name]["color"], LOOKS[name]["marker"]) for name in ("original", "unlearned", "oracle")}
 MOST = 15  # words at an axis, and colours in a legend, about
