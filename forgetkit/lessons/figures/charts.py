@@ -167,7 +167,7 @@ def decisions(points: Mapping[str, Mapping[str, np.ndarray]], name: str) -> Figu
             look = {"color": LOOKS[column]["color"], "marker": LOOKS[column]["marker"]}
             said = f"{column} {100 * (own > other).mean():.0f} %"
             axis.scatter(other, own, s=11, alpha=0.65, lw=0, label=said, **look)
-        axis.legend(loc="upper left", reverse=True, fontsize=8, labelcolor="linecolor", handletextpad=0.2)
+        axis.legend(loc="center left", reverse=True, fontsize=8, labelcolor="linecolor", handletextpad=0.2)
         axis.set(title=model, xlabel="cosine to the best other text", xlim=(low, high), ylim=(low, high))
     axes[0, 0].set_ylabel(f"cosine to the text '{name}'")
     figure.tight_layout()
