@@ -21,6 +21,7 @@ ABLATIONS: dict[str, dict] = {
     "soup": {"restore.alphas": (1.0,)},
     "last layer": {"remind.trainable_fraction": 0.35},  # the last third instead
     "raw images": {"remind.align_steps": 15},  # aligned ones instead
+    "crops": {"remind.crops": 0},
     "abstractions": {"remind.n_abstract": 0},
     "guard": {"remind.guard": 0.0, "remind.mmd": 0.0},  # and the teacher names it again
     "mmd": {"remind.mmd": 0.0},
@@ -30,7 +31,7 @@ ABLATIONS: dict[str, dict] = {
 }
 # Parts that the published method does not have.
 OURS = (
-    "last layer", "raw images", "abstractions", "guard", "mmd", "direct start", "plane edit",
+    "last layer", "raw images", "crops", "abstractions", "guard", "mmd", "direct start", "plane edit",
 )  # fmt: skip
 
 

@@ -66,8 +66,9 @@ class Remind(Checked):
 
     seed: Whole = 0
     trainable_fraction: Share | None = 0.02  # of the layers: the last one alone; None: the k layers of stage 1
-    rank: Count = 8
-    align_steps: Whole = 0  # of retain images to BatchNorm's statistics; 0: they and their mirror images as they are
+    rank: Count = 32  # 8 holds less where siblings bear the target's label
+    align_steps: Whole = 0  # of retain images to BatchNorm's statistics; 0: they come as they are, mirrored and cropped
+    crops: Whole = 2  # random ones of each image that is not aligned: few images are to stand for many
     steps: Count = 150  # losses are flat by then
     embedding_step: Share = 0.003  # as in stage 1: how far a random step moves embeddings of kept images
     drift: Weight | None = 0.05  # roll back past this, and past twice what stage 1 left; None: never
@@ -121,11 +122,13 @@ class Recipe(Checked):
         )
         remind = Remind(
             trainable_fraction=0.35,
+            rank=8,
             steps=50,
             embedding_step=0.0004,
             drift=None,
             batch=64,  # (guess)
             align_steps=5,
+            crops=0,
             ema_decay=0.95,
             distill=0.3,
             feature=50.0,  # distillation on retain images only

@@ -29,7 +29,7 @@ from forgetkit.models.clip import Clip, Inputs, ModelError, batch_norms
 from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Remind
 from forgetkit.subgroups import ModelSets
-from forgetkit.synthetic import abstract_images
+from forgetkit.synthetic import abstract_images, crops
 from forgetkit.training import Drift, Monitor, Pool, Trainer
 
 log = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ def remind(
     student.record.update(record)
     weights = adapt(tower, layers, recipe.rank, generator=generator)
     monitor = Monitor.of(original, sets, prefix)
-    siblings = pools["retain"].teacher
-    siblings = siblings[torch.randperm(len(siblings), generator=generator)[:SIBLINGS]]
+    siblings, of_them = pools["retain"].teacher, torch.Generator().manual_seed(recipe.seed)
+    siblings = siblings[torch.randperm(len(siblings), generator=of_them)[:SIBLINGS]]
     trainer = Trainer("remind", student, weights, monitor, recipe.embedding_step, recipe.drift)
     trainer.run(
         pools, lambda z, drawn: terms(z, drawn, sets, original.scale, recipe, siblings), generator, steps=recipe.steps,
@@ -133,7 +133,7 @@ def make_pools(
     """The pools of a step by name, and what to record: `align`, where something is aligned.
 
     `retain`: D_r, aligned or as it is; `forget`: D_f, for the guard; `classless`: images of no class; `previous`: of
-    targets of earlier requests, for their guard. What is not aligned is joined by its mirror images.
+    targets of earlier requests, for their guard. What is not aligned is joined by its mirror images and random crops.
     align: `alignment.align` (left out where there is no BatchNorm) or another; prefix: how many blocks are frozen.
     """
     aligning = bool(recipe.align_steps)
@@ -145,8 +145,9 @@ def make_pools(
         features = original.features(images, prefix)
         return Pool(features, labels, original.embed(features, progress="teacher"))
 
-    def mirrored(part: Inputs) -> Pool:
-        return pool(torch.cat([part.images, part.images.flip(-1)]), part.labels.repeat(2))
+    def views(part: Inputs) -> Pool:
+        cropped = [crops(part.images, generator) for _ in range(recipe.crops)]
+        return pool(torch.cat([part.images, part.images.flip(-1), *cropped]), part.labels.repeat(2 + recipe.crops))
 
     pools, record = {}, {}
     if aligning:
@@ -154,11 +155,11 @@ def make_pools(
         pools["retain"] = pool(aligned.images, sets.retain.labels)
         record["align"] = aligned.losses.to_dict("records")
     else:
-        pools["retain"] = mirrored(sets.retain)
+        pools["retain"] = views(sets.retain)
     if recipe.guard or recipe.mmd:
-        pools["forget"] = mirrored(sets.forget)
+        pools["forget"] = views(sets.forget)
     if recipe.guard and sets.previous is not None:
-        pools["previous"] = mirrored(sets.previous)
+        pools["previous"] = views(sets.previous)
     if recipe.n_abstract:
         pools["classless"] = pool(abstract_images(original, sets.retain.images, recipe.n_abstract, generator))
     return pools, record

@@ -5,7 +5,7 @@
 (Zhang et al., CVPR 2025, after Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022.) alpha is
 chosen on the calibration set D_m. Only floating-point *parameters and buffers* are blended, and what is equal on both
 sides stays equal to the bit. Where siblings bear the target's label, stage 2 cannot give the name up: a plane edit
-(`editing`) follows, its strength and shift chosen on D_m, too.
+(`editing`) follows, its strength and shift chosen on D_m, D_f and D_r together.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tqdm.auto import tqdm
 
 from forgetkit.data.images import ImageSet
 from forgetkit.editing import Plane, push, raw_embeddings, separating
-from forgetkit.evaluation import Head, accuracies, percent, score
+from forgetkit.evaluation import TARGET, Head, accuracies, percent, score
 from forgetkit.models.calls import stage
 from forgetkit.models.clip import Clip, Inputs, ModelError
-from forgetkit.models.prefix import shared
+from forgetkit.models.prefix import joined, shared
 from forgetkit.recipe import Restore
 from forgetkit.subgroups import ModelSets
 
@@ -89,11 +89,19 @@ def nearly_best(table: pd.DataFrame) -> pd.Series:
 def plane_edits(
     restored: Clip, original: Clip, sets: ModelSets, columns: Mapping[str, Inputs], strengths: Sequence[float]
 ) -> tuple[pd.DataFrame, Plane]:
-    """What plane edits make of D_m (`columns`), one row a strength and shift, and the plane.
+    """What plane edits make of D_m (`columns`), D_f and D_r together, one row a strength and shift, and the plane.
 
-    The plane is the original's, between D_f and D_r: the restored model's own tells less.
+    The plane is the original's, between D_f and D_r: the restored model's own tells less. D_m alone has few images of
+    the target, and the best of many edits on few images flatters.
     """
-    d_f, d_r = (raw_embeddings(original, part.images) for part in (sets.forget, sets.retain))
+    prefix = shared([restored.model.visual, original.model.visual])
+    columns, embedded = dict(columns), {}
+    for name, known in ((TARGET, sets.forget), ("retain", sets.retain)):
+        features = original.features(known.images, prefix)
+        embedded[name] = raw_embeddings(original, features)
+        both = joined([columns[name].images, features]), torch.cat([columns[name].labels, known.labels])
+        columns[name] = replace(known, images=both[0], labels=both[1])
+    d_f, d_r = embedded.values()
     a = separating(d_f, d_r, RIDGE)
     one_logit = d_f.norm(dim=1).mean() / original.scale
     plane = Plane(a, a @ d_r.mean(0), push(sets.head, sets.labels, one_logit))
@@ -110,7 +118,7 @@ def plane_edits(
 
 
 def choose_edit(table: pd.DataFrame) -> tuple[float, float]:
-    """The least strength, and then the least |shift|, of those whose Score on D_m is `NEAR` the best."""
+    """The least strength, and then the least |shift|, of those whose Score is `NEAR` the best."""
     near = table[nearly_best(table)].assign(size=table["shift"].abs(), worst=-table["score"].fillna(0))
     least = near.sort_values(["strength", "size", "worst"]).iloc[0]
     return float(least["strength"]), float(least["shift"])

@@ -47,9 +47,21 @@ def turned(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Each image (N, 3, S, S) turned by any angle, and made larger or smaller by up to 30 %."""
     turn, scale = torch.rand(2, len(pixels), generator=generator).to(pixels)
     cos, sin = (of(2 * math.pi * turn) * (0.7 + 0.6 * scale) for of in (torch.cos, torch.sin))
-    maps = torch.stack([cos, -sin, 0 * cos, sin, cos, 0 * cos], 1).view(-1, 2, 3)
-    grid = F.affine_grid(maps, list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    return resampled(pixels, [cos, -sin, 0 * cos, sin, cos, 0 * cos])
+
+
+def crops(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A random crop of each image (N, 3, S, S), 60 to 100 % of its area, mirrored or not, at the image's size."""
+    area, right, down, mirrored = torch.rand(4, len(x), generator=generator).to(x)
+    side, sign = (0.6 + 0.4 * area).sqrt(), 1 - 2 * (mirrored < 0.5).to(x)
+    right, down = ((2 * place - 1) * (1 - side) for place in (right, down))
+    return resampled(x, [sign * side, 0 * side, right, 0 * side, side, down])
+
+
+def resampled(x: torch.Tensor, maps: list[torch.Tensor]) -> torch.Tensor:
+    """Each image (N, 3, S, S) through its own affine map: six numbers, each (N,), as rows of (2, 3)."""
+    grid = F.affine_grid(torch.stack(maps, 1).view(-1, 2, 3), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
 def strokes(n: int, size: tuple[int, int], generator: torch.Generator) -> torch.Tensor:

@@ -48,6 +48,7 @@ def parts(paper: Recipe, ours: Recipe) -> list[tuple[str, str, str, str, str]]:
         ("no stage 1", "direct start", "no", NONE, "stage 2 starts from the original"),
         ("last layer alone", "last layer", "no", NONE, f"the last {fraction} of matrices, not a third"),
         ("raw images", "raw images", "no", NONE, "$D_r$ is not aligned"),
+        ("crops", "crops", "no", NONE, f"{o.remind.crops} of each image of $D_f$ and $D_r$"),
         ("abstractions", "abstractions", "no", NONE, f"{o.remind.n_abstract} images of no class, made of $D_r$"),
         ("guard", "guard", "no", NONE, f"hinge on $D_f$: {o.remind.margin:g} logits, weight {o.remind.guard:g}"),
         ("MMD", "mmd", "no", NONE, f"$D_f$ among $D_r$, weight {o.remind.mmd:g}"),

@@ -59,7 +59,7 @@ def plan(recipe: Recipe) -> dict[str, list[tuple[str, ...]]]:
     data = [("data", f"$D_r$, aligned to BatchNorm in {remind.align_steps}{guess} steps")]
     if not remind.align_steps:
         data = [
-            ("data", "$D_f$ and $D_r$, as they are and mirrored"),
+            ("data", f"$D_f$ and $D_r$, mirrored, and in {remind.crops} random crops"),
             ("", f"{remind.n_abstract} classless images, made of $D_r$ or drawn"),
         ]
     learns = f"adapters on the last {100 * remind.trainable_fraction:g} % of all matrices{guess}"

@@ -13,6 +13,7 @@ from forgetkit.models import ModelError
 from forgetkit.recipe import Recipe
 from forgetkit.restoring import choose_alpha, choose_edit, restore, soup
 
+WHAT = ("images", "labels")
 SMALL = dict(image_size=64, layers=[1, 1, 1, 1], width=8, patch_size=None)
 
 
@@ -119,6 +120,10 @@ def test_a_plane_edit_ends_stage_three_where_siblings_bear_the_label(tower, colo
     record = restore(unlearned, tower, sets, recipe).record
     table = pd.DataFrame(record["edits"])
     assert tuple(record["edit"].values()) == choose_edit(table) and len(table) > len(recipe.strengths)
+    for name, known in (("target", sets.forget), ("retain", sets.retain)):  # chosen on D_m, D_f and D_r together
+        images, labels = (torch.cat([getattr(part, of) for part in (sets.calibration[name], known)]) for of in WHAT)
+        right = (tower.embed(images) @ sets.head.T).argmax(1) == labels
+        assert table.loc[0, name] == pytest.approx(100 * right.float().mean().item(), abs=0.01)
     assert "edit" not in restore(unlearned, tower, colours.on(tower), recipe).record, "a label of its own"
     assert "edit" not in restore(unlearned, tower, sets, Recipe.paper().restore).record
 

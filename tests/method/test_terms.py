@@ -31,7 +31,7 @@ from forgetkit.models.clip import Inputs, ModelError, batch_norms
 from forgetkit.models.prefix import n_frozen
 from forgetkit.recipe import Forget, Remind
 from forgetkit.subgroups import ModelSets
-from forgetkit.synthetic import abstract_images
+from forgetkit.synthetic import abstract_images, crops
 from forgetkit.training import SLOWER, Drift, Monitor, Pool, Trainer, Verdict, rate_for
 
 HEAD = torch.eye(4, 5)  # four classes in five dimensions: the fifth belongs to none
@@ -203,19 +203,18 @@ def stage_two(resnet, colours):
 
 def test_every_pool_has_its_images_its_labels_and_the_originals_embeddings(stage_two):
     original, _, sets = stage_two
-    recipe = Remind(n_abstract=4)
+    recipe, generator = Remind(n_abstract=4), torch.Generator().manual_seed(0)
+    cropped = [[crops(part.images, generator) for _ in range(2)] for part in (sets.retain, sets.forget, sets.previous)]
     pools, record = reminding.make_pools(original, sets, recipe, torch.Generator().manual_seed(0), plus_one)
-    mirrored = lambda x: torch.cat([x, torch.flip(x, dims=[3])])  # left and right, not up and down
-    images = {
-        "retain": mirrored(sets.retain.images), "forget": mirrored(sets.forget.images),
-        "previous": mirrored(sets.previous.images),
-    }  # fmt: skip
+    views = lambda part, cropped: torch.cat([part.images, torch.flip(part.images, dims=[3]), *cropped])
+    parts = {"retain": sets.retain, "forget": sets.forget, "previous": sets.previous}
+    images = {name: views(part, some) for (name, part), some in zip(parts.items(), cropped)}
     assert {*pools} == {*images, "classless"} and record == {}
     for name, wanted in images.items():
         assert torch.equal(pools[name].images, wanted), name
         torch.testing.assert_close(pools[name].teacher, original.embed(wanted))
     for name, part in (("retain", sets.retain), ("forget", sets.forget), ("previous", sets.previous)):
-        assert torch.equal(pools[name].labels, part.labels.repeat(2)), name
+        assert torch.equal(pools[name].labels, part.labels.repeat(4)), name
     classless = pools["classless"]
     assert len(classless.images) == 4 and classless.labels is None
     torch.testing.assert_close(classless.teacher, original.embed(classless.images))
@@ -257,7 +256,9 @@ def test_stage_two_starts_from_stage_one_and_is_held_to_the_original(stage_two, 
         student.attnpool.c_proj.parametrizations.weight.original, stage1.model.visual.attnpool.c_proj.weight
     )
     prefix = n_frozen(original.model.visual, stage1.record["layers"])
-    raw = torch.cat([sets.retain.images, sets.retain.images.flip(-1)])
+    generator = torch.Generator().manual_seed(recipe.seed + 1)
+    cropped = [crops(sets.retain.images, generator) for _ in range(2)]
+    raw = torch.cat([sets.retain.images, sets.retain.images.flip(-1), *cropped])
     teacher = original.embed(original.features(raw, prefix))
     assert not torch.allclose(teacher, stage1.embed(raw), atol=0.1), "or the rest says nothing"
     torch.testing.assert_close(found.pools["retain"].teacher, teacher)
@@ -518,6 +519,20 @@ def test_a_name_can_be_given_up_where_no_sibling_bears_it():
     rest = dict(subgroup=None, validation={}, test={}, calibration={}, head=HEAD)
     sets = ModelSets(forget=bears([2, 0, 0]), retain=bears([1, 2]), **rest)
     assert sets.labels == [0, 2] and sets.own_labels == [0]
+
+
+def test_a_crop_is_60_to_100_percent_of_an_image_inside_of_it_mirrored_or_not():
+    """Of images whose two channels are the place of a pixel, -1 to 1: a crop tells from where it is."""
+    place = (2 * torch.arange(20) + 1) / 20 - 1
+    x = torch.stack([place.expand(20, 20), place[:, None].expand(20, 20)]).repeat(60, 1, 1, 1)
+    cropped = crops(x, torch.Generator().manual_seed(0))
+    right, down = cropped[:, 0, 10, 1:-1], cropped[:, 1, 1:-1, 10]
+    slopes = [(line[:, -1] - line[:, 0]) / (place[-2] - place[1]) for line in (right, down)]
+    torch.testing.assert_close(slopes[0].abs(), slopes[1], atol=1e-4, rtol=0)
+    area = slopes[1].square()
+    assert 0.59 < area.min() < 0.7 and 0.9 < area.max() <= 1.001
+    assert 15 < (slopes[0] < 0).sum() < 45, "about half are mirrored"
+    assert cropped.abs().max() <= 1 and cropped.mean((2, 3)).std(0).min() > 0.05, "inside, and not always the middle"
 
 
 def test_abstractions_are_inverted_drawn_by_their_edges_grey_blended_and_moved(mini):
