@@ -77,7 +77,7 @@ class Remind(Checked):
     feature: Weight = 400.0  # feature distillation on retain and classless images; 1 - cos is small
     n_abstract: Whole = 800  # images made of retain images (`synthetic`): they hold what nobody shows
     guard: Weight = 3.0  # hinge on D_f that keeps the target's text below the best other; with it, no teacher names it
-    margin: Weight = 2.0  # of that hinge, in logits: less leaves more of the target, more costs siblings
+    margin: Weight = 3.0  # of that hinge, in logits: less leaves more of the target, more costs siblings
     mmd: Weight = 30.0  # squared MMD of D_f and siblings: without it, the target is renamed only
     ema_decay: Annotated[Finite, Field(ge=0, lt=1)] = 0.0  # of the average over steps; 0: the last weights
 
