@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 def png(figure: Figure, name: str = "") -> bytes:
     """The figure as PNG, at its own resolution, under a name; the figure is closed."""
-    figure.text(0, 1, name, va="bottom", parse_math=False)
+    figure.text(0, 1, name, va="bottom", color="black", parse_math=False)
     plt.close(figure)
     return print_figure(figure)
 
