@@ -19,7 +19,7 @@ import site
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import source_from_cache
 from pathlib import Path
@@ -77,9 +77,9 @@ def read(folder: Path) -> dict | None:
     return empty | {"status": "damaged", "error": error, "parameters": {}}
 
 
-def finished(job: dict) -> dict | None:
+def finished(job: dict, folder: Path) -> dict | None:
     """The result of a run that has been done; None while it has not, or not anew."""
-    result = read(folder_of(job))
+    result = read(folder)
     return result if result and result["status"] != "damaged" and result["ended"] != job["redo"] else None
 
 
@@ -102,6 +102,7 @@ def write(folder: Path, result: dict, name: str = RESULT) -> None:
         os.fsync(file.fileno())
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     from importlib.metadata import version
 
@@ -117,8 +118,7 @@ def commit_of(folder: Path) -> str | None:
 
 def death(code: int) -> str:
     """What an exit status says, as a sentence."""
-    name = next((s.name for s in signal.Signals if s == -code), -code)
-    why = f"signal {name}" if code < 0 else f"exit status {code}"
+    why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
     return f"The process ended with {why}{' (was there enough memory?)' if code == -9 else ''}."
 
 
@@ -144,23 +144,12 @@ def watch(notes: str) -> None:
                 note(False, args[1])
             elif event in PROGRAMS:
                 folder = args[2] if event == "subprocess.Popen" else None
-                for word in _words(args[:2]):
+                parts = [part for one in args[:2] for part in (one if isinstance(one, list | tuple) else [one]) if part]
+                for word in (word for part in map(os.fsdecode, parts) for word in (part, *shlex.split(part))):
                     if os.path.isfile(os.path.join(folder or "", word)):
                         note(False, word, folder)
 
     sys.addaudithook(hook)
-
-
-def _words(args: Iterable) -> list[str]:
-    """All words of a command, however deep in it."""
-    found = []
-    for one in args:
-        if isinstance(one, str | bytes | os.PathLike):
-            text = os.fsdecode(one)
-            found += [text, *shlex.split(text)]
-        elif isinstance(one, list | tuple):
-            found += _words(one)
-    return found
 
 
 def load_ipython_extension(shell) -> None:
@@ -194,17 +183,16 @@ def keep(run: Path, home: Path) -> None:
     (run / NOTES).unlink(missing_ok=True)
 
 
-def changed(run: Path, home: Path) -> list[str]:
-    """The files that a run loaded and that are others now, or gone; none for a run of an older version."""
+def changed(run: Path, home: Path, hashed: Callable[[str], str | None]) -> list[str]:
+    """The files that a run loaded and whose hash is another now; none for a run of an older version."""
     with suppress(OSError, ValueError):
         found = json.loads((run / LOADED).read_text(encoding="utf-8"))
-        return [name for name, digest in found.items() if file_hash(os.path.join(home, name)) != digest]
+        return [name for name, digest in found.items() if hashed(os.path.join(home, name)) != digest]
     return []
 
 
-@functools.lru_cache(maxsize=None)
 def file_hash(path: str) -> str | None:
-    """The SHA-256 of a file's content, 16 hex digits, looked at once in a process; None where there is none."""
+    """The SHA-256 of a file's content, 16 hex digits; None where there is none."""
     with suppress(OSError):
         if os.path.isfile(path):  # a pipe would wait for its other end
             with open(path, "rb") as file:

@@ -5,6 +5,7 @@ What is finished in the sweep's folder is not run again: the same command goes o
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import logging
@@ -25,7 +26,6 @@ from tqdm.auto import tqdm
 
 from forgetkit.batch import record
 from forgetkit.batch.spec import OUT, Check, Run, SweepError, load
-from forgetkit.batch.worker import BUSY
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 GB_A_RUN = 4  # free memory that each worker should find
@@ -35,7 +35,7 @@ ENVIRONMENT = {  # of a run
 }  # fmt: skip
 _alive: set[subprocess.Popen] = set()
 _stopping = threading.Event()
-_mine = threading.local()
+_mine = threading.local()  # of a thread of ours: what its runs have in their environment, and the guard of them all
 
 
 def run(
@@ -55,7 +55,6 @@ def run(
     from forgetkit.batch.table import describe, gather, write
 
     runs, out = load(spec, check=check), Path(out).resolve()
-    record.file_hash.cache_clear()
     todo, status = _todo(runs, out, retry_failed, changed)
     _claim(out)
     before = [f"{n} {what} before" for what, n in sorted(status.items())]
@@ -99,13 +98,13 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
     """The jobs still to do, and how many runs have which status already."""
     there = {folder.name.rpartition("-")[2]: folder for folder in record.runs_in(out)}
     todo, status, other, older = [], Counter(), Counter(), Counter()
-    now = record.versions()
+    now, hashed = record.versions(), functools.cache(record.file_hash)
     for run in runs:
         found = record.read(there[run.key]) if run.key in there else None
         redo = found and (found["status"] == "damaged" or found["status"] == "failed" and retry_failed)
         if found and found["status"] == "done":
             files = [run.task.name] if found["source"] != run.task.source else []
-            files += record.changed(there[run.key], run.task.file.parent)
+            files += record.changed(there[run.key], run.task.file.parent, hashed)
             other.update(files)
             redo = changed == "rerun" and bool(files)
             then = {**now, **(not redo and found["versions"] or {})}
@@ -146,7 +145,8 @@ def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tu
                 outcome = future.result()
             except Exception as failure:  # the engine gave it up; the next sweep tries again
                 error = f"{type(failure).__name__}: {failure}".rstrip(": ")
-                outcome = record.finished(job) or {"status": "lost", "error": error, "source": None}
+                done = record.finished(job, record.folder_of(job))
+                outcome = done or {"status": "lost", "error": error, "source": None}
             if outcome is None:
                 todo.append(job)
             else:
@@ -155,7 +155,7 @@ def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tu
 
 @contextmanager
 def engine(executor: Executor | str | None, workers: int | None, threads: int | None, runs: int):
-    """A function that submits a job; if this block is left early, what runs on this machine is ended."""
+    """A function that submits a job; as this block is left, what runs on this machine is ended."""
     _stopping.clear()
     if executor is None:
         workers = workers or default_workers(runs)
@@ -176,14 +176,14 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
     with _dask(executor) if isinstance(executor, str) else nullcontext(executor or _local(workers)) as pool:
         try:
             yield submit
-        except BaseException:
-            _stopping.set()
-            for process in list(_alive):
-                process.stdin.close()
-            raise
         finally:
+            _stopping.set()
+            for guard in list(_alive):
+                _close(guard)
             if executor is None:
                 pool.shutdown(cancel_futures=True)
+            while _alive:
+                _alive.pop().wait()
 
 
 @contextmanager
@@ -233,31 +233,38 @@ def default_workers(runs: int) -> int:
 
 
 def perform(job: dict) -> dict | None:
-    """Do one run, wherever this is called, and wait for it: status, error and hash of the code that it executed.
+    """Do one run, wherever this is called, and wait for its result; None where another sweep does it.
 
-    None where another sweep does it. `job` is what `_job` makes. Raises OSError for a run that is not finished.
+    `job` is what `_job` makes. Raises OSError for a run that is not finished.
     """
     if not Path(job["root"]).is_dir():
         raise FileNotFoundError(f"{job['root']} is not there: all machines of a sweep must see its folder.")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "forgetkit.batch.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, cwd=job["cwd"], start_new_session=True,
-        env={**os.environ, **job["env"], **getattr(_mine, "env", {})},
-    )  # fmt: skip
-    _alive.add(process)
-    if _stopping.is_set():
-        process.stdin.close()
+    if not (guard := vars(_mine).pop("guard", None)):
+        command = [sys.executable, "-m", "forgetkit.batch.worker"]
+        env = {**os.environ, **job["env"], **getattr(_mine, "env", {})}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        guard = subprocess.Popen(command, cwd=job["cwd"], env=env, start_new_session=True, **pipes)
+        _alive.add(guard)
     with suppress(OSError, ValueError):  # it has ended, or is to end
-        process.stdin.write(json.dumps(job, default=str).encode() + b"\n")
-        process.stdin.flush()
-    said = process.stdout.read().decode(errors="replace")  # only what comes before there is a log
-    code = process.wait()
-    _alive.discard(process)
-    if code not in (0, BUSY):  # it could not even say that the run has failed: it was killed, or the disk is full
-        with suppress(OSError, AttributeError):
-            os.killpg(process.pid, signal.SIGKILL)
-        raise ChildProcessError([record.death(code), *filter(str.strip, said.splitlines())][-1])
-    if code == BUSY:
-        return None
-    found = record.finished(job)
-    return {name: found[name] for name in ("status", "error", "source")}
+        guard.stdin.write(json.dumps(job, default=str).encode() + b"\n")
+        guard.stdin.flush()
+    if _stopping.is_set():
+        _close(guard)
+    answer = guard.stdout.readline()
+    if answer and hasattr(_mine, "env"):
+        _mine.guard = guard
+    else:
+        _close(guard)
+        code = guard.wait()
+        _alive.discard(guard)
+    if not answer:
+        with suppress(OSError):
+            os.killpg(guard.pid, signal.SIGKILL)
+        raise ChildProcessError(record.death(code))
+    return json.loads(answer)
+
+
+def _close(guard: subprocess.Popen) -> None:
+    """Have a guard end, with all that it guards."""
+    with suppress(OSError):
+        guard.stdin.close()

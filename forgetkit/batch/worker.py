@@ -1,6 +1,6 @@
-"""One run of a sweep, in processes of its own: `python -m forgetkit.batch.worker` reads the job from standard input.
+"""Runs of a sweep, each in a process of its own: `python -m forgetkit.batch.worker` reads jobs from standard input.
 
-This process is the run's guard: it holds a lock, has the run done in a process of its own, writes down what became of
+This process guards one run after the other: it holds a lock, forks a process for the run, writes down what became of
 it, and ends whatever it has left. It runs no code of the user's, so it can always end the run: when that takes longer
 than it may, and when its own standard input closes, which is when whoever started it stops, or dies in any way.
 """
@@ -9,47 +9,40 @@ from __future__ import annotations
 
 import csv
 import ctypes
+import fcntl
 import importlib
 import json
 import logging
 import math
+import multiprocessing
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import threading
 import time
 import traceback
 from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+
+import psutil
 
 from forgetkit.batch import record
 from forgetkit.batch.notebook import execute, source_of
 
-OUTCOME = ".outcome.json"  # in a run's folder: what the process that runs the user's code tells its guard
-BUSY = 75  # exit status: another process has this run in hand
-_last_word = threading.Lock()  # either the result is written, or the run is being ended
+FORK = multiprocessing.get_context("fork")  # what this process has imported, no run imports again
 
 
-def main() -> int:
-    """Guard the job that stands on standard input; the exit status is `BUSY` where another guard has it."""
-    from filelock import FileLock, Timeout  # such packages take longer to import than the process of a short run has
-
-    job = json.loads(sys.stdin.buffer.readline())
-    if cache := os.environ.get("FORGETKIT_CACHE"):  # the run may work in another folder
-        os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
+def main() -> None:
+    """Guard the jobs that come on standard input, a line each, and answer each with a line: what `guard` returns."""
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes its child
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    (locks := Path(job["root"]) / record.MARK).mkdir(exist_ok=True)
-    try:
-        with FileLock(locks / f"{job['key']}.lock", timeout=2):  # which the system frees when this process dies
-            if not record.finished(job):  # by another sweep, while this one waited
-                _guard(job, record.folder_of(job))
-    except Timeout:
-        return BUSY
-    return 0
+    for line in sys.stdin.buffer:
+        try:
+            answer = guard(json.loads(line))
+        except OSError as error:  # the disk is full, or the sweep's folder is not there any more
+            answer = {"status": "lost", "error": str(error), "source": None}
+        print(json.dumps(answer), flush=True)
 
 
 def _prctl(option: int, value: int) -> None:
@@ -57,36 +50,18 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value)
 
 
-def _end_with_parent() -> None:
-    """Wait for the end of standard input, which is the parent's; then no result is written: it would say "failed"."""
-    os.read(0, 1)
-    with _last_word:
-        _end_children()
-        os._exit(1)
-
-
-def _end_children() -> None:
-    """Kill what runs below this process, again as long as it starts new processes, for at most five seconds."""
-    import psutil
-
-    until = time.monotonic() + 5
-    while (left := _below()) and time.monotonic() < until:
-        for process in left:
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(left, timeout=0.1)
-
-
-def _below() -> dict:
-    """The living processes below this one, as psutil has them, and the bytes of memory that each holds."""
-    import psutil
-
-    found = {}
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found[process] = process.memory_info().rss
-    return found
+def guard(job: dict) -> dict | None:
+    """The result of a job, which is done here unless it has been; None where another guard has it in hand."""
+    (locks := Path(job["root"]) / record.MARK).mkdir(exist_ok=True)
+    with (locks / f"{job['key']}.lock").open("wb") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it when this process dies
+        except BlockingIOError:
+            time.sleep(1)
+            return None
+        if not record.finished(job, folder := record.folder_of(job)):
+            _guard(job, folder)
+        return record.read(folder)
 
 
 def _guard(job: dict, folder: Path) -> None:
@@ -96,48 +71,71 @@ def _guard(job: dict, folder: Path) -> None:
     (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
-    started, clock, found, peak = time.time(), time.monotonic(), {}, 0
+    clock, found, peak = time.monotonic(), {}, 0
     file = Path(job["file"])
     home = file.parent
     try:
         if job["notebook"]:  # what is hashed is what is executed, whatever becomes of the file meanwhile
             file = shutil.copyfile(file, folder / file.name)
         found = {"source": source_of(file, job["notebook"]), "commit": record.commit_of(home)}
-        failure, peak = _process({**job, "copy": file, "folder": folder, "guard": os.getpid()})
+        failure, peak = _process(job, file, folder)
         _end_children()
         record.keep(folder, home)
     except (OSError, ValueError) as error:
         failure = _failure(error)
     result = {
         "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
-        "seconds": round(time.monotonic() - clock, 2), "peak_mb": round(peak / 1e6), "started": started,
-        "ended": time.time(), "versions": record.versions(), **failure,
+        "seconds": round(time.monotonic() - clock, 2), "peak_mb": round(peak / 1e6), "ended": time.time(),
+        "versions": record.versions(), **failure,
     }  # fmt: skip
-    with _last_word:
-        record.write(folder, result)
+    record.write(folder, result)
 
 
-def _process(job: dict) -> tuple[dict, int]:
+def _process(job: dict, file: Path, folder: Path) -> tuple[dict, int]:
     """Do the job in a process of its own: what went wrong, or an empty dict, and the most bytes of memory it held."""
-    limit, outcome, peak = job["timeout"].get("run", math.inf), job["folder"] / OUTCOME, 0
+    if job["notebook"]:
+        importlib.import_module("papermill")  # once for all runs: it takes longer than a short one
+    limit, peak = job["timeout"].get("run", math.inf), 0
     end = time.monotonic() + limit
-    with (job["folder"] / record.LOG).open("wb") as log:
-        command = [sys.executable, "-m", "forgetkit.batch.worker", "run"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
-    with suppress(OSError), process.stdin as stdin:  # it may have ended
-        stdin.write(json.dumps(job, default=str).encode())
-    while process.poll() is None:
+    outcome, tell = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=work, args=(job, file, folder, tell, os.getpid()))
+    process.start()
+    tell.close()
+    while process.is_alive() and not outcome.poll():
         peak = max(peak, sum(_below().values()))
         if time.monotonic() > end:
             return {"error": f"The run took longer than {limit:g} s (`timeout`)."}, peak
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)
-    try:
-        return json.loads(outcome.read_text(encoding="utf-8")), peak
-    except (OSError, ValueError):
-        return {"error": record.death(process.returncode)}, peak
-    finally:
-        outcome.unlink(missing_ok=True)
+        if 0 in wait([0, outcome], 0.2):  # no job comes during a run: it is the end of whoever started this
+            _end_children()
+            os._exit(1)
+    process.join(10)  # threads that the run has left do not keep it
+    with suppress(EOFError):
+        if outcome.poll():
+            return outcome.recv(), peak
+    return {"error": record.death(process.exitcode)}, peak
+
+
+def _end_children() -> None:
+    """Kill what runs below this process, again as long as it starts new processes, for at most five seconds."""
+    until = time.monotonic() + 5
+    while (left := _below()) and time.monotonic() < until:
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=0.1)
+    with suppress(ChildProcessError):  # what has ended by itself
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _below() -> dict:
+    """The living processes below this one, as psutil has them, and the bytes of memory that each holds."""
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found[process] = process.memory_info().rss
+    return found
 
 
 def _failure(error: BaseException) -> dict:
@@ -148,37 +146,36 @@ def _failure(error: BaseException) -> dict:
     return {**where, "error": f"{name}: {' '.join(message.split())}"[:500], "traceback": text[-20_000:]}
 
 
-def work() -> None:
-    """Do the job that stands on standard input, and say in `OUTCOME` what went wrong."""
-    job = json.loads(sys.stdin.buffer.read())
+def work(job: dict, file: Path, folder: Path, tell: Connection, guard: int) -> None:
+    """Do the job in this process, and tell what went wrong."""
     _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with its guard, whatever it is doing
-    if os.getppid() != job["guard"]:
+    if os.getppid() != guard:
         return
+    with (folder / record.LOG).open("wb") as log:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(log.fileno(), stream.fileno())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("papermill").setLevel(logging.INFO)
     failure = {}
     try:
-        _do(job)
+        _do(job, file, folder)
     except BaseException as error:  # a function may raise SystemExit
         failure = _failure(error)
         print(failure["traceback"], file=sys.stderr)
-    record.write(Path(job["folder"]), failure, OUTCOME)
-    last = threading.Timer(10, os._exit, [0])  # threads that the run has left do not keep it
-    last.daemon = True
-    last.start()
+    tell.send(failure)
 
 
-def _do(job: dict) -> None:
+def _do(job: dict, file: Path, folder: Path) -> None:
     """Execute the notebook, or call the function and keep what it returns as a table."""
-    folder, notes = Path(job["folder"]), os.path.join(job["folder"], record.NOTES)
+    notes, out = str(folder / record.NOTES), {"out": folder} if job["out"] else {}
     if job["notebook"]:
         os.environ[record.OPENED] = notes
-        given, home = job["given"] | ({"out": job["folder"]} if job["out"] else {}), Path(job["file"]).parent
-        execute(job["copy"], job["copy"], given, home, job["timeout"].get("cell"), log=sys.stderr)
+        given = job["given"] | {name: str(path) for name, path in out.items()}
+        execute(file, file, given, Path(job["file"]).parent, job["timeout"].get("cell"), log=sys.stderr)
         return
     module, _, name = job["task"].partition(":")
     record.watch(notes)
-    rows = getattr(importlib.import_module(module), name)(**job["given"], **({"out": folder} if job["out"] else {}))
+    rows = getattr(importlib.import_module(module), name)(**job["given"], **out)
     if hasattr(rows, "to_csv"):  # a data frame
         rows.to_csv(folder / record.TABLE, index=False)
     elif rows is not None:
@@ -189,4 +186,4 @@ def _do(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    work() if sys.argv[1:] == ["run"] else sys.exit(main())
+    main()
