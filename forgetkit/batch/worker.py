@@ -93,8 +93,8 @@ def _guard(job: dict, folder: Path) -> None:
 
 def _process(job: dict, file: Path, folder: Path) -> tuple[dict, int]:
     """Do the job in a process of its own: what went wrong, or an empty dict, and the most bytes of memory it held."""
-    if job["notebook"]:
-        importlib.import_module("papermill")  # once for all runs: it takes longer than a short one
+    for name in ("papermill", "ipykernel.kernelspec") if job["notebook"] else ():
+        importlib.import_module(name)  # once for all runs: it takes longer than a short one
     limit, peak = job["timeout"].get("run", math.inf), 0
     end = time.monotonic() + limit
     outcome, tell = FORK.Pipe(duplex=False)
