@@ -18,7 +18,8 @@ import click
 import nbformat
 from PIL import Image
 
-from forgetkit.batch.notebook import execute, known_parameters
+from forgetkit.batch.notebook import execute
+from forgetkit.batch.task import parameters_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOK = re.compile(r"this notebook took (\d+ s on .+)")
@@ -97,7 +98,7 @@ def main(numbers: tuple[str, ...]) -> None:
         if path.parent != notebooks:
             continue
         tell_time(path)
-        cover = notebooks / known_parameters(path)["out"][1].value / "cover.png"  # the picture a lesson opens with
+        cover = notebooks / parameters_of(path)["out"].default / "cover.png"  # the picture a lesson opens with
         if cover.exists():
             thumbnail(cover, pictures / f"{path.stem}.png")
 

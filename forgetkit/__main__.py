@@ -131,9 +131,10 @@ def run(data_dir: Path | None, out: Path | None, more: tuple[tuple[str, str], ..
     model in the folder --out. Stages that are finished are kept: the same command goes on where it was stopped. With
     --data-dir, it first looks at your own pictures, as `forgetkit check`.
     """
-    from forgetkit.batch.notebook import check_names, execute
+    from forgetkit.batch.notebook import execute
     from forgetkit.batch.record import file_name
     from forgetkit.batch.spec import from_yaml
+    from forgetkit.batch.task import check_names
 
     notebook = NOTEBOOKS / "00_quickstart.ipynb"
     given = {name: value for name, value in parameters.items() if value is not None}

@@ -13,7 +13,7 @@ from PIL import Image
 
 import forgetkit
 from forgetkit import __main__ as cli
-from forgetkit.batch.notebook import known_parameters
+from forgetkit.batch.task import parameters_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -92,7 +92,7 @@ def notebook_of(words: list[str], folder: Path) -> str:
     if not notebook.exists():
         return f"there is no {words[0]}"
     given = {words[i + 1] for i, word in enumerate(words) if word == "-p"}
-    unknown = given - set(known_parameters(notebook))
+    unknown = given - set(parameters_of(notebook))
     return f"{notebook.name} has no {', '.join(sorted(unknown))}" if unknown else ""
 
 

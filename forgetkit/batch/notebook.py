@@ -1,75 +1,18 @@
-"""A notebook as a file: its code, what it takes from outside, its execution, and how it is left behind."""
+"""A notebook is executed, and left clean."""
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 from forgetkit.batch.record import OPENED
+from forgetkit.batch.task import check_names
 
 BAR = re.compile(r"\d%\||\[\d+:\d\d(:\d\d)?(<|, )")  # in a line that is a progress bar of tqdm's
 VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-def code_cells(path: str | Path) -> list[dict]:
-    """The code cells of a notebook; raises ValueError where the file is none."""
-    import nbformat
-
-    try:
-        return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}).") from None
-    except Exception:  # nbformat's own, and what it meets in a file that is something else
-        raise ValueError(f"{path} is no notebook.") from None
-
-
-def code_of(path: str | Path) -> str:
-    """All code of a notebook."""
-    return "\n".join(cell["source"] for cell in code_cells(path))
-
-
-def source_of(file: Path, is_notebook: bool) -> str:
-    """A hash of a notebook's code, or of a module's file; raises OSError or ValueError where there is none."""
-    code = code_of(file).encode(errors="replace") if is_notebook else file.read_bytes()
-    return hashlib.sha256(code).hexdigest()[:16]
-
-
-def known_parameters(path: str | Path) -> dict[str, tuple[ast.expr | None, ast.expr | None]]:
-    """{name: (annotation, default)} of what a notebook's `parameters` cell assigns, as syntax trees, without magics.
-
-    Raises ValueError where there is no such cell, or more than one, or no Python.
-    """
-    found = [cell["source"] for cell in code_cells(path) if "parameters" in (cell["metadata"].get("tags") or ())]
-    if len(found) != 1:
-        count = f"{len(found)} cells tagged `parameters`: keep one" if found else "no cell tagged `parameters`"
-        raise ValueError(f"{path} has {count}.")
-    try:
-        try:
-            lines = ast.parse(found[0]).body
-        except SyntaxError:
-            lines = ast.parse(re.sub(r"^([ \t]*)[%!](?!%).*", r"\1pass", found[0], flags=re.M)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"The `parameters` cell of {path} is no Python: {error}.") from None
-    return {
-        target.id: (getattr(line, "annotation", None), line.value)
-        for line in lines
-        if isinstance(line, ast.Assign | ast.AnnAssign)
-        for target in getattr(line, "targets", None) or [line.target]
-        if isinstance(target, ast.Name)
-    }
-
-
-def check_names(path: str | Path, parameters: Iterable[str]) -> None:
-    """Raise ValueError for a parameter that the notebook does not have."""
-    known = known_parameters(path)
-    if unknown := sorted(set(parameters) - set(known)):
-        raise ValueError(f"{Path(path).name} has no parameter {', '.join(unknown)}. It has: {', '.join(known)}.")
 
 
 def execute(

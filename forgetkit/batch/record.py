@@ -53,7 +53,7 @@ def folder_of(job: dict) -> Path:
     """Where the run is, or is to be: one that began under another name goes on there."""
     root = Path(job["root"])
     there = (run for run in root.glob(f"*-{job['key']}") if run.is_dir() and not run.is_symlink())
-    return next(there, root / f"{job['name']}-{job['key']}")
+    return next(there, root / job["name"])
 
 
 def file_name(text: str) -> str:
@@ -65,7 +65,8 @@ def read(folder: Path) -> dict | None:
     """The result in a run's folder; None while there is none. A file that is no result is one, which is "damaged"."""
     empty = dict.fromkeys((*COLUMNS, "ended"))
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        text = json.dumps(json.loads((folder / RESULT).read_text(encoding="utf-8")), ensure_ascii=False)
+        result = json.loads(text.encode(errors="replace"))  # which UTF-8 can write
         said = (result["parameters"], result.get("versions") or {})
         if result["status"] in ("done", "failed") and all(isinstance(part, dict) for part in said):
             return empty | result
@@ -157,24 +158,23 @@ def load_ipython_extension(shell) -> None:
     watch(os.environ[OPENED])
 
 
-def _environment() -> tuple[str, ...]:
-    """Folders of the machine and of what is installed, which versions stand for, and of what programs keep."""
-    installed = {path for name, path in sysconfig.get_paths().items() if name != "data"}
-    installed |= {*site.getsitepackages(), site.getusersitepackages(), os.environ.get("FORGETKIT_CACHE", "")}
-    installed |= {sys.prefix} if sys.prefix != sys.base_prefix else set()
-    kept = [os.path.join(os.path.expanduser("~"), name) for name in KEPT]
-    return tuple(f"{place}{os.sep}" for place in (*installed, *SYSTEM, *kept, Path(__file__).parent) if place)
-
-
 def keep(run: Path, home: Path) -> None:
-    """Leave the hash of each file that was read, but for the environment's, the sweep's, and what the run wrote."""
+    """Leave the hash of each file that was read, but for the environment's, the sweep's, and what the run wrote.
+
+    The environment is the machine, what is installed, which versions stand for, and what programs keep.
+    """
     written, read = set(), {}
     with suppress(OSError):
         for line in (run / NOTES).read_text(encoding="utf-8").splitlines():
             with suppress(ValueError):  # half a line, of a process that was killed
                 writes, path, when = json.loads(line)
                 written.add(path) if writes else read.setdefault(path, when)
-    places, found = (*_environment(), f"{run.parent}{os.sep}"), {}
+    installed = [path for name, path in sysconfig.get_paths().items() if name != "data"] + site.getsitepackages()
+    installed += [site.getusersitepackages(), os.environ.get("FORGETKIT_CACHE"), Path(__file__).parent]
+    installed += [sys.prefix] if sys.prefix != sys.base_prefix else []
+    kept = [os.path.join(os.path.expanduser("~"), name) for name in KEPT]
+    places = tuple(f"{place}{os.sep}" for place in (*installed, *SYSTEM, *kept, run.parent) if place)
+    found = {}
     for path in sorted(read.keys() - written):
         if not path.startswith(places) and (digest := file_hash(path)):
             name = os.path.relpath(path, home) if Path(path).is_relative_to(home.parent) else path  # both may move

@@ -33,7 +33,7 @@ ENVIRONMENT = {  # of a run
     "TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60",  # some bars say themselves whether they show
     "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8",  # the last words of what is killed, in any locale
 }  # fmt: skip
-_alive: set[subprocess.Popen] = set()
+_guards: set[subprocess.Popen] = set()
 _stopping = threading.Event()
 _mine = threading.local()  # of a thread of ours: what its runs have in their environment, and the guard of them all
 
@@ -55,36 +55,7 @@ def run(
     from forgetkit.batch.table import describe, gather, write
 
     runs, out = load(spec, check=check), Path(out).resolve()
-    todo, status = _todo(runs, out, retry_failed, changed)
-    _claim(out)
-    before = [f"{n} {what} before" for what, n in sorted(status.items())]
-    tqdm.write(f"{len(runs)} runs: {', '.join([*before, f'{len(todo)} to do'])}.")
-    lost = 0
-    bar = tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run") if todo else nullcontext()
-    try:
-        with bar, engine(executor, workers, threads, len(todo)) as submit:
-            for job, found in _outcomes(todo, submit):
-                lost += found["status"] == "lost"
-                name = f"{job['name']}-{job['key']}"
-                if found["status"] != "done":
-                    tqdm.write(f"{found['status']}: {name}: {found['error']}")
-                elif found["source"] != job["source"]:
-                    tqdm.write(f"{name} ran other code than the sweep began with: {found['source']}.")
-                bar.update()
-    finally:
-        if out.is_dir():
-            write(table := gather(out), out)
-    if not out.is_dir():
-        raise FileNotFoundError(f"{out} was moved or removed while the sweep ran: name it with --out where it is now.")
-    every = table.drop_duplicates("run")
-    mine = every[every["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
-    others = len(every) - len(mine)
-    tqdm.write(describe(mine) + (f"\nThe table also has {others} other runs of this folder." if others else ""))
-    return +Counter(mine["status"], lost=lost)
-
-
-def _claim(out: Path) -> None:
-    """Make the sweep's folder, or make sure that it is one and can be written; raises SweepError."""
+    todo, before = _todo(runs, out, retry_failed, changed)
     try:
         if out.is_dir() and any(out.iterdir()) and not record.is_sweep(out):
             raise SweepError([f"{out} holds files, and no sweep: name a new or an empty folder with --out."])
@@ -92,27 +63,54 @@ def _claim(out: Path) -> None:
         tempfile.TemporaryFile(dir=out).close()  # can it be written?
     except OSError as error:
         raise SweepError([f"{out} cannot be the sweep's folder: {error.strerror}."]) from None
+    told = [f"{n} {status} before" for status, n in sorted(before.items())]
+    tqdm.write(f"{len(runs)} runs: {', '.join([*told, f'{len(todo)} to do'])}.")
+    lost = 0
+    bar = tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run") if todo else nullcontext()
+    try:
+        with bar, engine(executor, workers, threads, len(todo)) as submit:
+            for job, found in _outcomes(todo, submit):
+                lost += found["status"] == "lost"
+                if found["status"] != "done":
+                    tqdm.write(f"{found['status']}: {job['name']}: {found['error']}")
+                bar.update()
+    finally:
+        if out.is_dir():
+            write(table := gather(out), out)
+    if not out.is_dir():
+        raise FileNotFoundError(f"{out} was moved or removed while the sweep ran: name it with --out where it is now.")
+    every = table.drop_duplicates("run")
+    mine = every[every["run"].str[-10:].isin({run.key for run in runs})]
+    others = len(every) - len(mine)
+    tqdm.write(describe(mine) + (f"\nThe table also has {others} other runs of this folder." if others else ""))
+    return +Counter(mine["status"], lost=lost)
 
 
 def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple[list[dict], Counter]:
-    """The jobs still to do, and how many runs have which status already."""
-    there = {folder.name.rpartition("-")[2]: folder for folder in record.runs_in(out)}
-    todo, status, other, older = [], Counter(), Counter(), Counter()
+    """The jobs still to do, as JSON, and how many of the other runs have which status."""
+    there = {folder.name[-10:]: folder for folder in record.runs_in(out)}
     now, hashed = record.versions(), functools.cache(record.file_hash)
+    todo, before, other, older = [], Counter(), Counter(), Counter()
     for run in runs:
-        found = record.read(there[run.key]) if run.key in there else None
-        redo = found and (found["status"] == "damaged" or found["status"] == "failed" and retry_failed)
+        task, folder, files = run.task, there.get(run.key), []
+        found = record.read(folder) if folder else None
         if found and found["status"] == "done":
-            files = [run.task.name] if found["source"] != run.task.source else []
-            files += record.changed(there[run.key], run.task.file.parent, hashed)
+            files = [task.name] if found["source"] != task.source else []
+            files += record.changed(folder, task.file.parent, hashed)
             other.update(files)
-            redo = changed == "rerun" and bool(files)
-            then = {**now, **(not redo and found["versions"] or {})}
+        again = {"done": files and changed == "rerun", "failed": retry_failed, "damaged": True}
+        if found and not again[found["status"]]:
+            before[found["status"]] += 1
+            then = now | (found["versions"] or {})
             older.update(f"{name} {then[name]}, now {now[name]}" for name in now if then[name] != now[name])
-        if found and (not redo or found["status"] == "damaged"):
-            status[found["status"]] += 1
-        if redo or not found:
-            todo.append(_job(run, out, found))
+            continue
+        name = record.file_name(f"{task.name.rpartition(':')[2]} {run.label}")
+        todo.append({
+            "root": str(out), "name": f"{name}-{run.key}", "key": run.key,
+            "task": task.name, "file": str(task.file), "notebook": task.is_notebook,
+            "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters, "timeout": run.timeout,
+            "redo": found and found["ended"], "cwd": os.getcwd(),
+        })  # fmt: skip
     if other and changed == "stop":
         which = ", ".join(f"{name} ({n} runs)" for name, n in other.most_common(5)) + (", …" if len(other) > 5 else "")
         raise SweepError([
@@ -121,50 +119,46 @@ def _todo(runs: list[Run], out: Path, retry_failed: bool, changed: str) -> tuple
         ])  # fmt: skip
     for what, n in older.items():
         tqdm.write(f"{n} of the finished runs had another version: {what}.")
-    return todo, status
-
-
-def _job(run: Run, out: Path, found: dict | None) -> dict:
-    """What `perform` is handed, as JSON."""
-    task = run.task
-    return {
-        "root": str(out), "name": record.file_name(f"{task.name.rpartition(':')[2]} {run.label}"), "key": run.key,
-        "task": task.name, "file": str(task.file), "notebook": task.is_notebook, "source": task.source,
-        "given": run.given, "parameters": run.parameters, "out": OUT in task.parameters, "timeout": run.timeout,
-        "redo": found and found["ended"], "cwd": os.getcwd(),
-    }  # fmt: skip
+    return todo, before
 
 
 def _outcomes(todo: list[dict], submit: Callable[[dict], Future]) -> Iterator[tuple[dict, dict]]:
-    """(job, status, error and source) of each job, as they end; what other sweeps have in hand comes again later."""
+    """(job, result) of each job, as they end; what other sweeps have in hand comes again later."""
     while todo:
         futures, todo = {submit(job): job for job in todo}, []
         for future in as_completed(futures):
             job = futures[future]
             try:
-                outcome = future.result()
+                result = future.result()
             except Exception as failure:  # the engine gave it up; the next sweep tries again
                 error = f"{type(failure).__name__}: {failure}".rstrip(": ")
-                done = record.finished(job, record.folder_of(job))
-                outcome = done or {"status": "lost", "error": error, "source": None}
-            if outcome is None:
+                result = record.finished(job, record.folder_of(job)) or {"status": "lost", "error": error}
+            if result is None:
                 todo.append(job)
             else:
-                yield job, outcome
+                yield job, result
 
 
 @contextmanager
 def engine(executor: Executor | str | None, workers: int | None, threads: int | None, runs: int):
-    """A function that submits a job; as this block is left, what runs on this machine is ended."""
+    """A function that submits a job; as this block is left, what runs on this machine is ended.
+
+    Without an executor, threads of this process wait for a process each: one a GPU, or one a core where memory allows,
+    and no more than there are runs.
+    """
     _stopping.clear()
+    cards, turn = gpus(), itertools.count()
     if executor is None:
-        workers = workers or default_workers(runs)
+        room = int(psutil.virtual_memory().available / 1e9 / GB_A_RUN)
+        workers = workers or max(1, min(len(cards) or cores(), room, runs))
         threads = threads or max(1, cores() // workers)
         if runs:
             tqdm.write(f"{workers} at a time, each with {threads} thread{'s' if threads > 1 else ''}.")
     elif isinstance(executor, str) and not threads and runs:
         tqdm.write("Dask has its workers compute on one thread: with --threads each run has more of a machine's cores.")
     env = ENVIRONMENT | (dict.fromkeys(THREADS, str(threads)) if threads else {})
+    card = lambda: {"CUDA_VISIBLE_DEVICES": cards[next(turn) % len(cards)]} if len(cards) > 1 else {}
+    ours = lambda: ThreadPoolExecutor(workers, initializer=lambda: setattr(_mine, "env", card()))
 
     def submit(job: dict) -> Future:
         try:
@@ -173,17 +167,17 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
             (lost := Future()).set_exception(failure)
             return lost
 
-    with _dask(executor) if isinstance(executor, str) else nullcontext(executor or _local(workers)) as pool:
+    with _dask(executor) if isinstance(executor, str) else nullcontext(executor or ours()) as pool:
         try:
             yield submit
         finally:
             _stopping.set()
-            for guard in list(_alive):
+            for guard in list(_guards):
                 _close(guard)
             if executor is None:
                 pool.shutdown(cancel_futures=True)
-            while _alive:
-                _alive.pop().wait()
+            while _guards:
+                _guards.pop().wait()
 
 
 @contextmanager
@@ -204,13 +198,6 @@ def _dask(address: str) -> Iterator[Executor]:
         yield client.get_executor(pure=False)
 
 
-def _local(workers: int) -> ThreadPoolExecutor:
-    """Threads that wait for a process each; where there are several GPUs, each has its own."""
-    cards, turn = gpus(), itertools.count()
-    own = lambda: {"CUDA_VISIBLE_DEVICES": cards[next(turn) % len(cards)]} if len(cards) > 1 else {}
-    return ThreadPoolExecutor(workers, initializer=lambda: setattr(_mine, "env", own()))
-
-
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -226,16 +213,10 @@ def gpus() -> list[str]:
     return []
 
 
-def default_workers(runs: int) -> int:
-    """One a GPU, or one a core where memory allows, and no more than there are runs."""
-    room = int(psutil.virtual_memory().available / 1e9 / GB_A_RUN)
-    return max(1, min(len(gpus()) or cores(), room, runs))
-
-
 def perform(job: dict) -> dict | None:
     """Do one run, wherever this is called, and wait for its result; None where another sweep does it.
 
-    `job` is what `_job` makes. Raises OSError for a run that is not finished.
+    `job` is what `_todo` makes. Raises OSError for a run that is not finished.
     """
     if not Path(job["root"]).is_dir():
         raise FileNotFoundError(f"{job['root']} is not there: all machines of a sweep must see its folder.")
@@ -244,24 +225,23 @@ def perform(job: dict) -> dict | None:
         env = {**os.environ, **job["env"], **getattr(_mine, "env", {})}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         guard = subprocess.Popen(command, cwd=job["cwd"], env=env, start_new_session=True, **pipes)
-        _alive.add(guard)
+        _guards.add(guard)
     with suppress(OSError, ValueError):  # it has ended, or is to end
         guard.stdin.write(json.dumps(job, default=str).encode() + b"\n")
         guard.stdin.flush()
     if _stopping.is_set():
         _close(guard)
-    answer = guard.stdout.readline()
-    if answer and hasattr(_mine, "env"):
+    if (answer := guard.stdout.readline()) and hasattr(_mine, "env"):
         _mine.guard = guard
-    else:
-        _close(guard)
-        code = guard.wait()
-        _alive.discard(guard)
-    if not answer:
-        with suppress(OSError):
-            os.killpg(guard.pid, signal.SIGKILL)
-        raise ChildProcessError(record.death(code))
-    return json.loads(answer)
+        return json.loads(answer)
+    _close(guard)
+    code = guard.wait()
+    _guards.discard(guard)
+    if answer:
+        return json.loads(answer)
+    with suppress(OSError):
+        os.killpg(guard.pid, signal.SIGKILL)
+    raise ChildProcessError(record.death(code))
 
 
 def _close(guard: subprocess.Popen) -> None:

@@ -18,13 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 
-from forgetkit.batch.notebook import code_of
-from forgetkit.batch.task import MISSING, Task, task_of
+from forgetkit.batch.task import MISSING, Task, code_of, task_of
 
 OUT = "out"  # the parameter that gets the run's folder
 MOST = 100_000  # runs of one sweep
@@ -35,26 +34,28 @@ NUMBER = "[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)"  # whole; what else looks like on
 class SweepError(ValueError):
     """A sweep that cannot be run; `mistakes` are all that was found, one sentence each."""
 
-    def __init__(self, mistakes: list[str], where: str = "the sweep"):
+    def __init__(self, mistakes: list[str]):
         self.mistakes = list(dict.fromkeys(mistakes))
-        head = "" if len(self.mistakes) == 1 else f"{where} has {len(self.mistakes)} mistakes, nothing was started:\n  "
+        head = f"the sweep has {len(self.mistakes)} mistakes, nothing was started:\n  " if self.mistakes[1:] else ""
         super().__init__(head + "\n  ".join(self.mistakes))
 
 
-STRICT = ConfigDict(extra="forbid")
-Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
-Limits = create_model("Limits", __config__=STRICT, cell=(Seconds | None, None), run=(Seconds | None, None))
 Check = Callable[[str, Any, dict], None]
+STRICT = ConfigDict(extra="forbid")
+Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] | None
+Limits = create_model("Limits", __config__=STRICT, cell=(Seconds, None), run=(Seconds, None))
+Several = BeforeValidator(lambda given: given if isinstance(given, list) else [given])
+Timeout = Annotated[Limits, BeforeValidator(lambda given: given if isinstance(given, dict) else {"run": given})]
 SETS = "is a list of parameter sets, such as `- {target: cat, seed: 0}`."
-FORM = {  # what each key of a sweep holds, and how that is said
-    "notebook": (str | Annotated[list[str], Field(min_length=1)], "is a path, or a list of paths."),
-    "function": (str, "is a function's name, such as `package.module:name`."),
-    "grid": (dict[str, Any], "maps names of parameters to lists of values."),
-    "list": (list[dict[str, Any]], SETS),
-    "exclude": (list[dict[str, Any]], SETS),
-    "timeout": (Seconds | Limits, "is the seconds that a run may take, or such as `{cell: 600, run: 3600}`."),
+FORM = {  # of each key of a sweep the type, the default, and what is said of another type
+    "notebook": (Annotated[list[str], Several], [], "is a path, or a list of paths."),
+    "function": (str, "", "is a function's name, such as `package.module:name`."),
+    "grid": (dict[str, Annotated[list, Several]], {}, "maps names of parameters to lists of values."),
+    "list": (list[dict[str, Any]], [{}], SETS),
+    "exclude": (list[dict[str, Any]], [], SETS),
+    "timeout": (Timeout, Limits(), "is the seconds that a run may take, or such as `{cell: 600, run: 3600}`."),
 }
-Form = create_model("Form", __config__=STRICT, **{key: (kind | None, None) for key, (kind, _) in FORM.items()})
+Form = create_model("Form", __config__=STRICT, **{key: (kind, default) for key, (kind, default, _) in FORM.items()})
 
 
 class _Constructor(SafeConstructor):
@@ -81,7 +82,7 @@ def from_yaml(text: str | bytes, where: str = "") -> Any:
     raise SweepError([f"{where or repr(text)} is no YAML: {why}."])
 
 
-def _form(spec: Any, where: str) -> BaseModel:
+def _form(spec: Any) -> BaseModel:
     """A sweep in its form; raises SweepError, with all mistakes in the form."""
     if not isinstance(spec, Mapping):
         raise SweepError([f"A sweep is a mapping with the keys {', '.join(FORM)}."])
@@ -89,27 +90,25 @@ def _form(spec: Any, where: str) -> BaseModel:
         pieces = json.JSONEncoder(default=str).iterencode(spec)
         if next(itertools.islice(pieces, MOST_PIECES, None), None):
             raise ValueError
-        form = Form.model_validate(dict(spec))
+        form = Form.model_validate({key: value for key, value in spec.items() if value is not None})
     except ValidationError as error:
-        keys = dict.fromkeys(fault["loc"][0] for fault in error.errors())
+        wrong = dict.fromkeys(fault["loc"][0] for fault in error.errors())
         unknown = lambda key: f"There is no key {key!r}. {_close(key, FORM)}"
-        raise SweepError([f"`{k}` {FORM[k][1]}" if k in FORM else unknown(k) for k in keys], where) from None
+        raise SweepError([f"`{k}` {FORM[k][2]}" if k in FORM else unknown(k) for k in wrong]) from None
     except (TypeError, ValueError, RecursionError):
         why = "A value holds itself, or too many others, or is named by something else than a word."
-        raise SweepError([why], where) from None
-    grid, sets = form.grid or {}, form.list or [{}]
-    found = [f"grid: {name} has no value." for name, values in grid.items() if values == []]
-    if (form.notebook is None) == (form.function is None):
+        raise SweepError([why]) from None
+    found = [f"grid: {name} has no value." for name, values in form.grid.items() if not values]
+    if bool(form.notebook) == bool(form.function):
         found.append("Give one of `notebook` and `function`.")
-    if form.function and getattr(form.timeout, "cell", None):
+    if form.function and form.timeout.cell:
         found.append("timeout: a function has no cells, give `run`.")
-    twice = sorted({name for entry in sets for name in entry} & set(grid))
+    twice = sorted({name for entry in form.list for name in entry} & set(form.grid))
     found += [f"{name} stands in `grid` and in `list`: give it in one of them." for name in twice]
-    tasks = len(form.notebook) if isinstance(form.notebook, list) else 1
-    if (n := tasks * len(sets) * math.prod(len(v) for v in grid.values() if isinstance(v, list))) > MOST:
+    if (n := math.prod(map(len, (form.notebook or [""], form.list, *form.grid.values())))) > MOST:
         found.append(f"The grid makes {n:,} runs, and a sweep has at most {MOST:,}: give fewer values.")
     if found:
-        raise SweepError(found, where)
+        raise SweepError(found)
     return form
 
 
@@ -149,15 +148,15 @@ def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | No
 
     Raises SweepError, with all mistakes at once.
     """
-    where, mistakes, runs = "the sweep", [], []
+    mistakes, runs = [], []
     if isinstance(spec, (str, Path)):
-        folder, where = Path(spec).parent, Path(spec).name
+        folder = Path(spec).parent
         try:
-            spec = from_yaml(Path(spec).read_bytes(), where)
+            spec = from_yaml(Path(spec).read_bytes(), Path(spec).name)
         except OSError as error:
             raise SweepError([f"{spec} cannot be read: {error.strerror}."]) from None
-    form = _form(spec, where)
-    names = [form.notebook] if isinstance(form.notebook, str) else form.notebook or [None]
+    form = _form(spec)
+    names = form.notebook or [None]
     tasks = [task for name in names if (task := _try(mistakes, None, task_of, Path(folder), name, form.function))]
     many = Counter(task.name for task in tasks)
     mistakes += [f"Two notebooks are called {name}: name them apart." for name, n in many.items() if n > 1]
@@ -168,7 +167,7 @@ def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | No
                 asked = lambda: check(name, task.parameters[name].value(run.given[name]), run.parameters)
                 _try(mistakes, None, asked)
     if mistakes:
-        raise SweepError(mistakes, where)
+        raise SweepError(mistakes)
     return runs
 
 
@@ -185,9 +184,8 @@ def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     """The runs of a task; what is wrong with them is added to `mistakes`."""
     value = lambda name, given: _try(mistakes, given, _value, task, name, given)
     typed = lambda entries: [{name: value(name, given) for name, given in entry.items()} for entry in entries]
-    grid = {name: given if isinstance(given, list) else [given] for name, given in (form.grid or {}).items()}
-    grid = {name: [value(name, given) for given in values] for name, values in grid.items()}
-    entries, exclude = typed(form.list or [{}]), typed(form.exclude or [])
+    grid = {name: [value(name, given) for given in values] for name, values in form.grid.items()}
+    entries, exclude = typed(form.list), typed(form.exclude)
     sets = [{**entry, **dict(zip(grid, values))} for entry in entries for values in itertools.product(*grid.values())]
     default = {name: parameter.default for name, parameter in task.parameters.items() if name != OUT}
     same = lambda a, b: a == b and isinstance(a, bool) == isinstance(b, bool)
@@ -196,8 +194,7 @@ def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     mistakes += [f"exclude: no run has {entry}." for entry in unused]
     sets = [given for given in sets if not any(fits(entry, given) for entry in exclude)]
     mistakes += [] if sets else ["exclude: no run is left."]
-    limits = {"run": form.timeout} if isinstance(form.timeout, float) else dict(form.timeout or {})
-    limits = {what: limit for what, limit in limits.items() if limit}
+    limits = {what: limit for what, limit in form.timeout if limit}
     varying = [n for n in default if len({repr(given.get(n, default[n])) for given in sets}) > 1]
     runs: dict[str, Run] = {}
     for given in sets:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -27,24 +28,21 @@ def gather(folder: str | Path) -> pd.DataFrame:
 
     `table.attrs["parameters"]` names the columns that are parameters. Raises ValueError where the folder is no sweep's.
     """
-    folder, rows, parameters = Path(folder), [], {}
-    if not is_sweep(folder):
+    if not is_sweep(folder := Path(folder)):
         raise ValueError(f"{folder} is no sweep's folder: there is no run in it.")
-    for run in runs_in(folder):
-        found, names = _rows(run)
-        rows += found
-        parameters |= dict.fromkeys(names)
-    table = pd.DataFrame(rows, dtype=object)
-    own = [name for name in table if name not in COLUMNS and name not in parameters]
-    table = table.reindex(columns=[*COLUMNS[:2], *parameters, *own, *COLUMNS[2:]])
+    results = [(run, result) for run in runs_in(folder) if (result := read(run))]
+    given = dict.fromkeys(name for _, result in results for name in result["parameters"] if name not in COLUMNS)
+    table = pd.DataFrame([row for run, result in results for row in _rows(run, result)], dtype=object)
+    own = [name for name in table if name not in COLUMNS and name not in given]
+    table = table.reindex(columns=[*COLUMNS[:2], *given, *own, *COLUMNS[2:]])
     for name in ("seconds", "peak_mb"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
-    for name in parameters:
+    for name in given:
         table[name] = _values(table[name])
     for name in own:
         numbers = _numbers(table[name], 1.0)
         table[name] = table[name] if numbers is None else numbers
-    table.attrs["parameters"] = list(parameters)
+    table.attrs["parameters"] = list(given)
     return table
 
 
@@ -56,33 +54,26 @@ def write(table: pd.DataFrame, folder: Path) -> None:
         table.to_parquet(half, index=False)
 
 
-def _rows(run: Path) -> tuple[list[dict], list[str]]:
-    """The rows of a run, none while it has no result, and the names of its parameters."""
-    rows, result = [], read(run)
-    if result is None:
-        return [], []
+def _rows(run: Path, result: dict) -> list[dict]:
+    """The rows of a run, each with what its result says."""
+    rows = []
     if result["status"] == "done":
         try:
             rows = _read(run / TABLE)
-            result |= {} if rows else {"error": f"{TABLE} has no rows"}
+            result["error"] = None if rows else f"{TABLE} has no rows"
         except FileNotFoundError:
             result["error"] = f"no {TABLE}"
         except (OSError, ValueError, csv.Error) as error:
             result |= {"status": "damaged", "error": f"{TABLE}: {' '.join(str(error).split())}"}
-    parameters = {_plain(key): value for key, value in result["parameters"].items() if key not in COLUMNS}
-    taken, names = {*parameters, *COLUMNS}, {}
+    versions = ", ".join(f"{name} {found}" for name, found in (result["versions"] or {}).items()) or None
+    name = os.fsencode(run.name).decode(errors="replace")
+    about = result["parameters"] | {column: result[column] for column in COLUMNS} | {"run": name, "versions": versions}
+    names = {}
     for column in rows[0] if rows else ():
         names[column] = column
-        while names[column] in taken or names[column] in rows[0].keys() - {column}:
+        while names[column] in about or names[column] in rows[0].keys() - {column}:
             names[column] = f"table_{names[column]}"
-    result["versions"] = ", ".join(f"{name} {found}" for name, found in (result["versions"] or {}).items()) or None
-    about = parameters | {column: _plain(result[column]) for column in COLUMNS} | {"run": _plain(run.name)}
-    return [{names[column]: cell for column, cell in row.items()} | about for row in rows or [{}]], list(parameters)
-
-
-def _plain(value):
-    """A value, or text that UTF-8 can write."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+    return [{names[column]: cell for column, cell in row.items()} | about for row in rows or [{}]]
 
 
 def _values(column: pd.Series) -> pd.Series:
@@ -90,17 +81,7 @@ def _values(column: pd.Series) -> pd.Series:
     kinds = {float if type(value) is int else type(value) for value in column.dropna()}
     if kinds == {float} and all(abs(value) < 2**53 for value in column.dropna()):
         return pd.to_numeric(column)
-    return column.map(_plain if kinds in ({bool}, {str}) else _told, na_action="ignore")
-
-
-def _told(value) -> str:
-    """A value as JSON, and a word as it stands, unless it would read as something else."""
-    if isinstance(value, str):
-        try:
-            json.loads(value)
-        except ValueError:
-            return _plain(value)
-    return json.dumps(value)
+    return column if kinds in ({bool}, {str}) else column.map(json.dumps, na_action="ignore")
 
 
 def _numbers(column: pd.Series, share: float = 0.5) -> pd.Series | None:

@@ -25,11 +25,13 @@ import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from forgetkit.batch import record
-from forgetkit.batch.notebook import execute, source_of
+from forgetkit.batch.notebook import execute
+from forgetkit.batch.task import source_of
 
 FORK = multiprocessing.get_context("fork")  # what this process has imported, no run imports again
 
@@ -41,7 +43,7 @@ def main() -> None:
         try:
             answer = guard(json.loads(line))
         except OSError as error:  # the disk is full, or the sweep's folder is not there any more
-            answer = {"status": "lost", "error": str(error), "source": None}
+            answer = {"status": "lost", "error": str(error)}
         print(json.dumps(answer), flush=True)
 
 
@@ -60,17 +62,17 @@ def guard(job: dict) -> dict | None:
             time.sleep(1)
             return None
         if not record.finished(job, folder := record.folder_of(job)):
-            _guard(job, folder)
+            if folder.is_symlink():  # made since the sweep began
+                folder.unlink()
+            (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(exist_ok=True)
+            record.write(folder, _result(job, folder))
         return record.read(folder)
 
 
-def _guard(job: dict, folder: Path) -> None:
-    """Have the job done in its emptied folder, and leave its result there."""
-    if folder.is_symlink():  # made since the sweep began
-        folder.unlink()
-    (folder / record.RESULT).unlink(missing_ok=True)  # first: a folder that is half empty holds no result
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(exist_ok=True)
+def _result(job: dict, folder: Path) -> dict:
+    """What became of a job that is done in an empty folder."""
     clock, found, peak = time.monotonic(), {}, 0
     file = Path(job["file"])
     home = file.parent
@@ -83,12 +85,11 @@ def _guard(job: dict, folder: Path) -> None:
         record.keep(folder, home)
     except (OSError, ValueError) as error:
         failure = _failure(error)
-    result = {
+    return {
         "task": job["task"], "parameters": job["parameters"], "status": "failed" if failure else "done", **found,
         "seconds": round(time.monotonic() - clock, 2), "peak_mb": round(peak / 1e6), "ended": time.time(),
         "versions": record.versions(), **failure,
     }  # fmt: skip
-    record.write(folder, result)
 
 
 def _process(job: dict, file: Path, folder: Path) -> tuple[dict, int]:
@@ -147,7 +148,7 @@ def _failure(error: BaseException) -> dict:
 
 
 def work(job: dict, file: Path, folder: Path, tell: Connection, guard: int) -> None:
-    """Do the job in this process, and tell what went wrong."""
+    """Execute the notebook, or call the function and keep what it returns as a table; tell what went wrong."""
     _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with its guard, whatever it is doing
     if os.getppid() != guard:
         return
@@ -156,30 +157,28 @@ def work(job: dict, file: Path, folder: Path, tell: Connection, guard: int) -> N
             os.dup2(log.fileno(), stream.fileno())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("papermill").setLevel(logging.INFO)
-    failure = {}
+    notes, failure = str(folder / record.NOTES), {}
+    given = job["given"] | ({"out": str(folder) if job["notebook"] else folder} if job["out"] else {})
     try:
-        _do(job, file, folder)
+        if job["notebook"]:
+            os.environ[record.OPENED] = notes
+            execute(file, file, given, Path(job["file"]).parent, job["timeout"].get("cell"), log=sys.stderr)
+        else:
+            module, _, name = job["task"].partition(":")
+            record.watch(notes)
+            _keep(getattr(importlib.import_module(module), name)(**given), folder / record.TABLE)
     except BaseException as error:  # a function may raise SystemExit
         failure = _failure(error)
         print(failure["traceback"], file=sys.stderr)
     tell.send(failure)
 
 
-def _do(job: dict, file: Path, folder: Path) -> None:
-    """Execute the notebook, or call the function and keep what it returns as a table."""
-    notes, out = str(folder / record.NOTES), {"out": folder} if job["out"] else {}
-    if job["notebook"]:
-        os.environ[record.OPENED] = notes
-        given = job["given"] | {name: str(path) for name, path in out.items()}
-        execute(file, file, given, Path(job["file"]).parent, job["timeout"].get("cell"), log=sys.stderr)
-        return
-    module, _, name = job["task"].partition(":")
-    record.watch(notes)
-    rows = getattr(importlib.import_module(module), name)(**job["given"], **out)
-    if hasattr(rows, "to_csv"):  # a data frame
-        rows.to_csv(folder / record.TABLE, index=False)
+def _keep(rows: Any, path: Path) -> None:
+    """Write what a function returned, a data frame, dicts or nothing, as a table."""
+    if hasattr(rows, "to_csv"):
+        rows.to_csv(path, index=False)
     elif rows is not None:
-        with (folder / record.TABLE).open("w", encoding="utf-8", newline="") as file:
+        with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, dict.fromkeys(column for row in rows for column in row))
             writer.writeheader()
             writer.writerows(rows)

@@ -9,7 +9,8 @@ import papermill
 import pytest
 
 from benchmarks.notebooks import execute_committed
-from forgetkit.batch.notebook import clean, execute, known_parameters
+from forgetkit.batch.notebook import clean, execute
+from forgetkit.batch.task import parameters_of
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def said(path, cell):
 
 
 def test_a_parameter_that_the_notebook_lacks_is_an_error(small, tmp_path):
-    assert list(known_parameters(small)) == ["a", "b"]
+    assert list(parameters_of(small)) == ["a", "b"]
     with pytest.raises(ValueError, match="has no parameter c. It has: a, b"):
         execute(small, tmp_path / "out.ipynb", {"c": 1})
     assert not (tmp_path / "out.ipynb").exists(), "nothing ran"

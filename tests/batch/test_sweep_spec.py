@@ -7,9 +7,8 @@ import pytest
 from sweep_tools import write_notebook
 
 from forgetkit.__main__ import check_lesson
-from forgetkit.batch.notebook import known_parameters
 from forgetkit.batch.spec import SweepError, load
-from forgetkit.batch.task import parameters_of, parameters_of_function
+from forgetkit.batch.task import MISSING, parameters_of, parameters_of_function
 
 NOTEBOOKS = "notebooks"
 CELL = """\
@@ -196,9 +195,8 @@ def test_a_parameters_cell_that_cannot_be_used_is_told(tmp_path, cells, message)
 
 def test_magics_and_chains_in_a_parameters_cell_are_understood(tmp_path):
     path = write_notebook(tmp_path / "nb.ipynb", parameters="%matplotlib inline\n!true\na = b = 1\nc: int")
-    assert [(name, default and default.value) for name, (_, default) in known_parameters(path).items()] == [
-        ("a", 1), ("b", 1), ("c", None)
-    ]  # fmt: skip
+    found = parameters_of(path)
+    assert {name: found[name].default for name in found} == {"a": 1, "b": 1, "c": MISSING}
 
 
 def test_yaml_is_read_as_it_is_written(tmp_path):

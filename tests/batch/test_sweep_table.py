@@ -78,7 +78,7 @@ def test_what_differs_is_not_one_group(tmp_path, monkeypatch):
     values = [None, 7, "7", "007", True, "True", "None", "NA", [1], "[1]", 10**400, ""]
     found = summed([({"a": value, "seed": 0}, f"v\n{i}\n") for i, value in enumerate(values)])
     assert found["v"].tolist() == [f"{i}.0" for i in range(len(values))] and set(found["n"]) == {1}
-    assert list(found.index[:6]) == ["(none)", "7", '"7"', "007", "true", "True"]
+    assert list(found.index[:6]) == ["(none)", "7", '"7"', '"007"', "true", '"True"']
 
 
 @pytest.mark.parametrize("words", [["007", "7"], ["NA", "None", "null", "nan", "", "DE"], ["True", "False"]])

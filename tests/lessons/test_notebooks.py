@@ -20,7 +20,8 @@ from PIL import Image
 from synthetic_data import coloured_set
 
 from benchmarks.notebooks import NUMBER, TOOK, execute_committed, tell_time
-from forgetkit.batch.notebook import check_names, execute, known_parameters
+from forgetkit.batch.notebook import execute
+from forgetkit.batch.task import check_names, parameters_of
 from forgetkit.lessons import exercises
 from forgetkit.models.clip import Clip
 from forgetkit.models.loading import load_clip
@@ -71,7 +72,7 @@ def test_lesson_has_what_every_lesson_has(path):
     assert cover and (path.parent / cover[1]).exists(), "one picture at the top"
     wanted = {"target", "seed", "n_forget", "n_retain", "model", "device", "out"}
     wanted |= {"labels"} if path.stem == "08_imagenet_rn50" else {"kind"}
-    assert wanted <= set(known_parameters(path))
+    assert wanted <= set(parameters_of(path))
     text = "\n".join(c.source for c in cells)
     assert "lesson.source(" in text and "$$" in text and "# NBVAL_CHECK_OUTPUT" in text
     built = path.stem == "02_from_scratch"  # it shows code, no widget
@@ -164,9 +165,9 @@ def test_every_parameter_is_checked_before_anything_is_computed(path):
     until = next(i for i, line in enumerate(lines) if calls[0] in ast.walk(line))
     used = {node.id for line in lines[: until + 1] for node in ast.walk(line) if isinstance(node, ast.Name)}
     shared = {"kind", "target", "seed", "recipe", "changes", "model", "pretrained", "device"}
-    assert {"model", "pretrained"} <= set(known_parameters(path)), "weights are named beside the model"
-    shared &= set(known_parameters(path))
-    shared |= {n for n in known_parameters(path) if n.startswith("n_")}
+    assert {"model", "pretrained"} <= set(parameters_of(path)), "weights are named beside the model"
+    shared &= set(parameters_of(path))
+    shared |= {n for n in parameters_of(path) if n.startswith("n_")}
     assert used >= shared - ({"kind", "target"} if path.stem in FOLDERS else set())
 
 
@@ -204,7 +205,7 @@ def test_it_reaches_nothing_outside_the_folder_it_runs_in(path):
     paths = [PurePosixPath(word) for word in words if isinstance(word, str)]
     assert not [p for p in paths if ".." in p.parts or p.is_absolute() or p.parts[:1] == ("~",)]
     if path not in SOLUTIONS:
-        assert known_parameters(path)["out"][1].value.startswith("runs/")
+        assert parameters_of(path)["out"].default.startswith("runs/")
 
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, CLIP, *SOLUTIONS, SWEPT], ids=name)
@@ -283,7 +284,7 @@ def run_cells(path, **parameters) -> dict:
 @pytest.mark.parametrize("path", [path for path in LESSONS if path.stem in OTHER], ids=name)
 def test_the_lesson_runs_on_another_subgroup_in_small(path, tmp_path):
     parameters = {"seed": 1, "n_forget": 40, "n_retain": 60, **OTHER[path.stem], "out": str(tmp_path)}
-    if "changes" in known_parameters(path):
+    if "changes" in parameters_of(path):
         parameters["changes"] = SMALL
     cells = run_cells(path, **parameters)
     assert cells["sets"].subgroup.target == parameters["target"]
@@ -296,7 +297,7 @@ def test_the_lesson_runs_on_another_subgroup_in_small(path, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if "siblings" in known_parameters(path)], ids=name)
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if "siblings" in parameters_of(path)], ids=name)
 def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path, capsys):
     """Of classes that the model has no words for: it takes their images for names."""
     part = coloured_set(30, seed=3)
@@ -304,10 +305,10 @@ def test_a_folder_of_your_own_goes_through_the_lesson(path, tmp_path, capsys):
         (tmp_path / "own" / f"{colour} wuk").mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "own" / f"{colour} wuk" / f"{i:03}.png")
     parameters = dict(kind="folder", data_dir=str(tmp_path / "own"), target="red wuk", head="images")
-    parameters |= dict.fromkeys({"n_forget", "n_retain"} & {*known_parameters(path)})  # None: all there are
+    parameters |= dict.fromkeys({"n_forget", "n_retain"} & {*parameters_of(path)})  # None: all there are
     if path.stem == "03_forgetting":
         parameters["siblings"] = ["green wuk", "blue wuk"]  # the others are a column of their own
-    if "changes" in known_parameters(path):
+    if "changes" in parameters_of(path):
         parameters["changes"] = SMALL if path.stem == "03_forgetting" else {**SMALL, "forget": {}}  # no stage 1
     cells = run_cells(path, **parameters, out=str(tmp_path / "out"))
     said = capsys.readouterr().out
