@@ -80,7 +80,7 @@ def run(
     if not out.is_dir():
         raise FileNotFoundError(f"{out} was moved or removed while the sweep ran: name it with --out where it is now.")
     every = table.drop_duplicates("run")
-    mine = every[every["run"].str[-10:].isin({run.key for run in runs})]
+    mine = every[every["run"].map(lambda name: name[-10:]).isin({run.key for run in runs})]
     others = len(every) - len(mine)
     tqdm.write(describe(mine) + (f"\nThe table also has {others} other runs of this folder." if others else ""))
     return +Counter(mine["status"], lost=lost)

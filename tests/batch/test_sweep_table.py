@@ -44,7 +44,7 @@ def test_the_table_is_tidy_and_both_files_hold_it(swept):
     results.write(table := results.gather(swept), swept)
     wanted = ["run", "task", "a", "seed", "pair", "table_a", "score", "status", "error", "seconds", "peak_mb", "commit"]
     assert list(table) == [*wanted, "source", "versions"], "a column of the same name as a parameter is told apart"
-    assert set(table["a"]) == {"1", "x"} and set(table["pair"]) == {"[1, 2]"}
+    assert set(table["a"]) == {"1", '"x"'} and set(table["pair"]) == {"[1, 2]"}
     failed = table[table["status"] == "failed"]
     assert len(table) == 6 and failed["error"].tolist() == ["E: e"] and failed["score"].isna().all()
     for kept in (pd.read_csv(swept / "results.csv"), pd.read_parquet(swept / "results.parquet")):
@@ -58,8 +58,8 @@ def test_the_summary_is_mean_and_spread(swept):
     assert by == ["a"] and values == ["table_a", "score"]
     assert results.columns(table.assign(a=1.0 * table["seed"]), values=["a"])[0] == [], "a value is no group"
     summary = results.summarise(table, by, ["score"])
-    assert summary["score"].to_dict() == {"1": "11.0 ± 10.0", "x": "5.0 ± 7.1"}
-    assert summary["n"].to_dict() == {"1": 3, "x": 2}
+    assert summary["score"].to_dict() == {"1": "11.0 ± 10.0", '"x"': "5.0 ± 7.1"}
+    assert summary["n"].to_dict() == {"1": 3, '"x"': 2}
     code, said = call("summary", str(swept), "--values", "score", "--by", "a,seed")
     assert code == 0 and "6 runs: 5 done, 1 failed" in said and "2 states of the code: c1, cx" in said
     assert (swept / "figures/score.png").stat().st_size > 5000
