@@ -21,6 +21,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from importlib.util import source_from_cache
 from pathlib import Path
 
@@ -105,8 +106,6 @@ def write(folder: Path, result: dict, name: str = RESULT) -> None:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    from importlib.metadata import version
-
     return {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}}
 
 
@@ -139,16 +138,14 @@ def watch(notes: str) -> None:
     def hook(event: str, args: tuple) -> None:
         with suppress(Exception):  # nothing here may end a run
             if event == "open" and isinstance(args[0], str | bytes | os.PathLike):
-                mode, flags = args[1] or "", args[2] or 0
-                note(bool({*mode} & {*"wax+"}) or bool(flags & (os.O_WRONLY | os.O_RDWR)), args[0])
+                note(bool((args[2] or 0) & (os.O_WRONLY | os.O_RDWR)), args[0])
             elif event == "import" and args[1]:
                 note(False, args[1])
             elif event in PROGRAMS:
                 folder = args[2] if event == "subprocess.Popen" else None
                 parts = [part for one in args[:2] for part in (one if isinstance(one, list | tuple) else [one]) if part]
                 for word in (word for part in map(os.fsdecode, parts) for word in (part, *shlex.split(part))):
-                    if os.path.isfile(os.path.join(folder or "", word)):
-                        note(False, word, folder)
+                    note(False, word, folder)  # whether it is a file, or not
 
     sys.addaudithook(hook)
 

@@ -39,6 +39,8 @@ FORK = multiprocessing.get_context("fork")  # what this process has imported, no
 def main() -> None:
     """Guard the jobs that come on standard input, a line each, and answer each with a line: what `guard` returns."""
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes its child
+    if cache := os.environ.get("FORGETKIT_CACHE"):  # a notebook runs in its own folder
+        os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
     for line in sys.stdin.buffer:
         try:
             answer = guard(json.loads(line))
