@@ -305,7 +305,7 @@ def test_edited_in_the_middle_each_run_says_what_it_ran(work):
     write_notebook(work / "nb.ipynb", f"import time; time.sleep(2)\n{TABLE}")
     Path("s.yaml").write_text("notebook: nb.ipynb\ngrid: {a: [1, 2]}\n")
     process = start("s.yaml", "--out", "out", "--workers", "1")
-    until(lambda: len(finished()) == 1, 60, "the first run")
+    until(lambda: [*Path("out").glob("*/log.txt")], 60, "the first run")
     write_notebook(work / "nb.ipynb", f"import time; time.sleep(2)\n{TABLE.replace('7', '70')}")
     process.communicate(timeout=60)
     assert process.returncode == 0
