@@ -153,7 +153,7 @@ def columns(table: pd.DataFrame, by: list | None = None, values: list | None = N
         words = [name for name in own if name not in numbers and 1 < done[name].nunique(dropna=False) <= MOST]
         by = [name for name in (*tasks, *varying, *words) if name not in (values or [])]
     for name in values or []:
-        if _numbers(done[name]) is None:
+        if _numbers(done[name], 0.5 if name in own else 1.0) is None:
             raise ValueError(f"{name} is no column of numbers.")
     values = [n for n in numbers if n not in by] if values is None else values
     if not values:
