@@ -173,7 +173,7 @@ def engine(executor: Executor | str | None, workers: int | None, threads: int | 
         finally:
             _stopping.set()
             for guard in list(_guards):
-                _close(guard)
+                guard.stdin.close()
             if executor is None:
                 pool.shutdown(cancel_futures=True)
             while _guards:
@@ -223,18 +223,17 @@ def perform(job: dict) -> dict | None:
     if not (guard := vars(_mine).pop("guard", None)):
         command = [sys.executable, "-m", "forgetkit.batch.worker"]
         env = {**os.environ, **job["env"], **getattr(_mine, "env", {})}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         guard = subprocess.Popen(command, cwd=job["cwd"], env=env, start_new_session=True, **pipes)
         _guards.add(guard)
     with suppress(OSError, ValueError):  # it has ended, or is to end
         guard.stdin.write(json.dumps(job, default=str).encode() + b"\n")
-        guard.stdin.flush()
     if _stopping.is_set():
-        _close(guard)
+        guard.stdin.close()
     if (answer := guard.stdout.readline()) and hasattr(_mine, "env"):
         _mine.guard = guard
         return json.loads(answer)
-    _close(guard)
+    guard.stdin.close()
     code = guard.wait()
     _guards.discard(guard)
     if answer:
@@ -242,9 +241,3 @@ def perform(job: dict) -> dict | None:
     with suppress(OSError):
         os.killpg(guard.pid, signal.SIGKILL)
     raise ChildProcessError(record.death(code))
-
-
-def _close(guard: subprocess.Popen) -> None:
-    """Have a guard end, with all that it guards."""
-    with suppress(OSError):
-        guard.stdin.close()

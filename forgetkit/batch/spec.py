@@ -164,8 +164,7 @@ def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | No
         runs += (found := _runs(task, form, mistakes))
         if check and task.is_notebook and re.search(r"^\s*(from|import) forgetkit\b", code_of(task.file), re.M):
             for run, name in ((run, name) for run in found for name in run.given if name in run.parameters):
-                asked = lambda: check(name, task.parameters[name].value(run.given[name]), run.parameters)
-                _try(mistakes, None, asked)
+                _try(mistakes, None, lambda: check(name, task.parameters[name].value(run.given[name]), run.parameters))
     if mistakes:
         raise SweepError(mistakes)
     return runs

@@ -98,12 +98,13 @@ def _process(job: dict, file: Path, folder: Path) -> tuple[dict, int]:
     """Do the job in a process of its own: what went wrong, or an empty dict, and the most bytes of memory it held."""
     for name in ("papermill", "ipykernel.kernelspec") if job["notebook"] else ():
         importlib.import_module(name)  # once for all runs: it takes longer than a short one
-    limit, peak = job["timeout"].get("run", math.inf), 0
+    limit = job["timeout"].get("run", math.inf)
     end = time.monotonic() + limit
     outcome, tell = FORK.Pipe(duplex=False)
     process = FORK.Process(target=work, args=(job, file, folder, tell, os.getpid()))
     process.start()
     tell.close()
+    peak = sum(_below().values())
     while process.is_alive() and not outcome.poll():
         peak = max(peak, sum(_below().values()))
         if time.monotonic() > end:
