@@ -232,12 +232,12 @@ def perform(job: dict) -> dict | None:
         guard.stdin.close()
     if (answer := guard.stdout.readline()) and hasattr(_mine, "env"):
         _mine.guard = guard
-        return json.loads(answer)
-    guard.stdin.close()
-    code = guard.wait()
-    _guards.discard(guard)
-    if answer:
-        return json.loads(answer)
-    with suppress(OSError):
-        os.killpg(guard.pid, signal.SIGKILL)
-    raise ChildProcessError(record.death(code))
+    else:
+        guard.stdin.close()
+        guard.wait()
+        _guards.discard(guard)
+    if not answer:
+        with suppress(OSError):
+            os.killpg(guard.pid, signal.SIGKILL)
+        raise ChildProcessError(record.death(guard.returncode))
+    return json.loads(answer)

@@ -12,7 +12,8 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,14 +124,14 @@ class Run:
     """A task with one parameter set: what is `given`, and all `parameters`, with their defaults.
 
     label:   the values that tell it from the other runs of its sweep, for a reader
-    timeout: seconds of a "cell" and of the "run", where they are limited
+    timeout: seconds of a "cell" and of the "run", or None
     """
 
     task: Task
     given: dict
     parameters: dict
     label: str
-    timeout: dict[str, float]
+    timeout: dict[str, float | None]
 
     @cached_property
     def key(self) -> str:
@@ -148,7 +149,7 @@ def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | No
 
     Raises SweepError, with all mistakes at once.
     """
-    mistakes, runs = [], []
+    mistakes, tasks, runs = [], [], []
     if isinstance(spec, (str, Path)):
         folder = Path(spec).parent
         try:
@@ -156,32 +157,43 @@ def load(spec: str | Path | Mapping, folder: str | Path = ".", check: Check | No
         except OSError as error:
             raise SweepError([f"{spec} cannot be read: {error.strerror}."]) from None
     form = _form(spec)
-    names = form.notebook or [None]
-    tasks = [task for name in names if (task := _try(mistakes, None, task_of, Path(folder), name, form.function))]
+    for name in form.notebook or [None]:
+        with _noted(mistakes):
+            tasks.append(task_of(Path(folder), name, form.function))
     many = Counter(task.name for task in tasks)
     mistakes += [f"Two notebooks are called {name}: name them apart." for name, n in many.items() if n > 1]
     for task in tasks:
         runs += (found := _runs(task, form, mistakes))
         if check and task.is_notebook and re.search(r"^\s*(from|import) forgetkit\b", code_of(task.file), re.M):
             for run, name in ((run, name) for run in found for name in run.given if name in run.parameters):
-                _try(mistakes, None, lambda: check(name, task.parameters[name].value(run.given[name]), run.parameters))
+                with _noted(mistakes):
+                    check(name, task.parameters[name].value(run.given[name]), run.parameters)
     if mistakes:
         raise SweepError(mistakes)
     return runs
 
 
-def _try(mistakes: list[str], otherwise: Any, function: Callable, *given) -> Any:
-    """What a function returns; `otherwise` where it raises ValueError, which is put to the mistakes."""
+@contextmanager
+def _noted(mistakes: list[str]) -> Iterator[None]:
+    """What is wrong in this block ends it, and is put to the mistakes."""
     try:
-        return function(*given)
+        yield
     except ValueError as error:
         mistakes.append(str(error))
-        return otherwise
 
 
 def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     """The runs of a task; what is wrong with them is added to `mistakes`."""
-    value = lambda name, given: _try(mistakes, given, _value, task, name, given)
+
+    def value(name: str, given: Any) -> Any:
+        with _noted(mistakes):
+            if name == OUT:
+                raise ValueError(f"`{OUT}` is the run's folder and set for every run: leave it out.")
+            if name not in task.parameters:
+                raise ValueError(f"{task.name} has no parameter {name!r}. {_close(name, task.parameters)}")
+            return task.parameters[name].value(given)
+        return given
+
     typed = lambda entries: [{name: value(name, given) for name, given in entry.items()} for entry in entries]
     grid = {name: [value(name, given) for given in values] for name, values in form.grid.items()}
     entries, exclude = typed(form.list), typed(form.exclude)
@@ -193,12 +205,11 @@ def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
     mistakes += [f"exclude: no run has {entry}." for entry in unused]
     sets = [given for given in sets if not any(fits(entry, given) for entry in exclude)]
     mistakes += [] if sets else ["exclude: no run is left."]
-    limits = {what: limit for what, limit in form.timeout if limit}
     varying = [n for n in default if len({repr(given.get(n, default[n])) for given in sets}) > 1]
     runs: dict[str, Run] = {}
     for given in sets:
         values = {name: given.get(name, value) for name, value in default.items()}
-        run = Run(task, given, values, ", ".join(f"{name}={values[name]}" for name in varying), limits)
+        run = Run(task, given, values, ", ".join(f"{name}={values[name]}" for name in varying), dict(form.timeout))
         mistakes += [f"{name} has no default: give it a value." for name, v in values.items() if v is MISSING]
         for name, parameter in task.parameters.items():
             if name not in given and (changed := sorted(parameter.uses & set(given))):
@@ -208,12 +219,3 @@ def _runs(task: Task, form: BaseModel, mistakes: list[str]) -> list[Run]:
             mistakes.append(f"Two runs of {task.name} are the same: {given or 'defaults only'}.")
         runs[run.key] = run
     return list(runs.values())
-
-
-def _value(task: Task, name: str, given: Any) -> Any:
-    """The value as the task takes it; raises ValueError where it does not."""
-    if name == OUT:
-        raise ValueError(f"`{OUT}` is the run's folder and set for every run: leave it out.")
-    if name not in task.parameters:
-        raise ValueError(f"{task.name} has no parameter {name!r}. {_close(name, task.parameters)}")
-    return task.parameters[name].value(given)

@@ -48,10 +48,9 @@ def gather(folder: str | Path) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Keep the tidy table in a sweep's folder, as CSV and Parquet."""
-    with whole(folder / "results.csv") as half:
-        table.to_csv(half, index=False, encoding="utf-8")
-    with whole(folder / "results.parquet") as half:
-        table.to_parquet(half, index=False)
+    for name, keep in (("results.csv", table.to_csv), ("results.parquet", table.to_parquet)):
+        with whole(folder / name) as half:
+            keep(half, index=False)
 
 
 def _rows(run: Path, result: dict) -> list[dict]:

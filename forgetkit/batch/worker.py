@@ -34,11 +34,12 @@ from forgetkit.batch.notebook import execute
 from forgetkit.batch.task import source_of
 
 FORK = multiprocessing.get_context("fork")  # what this process has imported, no run imports again
+PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda option, value: None
 
 
 def main() -> None:
     """Guard the jobs that come on standard input, a line each, and answer each with a line: what `guard` returns."""
-    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes its child
+    PRCTL(36, 1)  # PR_SET_CHILD_SUBREAPER: what leaves the run's tree, as a daemon does, becomes its child
     if cache := os.environ.get("FORGETKIT_CACHE"):  # a notebook runs in its own folder
         os.environ["FORGETKIT_CACHE"] = os.path.abspath(os.path.expanduser(cache))
     for line in sys.stdin.buffer:
@@ -47,11 +48,6 @@ def main() -> None:
         except OSError as error:  # the disk is full, or the sweep's folder is not there any more
             answer = {"status": "lost", "error": str(error)}
         print(json.dumps(answer), flush=True)
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value)
 
 
 def guard(job: dict) -> dict | None:
@@ -98,7 +94,7 @@ def _process(job: dict, file: Path, folder: Path) -> tuple[dict, int]:
     """Do the job in a process of its own: what went wrong, or an empty dict, and the most bytes of memory it held."""
     for name in ("papermill", "ipykernel.kernelspec") if job["notebook"] else ():
         importlib.import_module(name)  # once for all runs: it takes longer than a short one
-    limit = job["timeout"].get("run", math.inf)
+    limit = job["timeout"]["run"] or math.inf
     end = time.monotonic() + limit
     outcome, tell = FORK.Pipe(duplex=False)
     process = FORK.Process(target=work, args=(job, file, folder, tell, os.getpid()))
@@ -152,7 +148,7 @@ def _failure(error: BaseException) -> dict:
 
 def work(job: dict, file: Path, folder: Path, tell: Connection, guard: int) -> None:
     """Execute the notebook, or call the function and keep what it returns as a table; tell what went wrong."""
-    _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with its guard, whatever it is doing
+    PRCTL(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with its guard, whatever it is doing
     if os.getppid() != guard:
         return
     with (folder / record.LOG).open("wb") as log:
@@ -165,7 +161,7 @@ def work(job: dict, file: Path, folder: Path, tell: Connection, guard: int) -> N
     try:
         if job["notebook"]:
             os.environ[record.OPENED] = notes
-            execute(file, file, given, Path(job["file"]).parent, job["timeout"].get("cell"), log=sys.stderr)
+            execute(file, file, given, Path(job["file"]).parent, job["timeout"]["cell"], log=sys.stderr)
         else:
             module, _, name = job["task"].partition(":")
             record.watch(notes)
