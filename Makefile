@@ -45,6 +45,7 @@ results-all: .venv/installed
 	$(BIN)/python -m benchmarks.benchmark
 	$(BIN)/python -m benchmarks.families
 	$(BIN)/python -m benchmarks.results --all
+	$(BIN)/python -m benchmarks.small
 	$(BIN)/python -m benchmarks.bridge
 	$(BIN)/python -m benchmarks.tables
 

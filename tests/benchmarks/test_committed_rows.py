@@ -25,6 +25,7 @@ CORE = [name for name, study in STUDIES.items() if study.core]
 KEYS = {name: [*STUDIES[name].key] for name in CORE} | {
     "real": ["model", "pixels", "method", "kind", "subgroup", "seed"], "mini-clip": ["model", "set"],
     "settings": ["method", "setting", "kind", "subgroup", "seed"], "families": ["family"],
+    "small": ["pictures", "subgroup", "model"],
 }  # fmt: skip
 ROW_OF = {
     "audit": ["method", "measure"], "quickstart": ["model"], "sensitivity": ["model"], "unshown": ["method"],
