@@ -159,6 +159,12 @@ def test_values_without_a_white_are_refused_by_name(tmp_path, name):
         read_image(tmp_path / name)
 
 
+def test_a_picture_of_400_megapixels_is_refused_before_it_fills_the_memory(tmp_path):
+    Image.new("1", (20_000, 20_000)).save(file := tmp_path / "scan.png")
+    with pytest.raises(DataError, match=r"scan\.png cannot be read as an image \(.*400000000 pixels.*remove it"):
+        read_image(file)
+
+
 @pytest.mark.parametrize("suffix", [".heic", ".jxl"])
 def test_a_format_that_pillow_lacks_is_refused_by_name(tmp_path, suffix):
     if suffix in Image.registered_extensions():
