@@ -65,6 +65,19 @@ def families_table(rows: pd.DataFrame) -> pd.DataFrame:
     })  # fmt: skip
 
 
+@table("small")
+def small_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a folder: what 300 others a class say before and after, in percent, and the folder's own test part."""
+    wide = rows.pivot(index=["pictures", "subgroup"], columns="model", values=["held target", "held retain", "target"])
+    told = lambda name: [f"{o:.0f} → {r:.0f}" for o, r in zip(wide[name, "original"], wide[name, "restore"])]
+    pictures = rows[rows["model"] == "restore"].set_index(["pictures", "subgroup"])["test pictures"]
+    return pd.DataFrame({
+        "pictures a class": wide.index.get_level_values(0), "target": wide.index.get_level_values(1),
+        "it is recognised": told("held target"), "siblings": told("held retain"),
+        "it, by its own test pictures": [f"{t} ({n})" for t, n in zip(told("target"), pictures.loc[wide.index])],
+    })  # fmt: skip
+
+
 @table("mini-clip")
 def mini_clip_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Zero-shot accuracy of the embedded model and its oracles per set."""
