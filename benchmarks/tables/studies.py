@@ -69,7 +69,7 @@ def families_table(rows: pd.DataFrame) -> pd.DataFrame:
 def small_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a folder: what 300 others a class say before and after, in percent, and the folder's own test part."""
     wide = rows.pivot(index=["pictures", "subgroup"], columns="model", values=["held target", "held retain", "target"])
-    told = lambda name: [f"{o:.0f} → {r:.0f}" for o, r in zip(wide[name, "original"], wide[name, "restore"])]
+    told = lambda name: [f"{o:.0f}→{r:.0f}" for o, r in zip(wide[name, "original"], wide[name, "restore"])]
     pictures = rows[rows["model"] == "restore"].set_index(["pictures", "subgroup"])["test pictures"]
     return pd.DataFrame({
         "pictures a class": wide.index.get_level_values(0), "target": wide.index.get_level_values(1),
