@@ -20,7 +20,8 @@ import open_clip
 import torch
 
 from benchmarks.rows import Rows, options
-from forgetkit import Grouped, Recipe, Subgroup, audit, evaluate, load_clip, split, unlearn
+from forgetkit import Grouped, Recipe, Subgroup, evaluate, load_clip, split, unlearn
+from forgetkit.auditing import retraining, views
 from forgetkit.data.images import PARTS, ImageSet
 from forgetkit.lora import adapt, adaptable
 from forgetkit.models import prefix
@@ -79,7 +80,7 @@ def seconds_of_step(clip: Clip, x, names: list[str]) -> float:
 
 
 def measure(model: str, device: torch.device) -> dict:
-    """A family's row: through the stages, evaluation, an audit, saved and loaded; or what was said instead."""
+    """A family's row: through the stages, evaluation, attacks, saved and loaded; or what was said instead."""
     try:
         clip = clip_of(model, device)
         sets = split(noise(clip), n_forget=2, n_retain=2, n_calibration=2, n_calibration_target=2).on(clip)
@@ -87,7 +88,8 @@ def measure(model: str, device: torch.device) -> dict:
         models = unlearn(clip, sets, RECIPE)
         seconds = time.perf_counter() - start
         evaluate([clip, *models], sets.test)
-        audit(clip, models[-1], sets, ["crimson"], checks=(1,))
+        views.embedded([clip, models[-1]], sets.test)
+        retraining.fine_tuned(models[-1], sets.head, [retraining.before_last(clip, sets.forget)], 1, seed=0)
         with tempfile.TemporaryDirectory() as folder:
             models[-1].save(folder)
             again = load_clip(f"local-dir:{folder}", device=device)
