@@ -86,7 +86,7 @@ def plan(recipe: Recipe) -> dict[str, list[tuple[str, ...]]]:
 def readers(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """What the three stages, and the table, read a set for; a sentence where none does."""
     first, back = bool(recipe.forget.steps), recipe.remind.drift is not None
-    plane = "plane" if recipe.restore.strengths else "–"
+    plane = "plane, choice" if recipe.restore.strengths else "–"
     return {
         "$D_f$  target": ("Fisher, loss, stop" if first else "–", "loss" if recipe.remind.guard else "–", plane, "–"),
         "$D_r$  siblings": ("Fisher" if first else "–", "loss", plane, "–"),
