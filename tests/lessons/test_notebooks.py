@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 import matplotlib
 
@@ -209,10 +210,16 @@ def test_it_reaches_nothing_outside_the_folder_it_runs_in(path):
 
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, CLIP, *SOLUTIONS, SWEPT], ids=name)
-def test_what_it_imports_of_the_package_is_there(path):
-    for node in (node for c in code(path) for node in ast.walk(ast.parse(c.source))):
+def test_what_it_takes_of_the_package_is_there(path):
+    """What it imports, and what it then names of an imported module or class."""
+    nodes, found = [node for c in code(path) for node in ast.walk(ast.parse(c.source))], {}
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module.startswith("forgetkit"):
-            exec(ast.unparse(node), {})
+            exec(ast.unparse(node), found)
+    of_ours = {name for name, value in found.items() if isinstance(value, type | ModuleType)}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in of_ours:
+            assert hasattr(found[node.value.id], node.attr), f"{node.value.id}.{node.attr}"
 
 
 # --------------------------------------------------------------------------------------------------
