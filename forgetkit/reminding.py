@@ -9,7 +9,7 @@ D_f and a teacher whose target text is removed. A guard forgets by itself, so th
 from the original on. It distils on images of no class (`synthetic`), so that what nobody shows to this stage is held
 too. Retain images come as they are, like forget images: "aligned or not" would tell the two apart. A guarded image lies
 where it lay, across a decision boundary that can be moved: `default` loses it among its siblings (`mmd`). It changes
-the last layer only: where the blocks before it learn, too, BatchNorm's statistics computed anew bring the target back.
+the last layer only: an image goes once through all before it, whose BatchNorm statistics then hide nothing.
 """
 
 from __future__ import annotations
