@@ -81,6 +81,7 @@ def lines(tables: pd.DataFrame | Mapping[str, pd.DataFrame], label: str | Mappin
 def loss_curves(record: dict) -> Figure:
     """What stage 1, if any, leaves recognised of D_f (and of D_r, where it looks); stage 2's loss terms; by step."""
     terms = pd.DataFrame(record["remind"]).set_index("step").rolling(5, min_periods=1).mean()
+    terms = terms.where(terms > 1e-6)  # a hinge at 0 has no place on a log axis
     if not record["layers"]:
         return lines(terms, "stage 2: loss", yscale="log")
     known = pd.DataFrame(record["forget"]).set_index("step").drop(columns="loss", errors="ignore").dropna(how="all")
