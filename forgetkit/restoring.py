@@ -87,14 +87,14 @@ def nearly_best(table: pd.DataFrame) -> pd.Series:
 
 
 def plane_edits(
-    restored: Clip, original: Clip, sets: ModelSets, columns: Mapping[str, Inputs], strengths: Sequence[float]
-) -> tuple[pd.DataFrame, Plane]:
+    restored: Clip, original: Clip, sets: ModelSets, columns: Mapping[str, Inputs], strengths: Sequence[float],
+    prefix: int,
+) -> tuple[pd.DataFrame, Plane]:  # fmt: skip
     """What plane edits make of D_m (`columns`), D_f and D_r together, one row a strength and shift, and the plane.
 
     The plane is the original's, between D_f and D_r: the restored model's own tells less. D_m alone has few images of
-    the target, and the best of many edits on few images flatters.
+    the target, and the best of many edits on few images flatters. prefix: of the columns, which both models share
     """
-    prefix = shared([restored.model.visual, original.model.visual])
     columns, embedded = dict(columns), {}
     for name, known in ((TARGET, sets.forget), ("retain", sets.retain)):
         features = original.features(known.images, prefix)
@@ -139,7 +139,7 @@ def restore(unlearned: Clip, original: Clip, sets: ModelSets, recipe: Restore) -
     restored.model.load_state_dict(soup(unlearned.model, original.model, alpha))
     if recipe.strengths and sets.own_labels != sets.labels:
         try:
-            table, plane = plane_edits(restored, original, sets, columns, recipe.strengths)
+            table, plane = plane_edits(restored, original, sets, columns, recipe.strengths, prefix)
             strength, shift = choose_edit(table)
             restored.model.visual.load_state_dict(plane.edit(restored.model.visual, strength, shift))
         except ModelError as error:

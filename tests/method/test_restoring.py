@@ -128,6 +128,15 @@ def test_a_plane_edit_ends_stage_three_where_siblings_bear_the_label(tower, colo
     assert "edit" not in restore(unlearned, tower, sets, Recipe.paper().restore).record
 
 
+def test_a_plane_edit_follows_where_the_soup_went_back_to_the_original(resnet, colours):
+    unlearned = resnet.copy("remind", stage="remind")
+    with torch.no_grad():
+        unlearned.model.visual.layer2[0].conv1.weight.mul_(-1)  # well before the last layer
+    recipe = Recipe.default(restore={"alphas": (0.0,)}).restore
+    restored = restore(unlearned, resnet, one_label(colours).on(resnet), recipe)
+    assert restored.record["alpha"] == 0 and "edit" in restored.record
+
+
 def test_a_tower_whose_end_takes_no_edit_goes_without(vit, colours, caplog):
     """A LayerNorm without a bias has no constant in what it makes."""
     vit.model.visual.ln_post.bias.data.zero_()
