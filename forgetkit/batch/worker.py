@@ -151,7 +151,11 @@ def work(job: dict, file: Path, folder: Path, tell: Connection, guard: int) -> N
     PRCTL(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with its guard, whatever it is doing
     if os.getppid() != guard:
         return
-    with (folder / record.LOG).open("wb") as log:
+    try:
+        log = (folder / record.LOG).open("wb")
+    except OSError as error:  # the folder has been moved or removed
+        return tell.send(_failure(error))
+    with log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")

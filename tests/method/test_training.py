@@ -34,8 +34,8 @@ def head_of(clip, colours) -> torch.Tensor:
 
 @pytest.fixture
 def far_too_high(request, monkeypatch):
-    """The rate that a stage finds, thirty times as high; ten times that for a random ViT, which it hardly moves."""
-    found, times = training.rate_for, 300 if "vit" in request.node.name else 30
+    """The rate that a stage finds, fifteen times as high; twenty times that for a random ViT, which it hardly moves."""
+    found, times = training.rate_for, 300 if "vit" in request.node.name else 15
     monkeypatch.setattr(training, "rate_for", lambda *args: times * found(*args))
 
 

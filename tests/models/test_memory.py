@@ -123,7 +123,7 @@ def test_a_stage_goes_on_where_the_batch_does_not_fit(stage, mini, ready, reques
     moved = [k for k in whole if not torch.equal(whole[k], before[k])]
     assert moved
     for k in moved:
-        assert (whole[k] - found[k]).norm() < 0.05 * (whole[k] - before[k]).norm(), k
+        assert (whole[k] - found[k]).norm() < 0.2 * (whole[k] - before[k]).norm(), k
 
 
 def test_embedding_and_alignment_halve_too(mini, colours, small_memory, monkeypatch, caplog):
