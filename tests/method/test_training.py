@@ -71,8 +71,12 @@ def test_a_rate_far_too_high_does_no_harm(clip_and_sets, far_too_high, caplog):
         with caplog.at_level(logging.WARNING):
             caplog.clear()
             stage1 = forget(clip, sets, recipe.forget)
-            reminded = remind(stage1, clip, sets, recipe.remind)
-        found[name] = [monitor.measure(model) for model in (clip, stage1, reminded)]
+            try:
+                made = [clip, stage1, remind(stage1, clip, sets, recipe.remind)]
+                found[name] = [monitor.measure(model) for model in made]
+            except ModelError as error:
+                assert name == "careless" and "no finite number" in str(error)
+                found[name] = [training.Drift(float("inf"), 0.0)]
         assert ("Back to step" in caplog.text) == (name == "careful")
     original, stage1, reminded = found["careful"]
     assert stage1.drift <= CAREFUL.forget.drift
