@@ -16,7 +16,15 @@ from forgetkit.store import key
 
 RECIPE = Recipe.default(
     forget={"steps": 200, "k": 6, "fisher_samples": 12, "batch": 16},
-    remind={"trainable_fraction": 0.35, "steps": 60, "batch": 16, "n_abstract": 16},
+    remind={
+        "trainable_fraction": 0.35,
+        "steps": 20,
+        "batch": 16,
+        "n_abstract": 16,
+        "rank": 8,
+        "crops": 0,
+        "margin": 2.0,
+    },
     restore={"alphas": (0.5, 1.0)},
 )
 SIZES = dict(n_forget=30, n_retain=30, n_calibration=10)
