@@ -169,7 +169,8 @@ def run(data_dir: Path | None, out: Path | None, more: tuple[tuple[str, str], ..
     except papermill.PapermillExecutionError as error:
         raise click.ClickException(
             f"The notebook stopped in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-            f"It is kept, with the full traceback, in {out / notebook.name}."
+            f"It is kept, with the full traceback, in {out / notebook.name}; finished stages are kept, too: the same"
+            " command goes on from them."
         ) from None
     except OSError as error:
         raise click.ClickException(f"{out} cannot be written ({error.strerror}). Finished stages are kept.") from None

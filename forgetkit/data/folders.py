@@ -10,6 +10,7 @@ A part that you did not give is taken out of one that you did: calibration is ha
 part, too; else it and validation are shares of train, and what you call validation is the test.
 """
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from forgetkit.data.copies import MOST, copy_groups, thumbnail
 from forgetkit.data.images import CIFAR10, PARTS, DataError, Grouped, ImageSet, Subgroup, listed
@@ -65,7 +67,7 @@ class Folder:
         """What is to be known before the work, a sentence each; the numbers of `counts` aside."""
         said = shortened([*faults(self.broken), *self.notes])
         if reasons := ", ".join(f"{n} {reason}" for reason, n in self.passed.items()):
-            said.append(f"{self.passed.total()} files are passed over: {reasons}.")
+            said.append(f"Passed over: {reasons}.")
         copies = self.rows[self.rows.duplicated("copy", keep=False)].groupby("copy")["subgroup"].agg(["size", "unique"])
         between = copies[copies["unique"].map(len) > 1]
         within, n_between = copies.drop(between.index), int((between["size"] - 1).sum())
@@ -164,7 +166,19 @@ def scan(path: str | Path, size, seed: int = 0, near: bool = True) -> Folder:
     rows["unit"], together = _units(rows, path if path.is_dir() else path.parent)
     if together:
         notes.append(f"The files of {listed(together, 5)} have one name in many folders: a folder stays in one part.")
+    notes += _unseen(images)
     return Folder(path, images, _divided(rows, seed), tuple(broken), passed, tuple(notes))
+
+
+def _unseen(images: ImageFiles) -> list[str]:
+    """Sentences on what files show and the model will not see: later pictures, and the ends of long ones."""
+    several = long = 0
+    for file in images.files:
+        with contextlib.suppress(OSError, EOFError, SyntaxError, ValueError), Image.open(file) as image:
+            long += images.how[3] == "shortest" and max(image.size) > 2 * min(image.size)
+            several += getattr(image, "n_frames", 1) > 1
+    notes = [f"{several} files hold several pictures (frames, pages): the first is read."] if several else []
+    return notes + ([f"{long} images are more than twice as long as wide: the model sees the middle."] if long else [])
 
 
 def _units(rows: pd.DataFrame, root: Path) -> tuple[pd.Series, list[str]]:

@@ -29,21 +29,27 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
     found, passed = [], Counter()
     for file, below in _walk(path, passed):
         if (suffix := os.path.splitext(file)[1].lower()) not in SUFFIXES:
-            passed[f"with the suffix {suffix}" if suffix else "without a suffix"] += 1
+            itself = " (name the file itself to read it)" if suffix == ".csv" else ""
+            passed[f"with the suffix {suffix}{itself}" if suffix else "without a suffix"] += 1
         elif not below:
             passed["beside the class folders"] += 1
         elif os.path.exists(file) and not os.path.isfile(file):
             passed["no regular files"] += 1
         else:
             found.append((file, below))
+    notes = []
     while found and len({below[0] for _, below in found}) == 1 and min(len(below) for _, below in found) > 1:
+        if (outer := found[0][1][0]).lower() in PART_OF:
+            notes = [f"All images are in {outer}, and are divided into parts anew."]
         found = [(file, below[1:]) for file, below in found]  # an archive often unpacks into one folder
     if not found:
         raise DataError(f"{path} has no class folders with images; expected {path / 'cat' / '001.jpg'}, and so on.")
     at = _depth_of_parts([below for _, below in found])
     rows: list[tuple[str, tuple[str, ...], str]] = []  # file, class folder and those below it, part
+    parts: list[tuple[str, str]] = []  # as written, and as they are read
     for file, below in found:
         part = PART_OF.get(below[at].lower(), "") if at is not None and len(below) > at else ""
+        parts.append((below[at] if part else "", part))
         if part:
             below = (*below[:at], *below[at + 1 :])
             while at == 0 and len(below) > 1 and PART_OF.get(below[0].lower()) == part:
@@ -56,7 +62,7 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
         expected = os.path.join(os.path.dirname(found[0][0]), "cat", "001.jpg")
         raise DataError(f"The images in {path} lie in parts, but in no class folder: expected {expected}, and so on.")
     names = {below[0] for _, below, _ in rows}
-    notes = _merged(names)
+    notes += [*_merged(names), *_of_parts(parts)]
     if beside := sorted({below[0] for _, below, part in rows if at == 0 and not part}):
         notes.append(f"Beside the parts stands {listed(beside, 5)}, taken for a class: is it one?")
     nested = {below[:2] for _, below, _ in rows if len(below) > 1}
@@ -82,6 +88,19 @@ def _merged(names: Iterable[str]) -> list[str]:
     return [f"{' and '.join(sorted(of))} are read as one." for of in written.values() if len(of) > 1]
 
 
+def _of_parts(parts: list[tuple[str, str]]) -> list[str]:
+    """Sentences on an image's part as written and as read, "" for none: what is read as one, or as another."""
+    written: dict[str, set[str]] = {}
+    for name, part in sorted({*parts}):
+        written.setdefault(part, set()).add(name)
+    notes = [f"The parts {' and '.join(of)} are read as one, {part}." for part, of in written.items() if len(of) > 1]
+    if "validation" in written and "test" not in written:
+        notes.append(f"There is no part test: {' and '.join(written['validation'])} is taken for it.")
+    if (none := sum(not part for _, part in parts)) and none < len(parts):
+        notes.append(f"{none} images are in no part of yours, and are divided among all.")
+    return notes
+
+
 def images_in(path: Path, depth: int) -> dict[tuple[str, ...], list[str]]:
     """The image files in each folder that lies so deep below `path`, by the names of the folders to it; all sorted."""
     found: dict[tuple[str, ...], list[str]] = {}
@@ -92,7 +111,7 @@ def images_in(path: Path, depth: int) -> dict[tuple[str, ...], list[str]]:
 
 
 def _walk(path: Path, passed: Counter[str]) -> Iterable[tuple[str, tuple[str, ...]]]:
-    """(file, names of the folders from `path` to it), sorted; hidden ones left out, links followed, circles not."""
+    """(file, names of the folders from `path` to it), sorted; links followed, circles and hidden ones not."""
     closed = lambda error: passed.update([f"folder that cannot be opened ({error.filename})"])
     seen: set[str] = set()
     for base, folders, names in os.walk(path, followlinks=True, onerror=closed):
@@ -101,9 +120,11 @@ def _walk(path: Path, passed: Counter[str]) -> Iterable[tuple[str, tuple[str, ..
             folders.clear()
             continue
         seen.add(real)
-        passed.update(f"folders of a system ({f})" for f in folders if f.lower() in SYSTEM)
-        folders[:] = sorted(f for f in folders if not f.startswith((".", "__")) and f.lower() not in SYSTEM)
         passed.update([] if folders or names else ["empty folders"])
+        unread = sorted(f for f in folders if f.startswith((".", "__")) or f.lower() in SYSTEM)
+        passed.update(f"{'folders of a system' if f.lower() in SYSTEM else 'hidden folders'} ({f})" for f in unread)
+        folders[:] = sorted({*folders} - {*unread})
+        passed.update("hidden files" for f in names if f[0] == "." and os.path.splitext(f)[1].lower() in SUFFIXES)
         below = Path(base).relative_to(path).parts
         yield from ((os.path.join(base, name), below) for name in sorted(names) if name[0] != ".")
 
@@ -144,14 +165,16 @@ def from_csv(path: Path) -> tuple[Rows, Counter[str], list[str]]:
     label = table.get("label", table.get("subgroup"))
     subgroup = table.get("subgroup", label)
     said = next((name for name in PART_COLUMNS if name in table), None)
-    parts = table[said].str.lower() if said else pd.Series("", table.index)
-    if unknown := sorted(set(parts) - {"", *PART_OF}):
+    written = table[said] if said else pd.Series("", table.index)
+    parts = written.str.lower().map({"": "", **PART_OF})
+    if unknown := sorted(set(written[parts.isna()])):
         raise DataError(f"{path}: the {said} {unknown[0]!r} is none of {', '.join(PARTS)}: rename it, or the column.")
     if empty := [str(i + 2) for i in table.index[(table["image"] == "") | (label == "") | (subgroup == "")]]:
         raise DataError(f"{path}: a value is missing in line {', '.join(empty[:5])}.")
     unread = [name for name in table.columns if name not in ("image", "label", "subgroup", said)]
     notes = [f"Columns that are not read: {listed(unread)}."] if unread else []
     notes += [note for column in (label, subgroup) for note in _merged(column) if note not in notes]
+    notes += _of_parts([*zip(written, parts)])
     files = [path.parent / Path(name).expanduser() for name in table["image"]]
     files = [str(file) if file.exists() else str(file).replace("\\", os.sep) for file in files]  # as Windows has them
-    return list(zip(files, map(plain, label), map(plain, subgroup), parts.map({"": "", **PART_OF}))), Counter(), notes
+    return list(zip(files, map(plain, label), map(plain, subgroup), parts)), Counter(), notes

@@ -92,13 +92,13 @@ def duel(
 
 def alarms(
     table: pd.DataFrame, rank: float | None = None, classes: int = 0, called: tuple[str, float, float] | None = None,
-    shown: Mapping[str, ImageSet] = {},
+    shown: Mapping[str, ImageSet] = {}, head: str = "text",
 ) -> list[str]:  # fmt: skip
     """What went wrong, and what to change: a sentence each (of alarms.toml), none if all is well.
 
     table:  as `evaluate` makes it, the original first and the stages in order
     rank:   `own_rank` of the last model on target images, among `classes` texts
-    called: `most_called` of the last model on test images
+    called: `most_called` of the last model on test images that are to be kept
     shown:  the sets behind the columns: their numbers of images and classes tell what may be chance
     """
     if not {"model", TARGET} <= set(table.columns) or not len(table):
@@ -117,7 +117,9 @@ def alarms(
     hits = lambda row, column: round(row[column] * len(shown[column]) / 100)
     chance = part is not None and by_chance(hits(original, TARGET), len(part), len(part.classes))
     known = original[TARGET] >= 5 and not chance
-    alarm_if(not known, "nothing_to_forget", **target, why=", no better than chance" if chance else "")
+    why = f", no better than chance on {len(part)} images" if chance else ""
+    remedy = "a head made of images (head), names that it knows (labels), " if head == "text" else ""
+    alarm_if(not known, "nothing_to_forget", **target, why=why, remedy=remedy)
     alarm_if(known and last[TARGET] > 0.05 * original[TARGET], "not_forgotten", **target)
     changed = [TARGET] if known else []
     for name in columns:

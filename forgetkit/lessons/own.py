@@ -72,12 +72,14 @@ def check(
     elif head == "images":
         if (train.classes, train.prompts) not in clip.heads and (empty := sorted({*train.classes} - {*train.names})):
             stops += (f"A head of images needs training pictures of every name, and {listed(empty, 5)} has none: add"
-                      " some, take that folder out, or give no label.",)  # fmt: skip
+                      f" some, {'or give no label' if labels else 'or take that folder out'}.",)  # fmt: skip
     else:
         cut, same = cut_names(clip, train)
         findings += [f"The text tower reads only the beginning of {listed(cut, 5)}: shorten the names."] if cut else []
         stops += tuple(f"{names} are one name to the text tower: shorten them." for names in same)
     findings += [stop for stop in stops if stop not in found.broken]
+    if target is None and (few := found.counts().index[(found.counts()[[*PARTS]] == 0).any(axis=1)].tolist()):
+        findings.append(f"No target can be {listed(few, 5)}: a part has none of its pictures.")
     if stops:
         return Report(found.counts().assign(recognised=""), findings, (), stops, expect, grouped)
     if head == "images":  # which were made of the training images, and know these
@@ -103,7 +105,7 @@ def remedy(
 ) -> str:
     """What to do where names are not known; suggests the one of `mini.words` that fits their images best."""
     if head == "images":
-        return "Images do not tell them apart either: use a larger model."
+        return "Images do not tell them apart either: bring more of them, or use a larger model."
     said = "Use image prototypes (--head images) or a larger model"
     if not unknown:
         return f"{said}, or leave them as they are: they are neither target nor siblings."

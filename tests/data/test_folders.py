@@ -266,7 +266,7 @@ def test_folders_below_a_class_belong_to_it_and_what_is_passed_over_is_said(tmp_
     write_images(tmp_path, {".": 1})
     (tmp_path / "README").write_text("read me")
     (message,) = scan(tmp_path, 8).findings()
-    assert message == "2 files are passed over: 1 beside the class folders, 1 without a suffix."
+    assert message == "Passed over: 1 beside the class folders, 1 without a suffix."
 
 
 # --------------------------------------------------------------------------------------------------
@@ -320,7 +320,9 @@ ODD = {  # what it makes, and what is said: of it (text), or how many images are
     "heic": (lambda root: two_classes(root, odd_heic=b"x"), "odd.heic cannot be read"),
     "raw": (lambda root: two_classes(root, odd_cr2=b"x"), "1 with the suffix .cr2"),
     "no suffix": (lambda root: two_classes(root, README=b"x"), "1 without a suffix"),
-    "hidden file": (lambda root: two_classes(root, __png=b"resource fork"), 16),
+    "hidden file": (lambda root: two_classes(root, __odd_png=b"resource fork", _DS_Store=b"x"), "over: 1 hidden files.$"),
+    "hidden class": (lambda root: [two_classes(root), write_images(root, {".lynx": 4, "__puma": 4})],
+                     r"over: 1 hidden folders \(.lynx\), 1 hidden folders \(__puma\)"),
     "capital suffix": (renamed(b"IMG.PNG"), 16),
     "a line break": (renamed(b"a\nb.png"), 16),
     "not in UTF-8": (renamed(b"caf\xe9.png"), 16),
@@ -332,7 +334,10 @@ ODD = {  # what it makes, and what is said: of it (text), or how many images are
     "a link to itself": (made(lambda path: path.symlink_to(path)), "odd.png cannot be read"),
     "a circle": (lambda root: [two_classes(root), (root / "cat/up").symlink_to(root)], "links to folders"),
     "one pixel": (made(lambda path: Image.new("L", (1, 1)).save(path)), 17),
-    "a strip": (made(lambda path: Image.new("RGB", (900, 1)).save(path)), 17),
+    "a strip": (made(lambda path: Image.new("RGB", (900, 1)).save(path)), "1 images are more than twice as long as wide"),
+    "pages": (made(lambda path: Image.new("L", (9, 9)).save(path, "TIFF", save_all=True,
+                                                            append_images=[Image.new("L", (9, 9))])),
+              "1 files hold several pictures .frames, pages.: the first is read"),
     "another format": (made(lambda path: Image.new("CMYK", (9, 9)).save(path, "JPEG")), 17),
     "numbers": (lambda root: write_images(root, {"0": 8, "1": 8}), 16),
     "same in capitals": (lambda root: write_images(root, {"cat": 8, "CAT": 8}), "CAT and cat are read as one"),
@@ -349,10 +354,21 @@ ODD = {  # what it makes, and what is said: of it (text), or how many images are
                     r"x12.png .* and 35 more such lines"),
     "dollars": (lambda root: write_images(root, {"$5 bill": 8, "$10 bill": 8}), 16),
     "deep": (lambda root: write_images(root, {"a/b/c/cat": 8, "a/b/c/dog": 8}), 16),
+    "two names of a part": (lambda root: write_images(root, {f"{p}/{c}": 8 for c in "ab" for p in ("train", "val", "dev",
+                            "test")}), "The parts dev and val are read as one, validation."),
+    "no test part": (lambda root: write_images(root, {f"{p}/{c}": 8 for c in "ab" for p in ("train", "val")}),
+                     "There is no part test: val is taken for it."),
+    "one part": (lambda root: write_images(root, {"test/a": 8, "test/b": 8}), "All images are in test, and are divided"),
+    "parts of one class": (lambda root: write_images(root, {"a/train": 8, "a/test": 8, "b": 8}),
+                           "8 images are in no part of yours"),
+    "a list beside": (lambda root: [two_classes(root), (root / "list.csv").write_text("x")],
+                      r"1 with the suffix .csv \(name the file itself to read it\)"),
     "images in a part": (lambda root: write_images(root, {"train/a": 8, "test/a": 8, "test": 2}), "in no class folder"),
     "CSV with a mark": (csv_of("\ufeffimage,label\n" + LISTED), 8),
     "CSV of a spreadsheet": (csv_of("image;label\n" + LISTED.replace(",", ";")), 8),
     "CSV, with other columns": (csv_of("image,label,width\n" + LISTED.replace("\n", ",9\n")), "not read: width"),
+    "CSV, some in parts": (csv_of("image,label,split\n" + LISTED.replace("\n", ",\n") + "000.png,a,Test\n"),
+                           "8 images are in no part of yours"),
     "CSV, folds": (csv_of("image,label,fold\n" + LISTED.replace("\n", ",3\n")), "the fold '3' is none of .*rename"),
     "CSV of Windows": (csv_of("image,label\n" + LISTED.replace("0", ".\\0", 1)), 8),
     "CSV in Latin-1": (csv_of("image,label\n000.png,\xe9\n", "latin-1"), "in UTF-8"),

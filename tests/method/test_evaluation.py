@@ -130,7 +130,10 @@ def test_alarms_know_how_many_images_a_figure_rests_on():
     """What chance may have found is nothing to forget; intervals that overlap prove no change."""
     shown = lambda n, classes: {"target": ImageSet("few", np.zeros((n, 1, 1, 3), np.uint8), np.zeros(n, int), classes)}
     (said,) = alarms(stages(), shown=shown(12, ("cat", "dog")))
-    assert "Nothing to forget: the original recognises 60.0 % of the target, no better than chance" in said
+    assert "Nothing to forget: the original recognises 60.0 % of the target, no better than chance on 12 images" in said
+    assert "a head made of images" in said
+    (said,) = alarms(stages(), shown=shown(12, ("cat", "dog")), head="images")
+    assert said.endswith("Bring more pictures for the test part, or use a larger model."), "the head is of images"
     assert alarms(stages(), shown=shown(200, ("cat",) * 10)) == []
     few = alarms(stages(target=1.0), shown=shown(5, ("cat",) * 100))
     assert len(few) == 1 and few[0].startswith("Few images: target has 5"), few
@@ -160,7 +163,7 @@ def scored(*scores):
         (
             lambda: alarms(stages(), called=("dog", 90.0, 20.0)),
             lambda: alarms(stages(), called=("dog", 85.0, 80.0)),  # most of the test images are dogs
-            "Trivial: 90 % of the test images are called 'dog', and 20 % are",
+            "Trivial: 90 % of the test images to be kept are called 'dog', and 20 % are",
         ),
     ],
 )
