@@ -106,9 +106,9 @@ class Folder:
             raise DataError("Siblings and previous_targets are lists: write ['dog'], not 'dog'; labels is one label.")
         used, wanted = self.used, self._named(target)
         if siblings is None:
-            label_of = dict(zip(used["subgroup"], used["label"]))
-            others = [name for name in sorted(label_of) if name != wanted]
-            siblings = [name for name in others if label_of[name] == label_of.get(wanted)] or others
+            own = used["label"][used["subgroup"] == wanted]
+            others = [name for name in self.subgroups if name != wanted]
+            siblings = sorted({*used["subgroup"][used["label"].isin(own)]} - {wanted}) or others
         subgroup = Subgroup(wanted, tuple(map(self._named, siblings)), plain(labels or ""))
         if (pictures := used[used["subgroup"] == wanted]["copy"].nunique()) < LEAST:
             raise DataError(f"{wanted!r} has {pictures} pictures that are no copies: {LEAST} are the least.")

@@ -77,13 +77,15 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
 
 
 def _merged(names: Iterable[str]) -> list[str]:
-    """A sentence where names as written become one; raises DataError for one that a card or a page cannot show."""
+    """A sentence where names as written become one; raises DataError for one that cannot be read or shown."""
     written: dict[str, set[str]] = {}
     for name in sorted(set(names)):
         if (shown := name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")) != name:
             raise DataError(f"The name {shown!r} is not in UTF-8, as the card of a model needs it: rename it.")
         if {*name} & {*"<>"}:
             raise DataError(f"{name!r} has < or > in it, which a page takes for markup: name this class in words.")
+        if not plain(name):
+            raise DataError(f"A class is called {name!r}, which is no name to read: rename it.")
         written.setdefault(plain(name), set()).add(name)
     return [f"{' and '.join(sorted(of))} are read as one." for of in written.values() if len(of) > 1]
 

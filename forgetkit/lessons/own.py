@@ -54,7 +54,7 @@ def check(
     if head not in HEADS:
         raise ValueError(f"head={head!r}: choose 'text' (class names) or 'images' (prototypes).")
     found = scan(data, clip, seed, near)
-    asked, expect, grouped = found.subgroups, "", None
+    asked, expect, grouped, findings = found.subgroups, "", None, found.findings()
     if target is None or found.broken:
         parts = {part: found.part(part) for part in PARTS}
         groups = {part: found.used["subgroup"][found.used["part"] == part].to_numpy(str) for part in PARTS}
@@ -63,9 +63,12 @@ def check(
         grouped.subgroup.without(grouped.previous_targets)  # raises for a target that was forgotten before
         parts, groups = grouped.parts, grouped.groups
         asked = (grouped.subgroup.target, *grouped.subgroup.siblings)
+        family = grouped.subgroup.family
+        if family and (joined := {*found.rows["subgroup"][found.rows["label"] == family]} - {*asked}):
+            findings.append(f"{listed(sorted(joined), 5)} of label {family!r} joins target and siblings under it.")
         n = int((groups["test"] == asked[0]).sum())
         expect = f"Where none of {n} test pictures of {asked[0]} is recognised, {interval(0, n)[1]:.0f} % may still be."
-    train, findings, stops = parts["train"], found.findings(), found.broken
+    train, stops = parts["train"], found.broken
     classes = len(train.classes)
     if classes < 2:
         stops += ("There is one name only, and it always wins: add a folder to keep, or name target and labels.",)

@@ -195,6 +195,9 @@ def test_a_csv_has_subgroups_finer_than_labels(tmp_path):
     write_csv(tmp_path / "list.csv", [["Image", "label", "subgroup"], *rows])
     found = scan(tmp_path / "list.csv", 8).group("night")
     assert found.subgroup == Subgroup("night", ("day", "dusk")) and found.parts["train"].classes == ("cat", "dog")
+    over_labels = [*rows, ["img/000.png", "dog", "night"]]  # the target bears two labels: siblings, too
+    write_csv(tmp_path / "list.csv", [["image", "label", "subgroup"], *over_labels])
+    assert scan(tmp_path / "list.csv", 8).group("night").subgroup.siblings == ("day", "dogs", "dusk")
     sets = split(found)
     assert set(sets.forget.labels) == set(sets.retain.labels) == {0} and "other" in sets.test
     assert sum(map(len, found.parts.values())) == 48
@@ -308,6 +311,7 @@ def csv_of(text, encoding="utf-8"):
 
 
 LISTED = "".join(f"{i:03}.png,{'ab'[i % 2]}\n" for i in range(8))
+WRITTEN = ("train", "val", "dev", "test")
 ODD = {  # what it makes, and what is said: of it (text), or how many images are read (number)
     "no folder": (lambda root: root.rmdir(), "There is no folder or CSV"),
     "empty": (lambda root: (root / "x").mkdir(), "no class folders with images; expected .*001.jpg"),
@@ -320,7 +324,7 @@ ODD = {  # what it makes, and what is said: of it (text), or how many images are
     "heic": (lambda root: two_classes(root, odd_heic=b"x"), "odd.heic cannot be read"),
     "raw": (lambda root: two_classes(root, odd_cr2=b"x"), "1 with the suffix .cr2"),
     "no suffix": (lambda root: two_classes(root, README=b"x"), "1 without a suffix"),
-    "hidden file": (lambda root: two_classes(root, __odd_png=b"resource fork", _DS_Store=b"x"), "over: 1 hidden files.$"),
+    "hidden file": (lambda root: two_classes(root, __odd_png=b"a fork", _DS_Store=b"x"), "over: 1 hidden files.$"),
     "hidden class": (lambda root: [two_classes(root), write_images(root, {".lynx": 4, "__puma": 4})],
                      r"over: 1 hidden folders \(.lynx\), 1 hidden folders \(__puma\)"),
     "capital suffix": (renamed(b"IMG.PNG"), 16),
@@ -334,7 +338,7 @@ ODD = {  # what it makes, and what is said: of it (text), or how many images are
     "a link to itself": (made(lambda path: path.symlink_to(path)), "odd.png cannot be read"),
     "a circle": (lambda root: [two_classes(root), (root / "cat/up").symlink_to(root)], "links to folders"),
     "one pixel": (made(lambda path: Image.new("L", (1, 1)).save(path)), 17),
-    "a strip": (made(lambda path: Image.new("RGB", (900, 1)).save(path)), "1 images are more than twice as long as wide"),
+    "a strip": (made(lambda path: Image.new("RGB", (900, 1)).save(path)), "1 images are more than twice as long"),
     "pages": (made(lambda path: Image.new("L", (9, 9)).save(path, "TIFF", save_all=True,
                                                             append_images=[Image.new("L", (9, 9))])),
               "1 files hold several pictures .frames, pages.: the first is read"),
@@ -353,12 +357,13 @@ ODD = {  # what it makes, and what is said: of it (text), or how many images are
     "many broken": (lambda root: [two_classes(root), *((root / f"cat/x{i}.png").write_text("x") for i in range(40))],
                     r"x12.png .* and 35 more such lines"),
     "dollars": (lambda root: write_images(root, {"$5 bill": 8, "$10 bill": 8}), 16),
+    "a name of nothing": (lambda root: [two_classes(root), write_images(root, {"_": 4})], "called '_', which is no"),
     "deep": (lambda root: write_images(root, {"a/b/c/cat": 8, "a/b/c/dog": 8}), 16),
-    "two names of a part": (lambda root: write_images(root, {f"{p}/{c}": 8 for c in "ab" for p in ("train", "val", "dev",
-                            "test")}), "The parts dev and val are read as one, validation."),
+    "two names of a part": (lambda root: write_images(root, {f"{p}/{c}": 8 for c in "ab" for p in WRITTEN}),
+                            "The parts dev and val are read as one, validation."),
     "no test part": (lambda root: write_images(root, {f"{p}/{c}": 8 for c in "ab" for p in ("train", "val")}),
                      "There is no part test: val is taken for it."),
-    "one part": (lambda root: write_images(root, {"test/a": 8, "test/b": 8}), "All images are in test, and are divided"),
+    "one part": (lambda root: write_images(root, {"test/a": 8, "test/b": 8}), "All images are in test, and are"),
     "parts of one class": (lambda root: write_images(root, {"a/train": 8, "a/test": 8, "b": 8}),
                            "8 images are in no part of yours"),
     "a list beside": (lambda root: [two_classes(root), (root / "list.csv").write_text("x")],
