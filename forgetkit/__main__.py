@@ -139,6 +139,7 @@ def run(data_dir: Path | None, out: Path | None, more: tuple[tuple[str, str], ..
     notebook = NOTEBOOKS / "00_quickstart.ipynb"
     given = {name: value for name, value in parameters.items() if value is not None}
     given |= {name: from_yaml(text) for name, text in more}
+    data_dir = Path(given["data_dir"]) if given.get("data_dir") else data_dir
     if data_dir and "kind" in given:
         raise ValueError("--kind goes without --data-dir.")
     if data_dir and "target" not in given:

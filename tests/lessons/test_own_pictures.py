@@ -261,6 +261,7 @@ def test_the_command_line_looks_and_tells_every_fault_at_once(folder, tmp_path, 
     [
         (["check", "nowhere"], "There is no folder or CSV nowhere"),
         (["run", "--data-dir", "nowhere", "--target", "x"], "There is no folder or CSV nowhere"),
+        (["run", "--target", "x", "-p", "data_dir", "nowhere"], "There is no folder or CSV nowhere"),
         (["run", "--siblings", "a,b"], "siblings=['a', 'b'] is for pictures of your own: give data_dir (--data-dir)"),
         (["run", "--head", "images"], "head='images' is for pictures of your own"),
         (["run", "--data-dir", ".", "--target", "x", "--recipe", "papre"], "'papre'"),
