@@ -99,9 +99,11 @@ def align(
 
     x (N, 3, S, S) preprocessed. `bound` limits |delta|, in normalised pixels; the result stays a valid image.
     Statistics are those of fixed batches, in order, of about `batch` images; moments: how a layer's input is summed up.
-    Raises ModelError: no BatchNorm.
+    Raises ModelError: no BatchNorm, or images of another size.
     """
     goal = remembered(clip)
+    if x.shape[1:] != (right := (3, *clip.image_shape)):
+        raise ModelError(f"Images to align are preprocessed, (N, {str(right)[1:]}, and these are {tuple(x.shape)}.")
 
     def run(size: int) -> tuple[tuple, list]:
         groups = torch.tensor_split(x, max(1, round(len(x) / size)))

@@ -1,6 +1,6 @@
 """Edits of the layer that makes the embedding, in closed form: weights with which it makes z - A z + b in place of z.
 
-The edited model is an ordinary one. Stage 3 uses a plane edit where siblings bear the target's label: it lowers the
+The edited model is an ordinary one. Stage 3 uses a plane edit where siblings share the target's label: it lowers the
 label's logit so far as an image is on D_f's side of a plane, and changes no other.
 
     z' = z - u (s (a.z - c) + h)         a.z - c: 1 at D_f's mean embedding m_f, 0 at D_r's m_r

@@ -3,9 +3,8 @@
     L_f = mean over D_f of sim(x, t)
 
 is minimised (Zhang et al., CVPR 2025, arXiv 2506.03117). It has no floor: minimised without end it tears the
-whole model down, so training stops as soon as almost nothing of D_f is recognised any more. `default` minimises a hinge
-instead, and rolls back where the siblings go: where they bear the target's label they go first, and stage 2, which sees
-both, does the rest.
+whole model down, so training stops as soon as almost nothing of D_f is recognised any more. A hinge can take its place,
+and training is rolled back where siblings are lost. `default` has no stage 1: stage 2, which sees both, does it all.
 """
 
 from __future__ import annotations

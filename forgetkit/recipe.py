@@ -66,7 +66,7 @@ class Remind(Checked):
 
     seed: Whole = 0
     trainable_fraction: Share | None = 0.02  # of the layers: the last one alone; None: the k layers of stage 1
-    rank: Count = 32  # 8 holds less where siblings bear the target's label
+    rank: Count = 32  # 8 holds less where siblings share the target's label
     align_steps: Whole = 0  # of retain images to BatchNorm's statistics; 0: they come as they are, mirrored and cropped
     crops: Whole = 2  # random ones of each image that is not aligned: few images are to stand for many
     steps: Count = 150  # losses are flat by then

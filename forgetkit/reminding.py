@@ -4,12 +4,12 @@ Retain images are aligned to the BatchNorm statistics of the original model (a V
 adapters are trained on them with the contrastive loss, held to the original model by distillation, and averaged over
 steps (`training`). (Zhang et al., CVPR 2025, arXiv 2506.03117.)
 
-Reminding alone resurrects the target: siblings carry it back. The `default` recipe therefore guards it, with a hinge on
-D_f and a teacher whose target text is removed. A guard forgets by itself, so that `default` has no stage 1, and reminds
-from the original on. It distils on images of no class (`synthetic`), so that what nobody shows to this stage is held
-too. Retain images come as they are, like forget images: "aligned or not" would tell the two apart. A guarded image lies
-where it lay, across a decision boundary that can be moved: `default` loses it among its siblings (`mmd`). It changes
-the last layer only: an image goes once through all before it, whose BatchNorm statistics then hide nothing.
+Reminding alone brings the target back with its siblings. The recipe `default` adds a guard, a hinge on D_f beside a
+teacher whose target text is removed. The guard forgets by itself: `default` has no stage 1, and starts from the
+original. It distils on images of no class (`synthetic`), too, for what no set shows. Neither retain nor forget images
+are aligned: the student could separate the two by that alone. A guard only moves images across a decision boundary;
+the MMD mixes them with their siblings. The last layer alone is trained: an image goes once through all before it, and
+no BatchNorm layer takes part.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def reminding_terms(
     """The weighted terms of stage 2's loss, scalars; z: the student's unit embeddings (B, D) of each drawn pool.
 
     siblings (N, D): the original's of retain images, among which D_f is to be lost. With a guard the teacher never
-    names the target by a text that no sibling bears.
+    names the target by a text that is no sibling's.
     """
     head, target, own, never, bias = sets.head, sets.labels, sets.own_labels, sets.never, sets.bias
     without = own if recipe.guard else []

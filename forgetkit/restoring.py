@@ -4,7 +4,7 @@
 
 (Zhang et al., CVPR 2025, after Wortsman et al., *Robust fine-tuning of zero-shot models*, CVPR 2022.) alpha is
 chosen on the calibration set D_m. Only floating-point *parameters and buffers* are blended, and what is equal on both
-sides stays equal to the bit. Where siblings bear the target's label, stage 2 cannot give the name up: a plane edit
+sides stays equal to the bit. Where siblings share the target's label, stage 2 cannot give the name up: a plane edit
 (`editing`) follows, its strength and shift chosen on D_m, D_f and D_r together.
 """
 
@@ -128,7 +128,7 @@ def choose_edit(table: pd.DataFrame) -> tuple[float, float]:
 def restore(unlearned: Clip, original: Clip, sets: ModelSets, recipe: Restore) -> Clip:
     """Stage 3: blend the unlearned model with the original, alpha chosen on the calibration set D_m.
 
-    Where siblings bear the target's label, a plane edit follows. sets: `sets.on(original)`. The record gains `soup` (a
+    Where siblings share the target's label, a plane edit follows. sets: `sets.on(original)`. The record gains `soup` (a
     row an alpha) and `alpha`; with an edit, `edits` (a row a strength and shift) and `edit`.
     """
     prefix = shared([unlearned.model.visual, original.model.visual])

@@ -33,7 +33,7 @@ class Labelled:
     validation: dict[str, ImageSet]
     test: dict[str, ImageSet]
     previous_targets: tuple[str, ...] = ()  # of earlier requests: no siblings, not in D_m, and a column of their own
-    never: tuple[int, ...] = ()  # labels that they alone bear: what no image may be called any more
+    never: tuple[int, ...] = ()  # labels that they alone have: what no image may be called any more
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ class Labelled:
 
     @cached_property
     def own_labels(self) -> list[int]:
-        """Those of them that no image of D_r bears: names that can be given up."""
+        """Those of them that no image of D_r has: names that can be given up."""
         return sorted({*self.labels} - {*self.retain.labels.tolist()})
 
 

@@ -72,7 +72,7 @@ def audit(
     checks: steps of relearning after which the target's accuracy is measured
     styles: images of the target in other styles, by style (`data.tutorial.own_styles`)
 
-    Raises ValueError where target images bear several labels, or the columns needed are missing; ModelError for models
+    Raises ValueError where target images have several labels, or the columns needed are missing; ModelError for models
     that preprocess images differently.
     """
     return audits(original, {"it": unlearned}, sets, words, oracle, checks=checks, styles=styles)["it"]
@@ -91,7 +91,7 @@ def audits(
     sets = replace(sets, **{part: sample(getattr(sets, part)) for part in ("validation", "test")})
     labels = np.unique(sets.test[TARGET].labels)
     if len(labels) > 1:
-        raise ValueError("The target's test images bear several labels: an audit asks for one name.")
+        raise ValueError("The target's test images have several labels: an audit asks for one name.")
     views = views_of(models, sets, int(labels[0]))
     figures = on_weights(original, models, views, sets, checks)
     worded = (sets.classes, sets.prompts) not in original.heads

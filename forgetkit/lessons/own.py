@@ -34,7 +34,7 @@ class Report:
     grouped: Grouped | None = None  # the parts, with a target and where all files can be read
 
     def __str__(self) -> str:
-        said = [self.counts.to_string(), "", *(self.findings or ["Nothing speaks against it."])]
+        said = [self.counts.to_string(), "", *(self.findings or ["No problem was found."])]
         return "\n".join([*said, f"Not looked for: copies that were cropped, turned, or made brighter. {self.expect}"])
 
 
@@ -95,8 +95,8 @@ def check(
         seen = listed([f"{known[name][0]} of {known[name][1]} {name}" for name in unknown], 5)
         lost = [name for name in unknown if name in asked]
         findings.append(
-            f"The model recognises {seen}, no better than chance among {classes} names: of {len(unknown)} subgroups"
-            f" there is nothing to forget or to keep. {remedy(clip, parts, groups, lost, head)}"
+            f"The model recognises {seen}, no better than chance among {classes} names: nothing to forget or"
+            f" to keep in {len(unknown)} of {len(known)} subgroups. {remedy(clip, parts, groups, lost, head)}"
         )
         stops += (findings[-1],) if head == "text" and lost else ()
     counts = found.counts().assign(recognised=pd.Series(told)).fillna({"recognised": ""})

@@ -85,3 +85,9 @@ def test_changes_nothing_in_the_model(mini, colours):
 def test_a_model_without_batchnorm_is_told(vit):
     with pytest.raises(ModelError, match="no BatchNorm layers.*nothing to align to"):
         align(vit, torch.zeros(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 16), (2, 1, 32, 32), (3, 32, 32)])
+def test_images_of_another_size_are_refused(mini, shape):
+    with pytest.raises(ModelError, match=r"preprocessed, \(N, 3, .* and these are \(\d"):
+        align(mini, torch.zeros(shape), steps=1)
