@@ -177,8 +177,11 @@ def _unseen(images: ImageFiles) -> list[str]:
         with contextlib.suppress(OSError, EOFError, SyntaxError, ValueError), Image.open(file) as image:
             long += images.how[3] == "shortest" and max(image.size) > 2 * min(image.size)
             several += getattr(image, "n_frames", 1) > 1
-    notes = [f"{several} files hold several pictures (frames, pages): the first is read."] if several else []
-    return notes + ([f"{long} images are more than twice as long as wide: the model sees the middle."] if long else [])
+    notes = {
+        f"{several} files hold several pictures (frames, pages): only the first is read.": several,
+        f"{long} images are more than twice as long as wide: the model sees only the middle.": long,
+    }
+    return [note for note, n in notes.items() if n]
 
 
 def _units(rows: pd.DataFrame, root: Path) -> tuple[pd.Series, list[str]]:

@@ -40,7 +40,7 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
     notes = []
     while found and len({below[0] for _, below in found}) == 1 and min(len(below) for _, below in found) > 1:
         if (outer := found[0][1][0]).lower() in PART_OF:
-            notes = [f"All images are in {outer}, and are divided into parts anew."]
+            notes = [f"All images are in the folder {outer}: they are divided among all four parts."]
         found = [(file, below[1:]) for file, below in found]  # an archive often unpacks into one folder
     if not found:
         raise DataError(f"{path} has no class folders with images; expected {path / 'cat' / '001.jpg'}, and so on.")
@@ -85,21 +85,21 @@ def _merged(names: Iterable[str]) -> list[str]:
         if {*name} & {*"<>"}:
             raise DataError(f"{name!r} has < or > in it, which a page takes for markup: name this class in words.")
         if not plain(name):
-            raise DataError(f"A class is called {name!r}, which is no name to read: rename it.")
+            raise DataError(f"The class name {name!r} has no letters or digits: rename it.")
         written.setdefault(plain(name), set()).add(name)
     return [f"{' and '.join(sorted(of))} are read as one." for of in written.values() if len(of) > 1]
 
 
 def _of_parts(parts: list[tuple[str, str]]) -> list[str]:
     """Sentences on an image's part as written and as read, "" for none: what is read as one, or as another."""
-    written: dict[str, set[str]] = {}
+    written: dict[str, list[str]] = {}
     for name, part in sorted({*parts}):
-        written.setdefault(part, set()).add(name)
+        written.setdefault(part, []).append(name)
     notes = [f"The parts {' and '.join(of)} are read as one, {part}." for part, of in written.items() if len(of) > 1]
     if "validation" in written and "test" not in written:
-        notes.append(f"There is no part test: {' and '.join(written['validation'])} is taken for it.")
+        notes.append(f"There is no test part: {' and '.join(written['validation'])} is used as the test.")
     if (none := sum(not part for _, part in parts)) and none < len(parts):
-        notes.append(f"{none} images are in no part of yours, and are divided among all.")
+        notes.append(f"{none} images are in none of your parts: they are divided among all four.")
     return notes
 
 

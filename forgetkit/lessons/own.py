@@ -65,7 +65,7 @@ def check(
         asked = (grouped.subgroup.target, *grouped.subgroup.siblings)
         family = grouped.subgroup.family
         if family and (joined := {*found.rows["subgroup"][found.rows["label"] == family]} - {*asked}):
-            findings.append(f"{listed(sorted(joined), 5)} of label {family!r} joins target and siblings under it.")
+            findings.append(f"{listed(sorted(joined), 5)} of label {family!r} joins target and siblings.")
         n = int((groups["test"] == asked[0]).sum())
         expect = f"Where none of {n} test pictures of {asked[0]} is recognised, {interval(0, n)[1]:.0f} % may still be."
     train, stops = parts["train"], found.broken
@@ -82,7 +82,7 @@ def check(
         stops += tuple(f"{names} are one name to the text tower: shorten them." for names in same)
     findings += [stop for stop in stops if stop not in found.broken]
     if target is None and (few := found.counts().index[(found.counts()[[*PARTS]] == 0).any(axis=1)].tolist()):
-        findings.append(f"No target can be {listed(few, 5)}: a part has none of its pictures.")
+        findings.append(f"{listed(few, 5)} cannot be the target: at least one part has no picture of it.")
     if stops:
         return Report(found.counts().assign(recognised=""), findings, (), stops, expect, grouped)
     if head == "images":  # which were made of the training images, and know these

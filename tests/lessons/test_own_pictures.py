@@ -217,9 +217,9 @@ def test_a_label_that_others_bear_is_told(tmp_path, mini):
     """Or a third class would be one with target and siblings in silence; and a class without a test picture is told."""
     write_images(tmp_path, {"cat": 8, "dog": 8, "horse": 8, "few": 1})
     said = own.check(tmp_path, mini, "cat", ["dog"], "horse").findings
-    assert "horse of label 'horse' joins target and siblings under it." in said
+    assert "horse of label 'horse' joins target and siblings." in said
     assert not any("joins" in line for line in own.check(tmp_path, mini, "cat", ["dog"], "animal").findings)
-    assert "No target can be few: a part has none of its pictures." in own.check(tmp_path, mini).findings
+    assert "few cannot be the target: at least one part has no picture of it." in own.check(tmp_path, mini).findings
 
 
 def test_what_is_there_is_not_written_over(done, folder, tmp_path, capsys):
