@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -49,25 +50,30 @@ RECIPE = Recipe.default(forget=FEW | {"fisher_samples": 2, "k": 1},
                         remind=FEW | {"n_abstract": 2, "align_steps": 1})  # fmt: skip
 
 
+def layers_of(model: str) -> int | None:
+    """With how many layers a model of `MODELS` is made, where not with all."""
+    layers = model.partition(" ")[2]
+    return int(layers.split()[0]) if layers else None
+
+
 def clip_of(model: str, device: torch.device) -> Clip:
     """The model with random weights and a small text tower, as `load_clip` would load it."""
-    name, _, layers = model.partition(" ")
+    name, layers = model.partition(" ")[0], layers_of(model)
     config = open_clip.get_model_config(name)
     config["text_cfg"] = {**TEXT}
     if "multimodal_cfg" in config:  # of the decoder, which no stage asks
         config["text_cfg"] |= {"embed_cls": True, "output_tokens": True}
         config["multimodal_cfg"]["layers"] = 1
     if layers:
-        config["vision_cfg"]["layers"] = int(layers.split()[0])
+        config["vision_cfg"]["layers"] = layers
     open_clip.factory._MODEL_CONFIGS["small text"] = config
     return load_clip("small text", device=device)
 
 
 def shorter(model: str):
     """While it is on, timm makes its ViTs with as many layers as `model` says, where it does."""
-    layers = model.partition(" ")[2].split()[:1]
-    made = partial(timm.create_model, depth=int(layers[0])) if layers else timm.create_model
-    return mock.patch("timm.create_model", made)
+    layers = layers_of(model)
+    return mock.patch("timm.create_model", partial(timm.create_model, depth=layers)) if layers else nullcontext()
 
 
 def noise(clip: Clip) -> Grouped:

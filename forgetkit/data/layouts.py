@@ -78,23 +78,29 @@ def from_folder(path: Path) -> tuple[Rows, Counter[str], list[str]]:
 
 def _merged(names: Iterable[str]) -> list[str]:
     """A sentence where names as written become one; raises DataError for one that cannot be read or shown."""
-    written: dict[str, set[str]] = {}
-    for name in sorted(set(names)):
+    names = sorted(set(names))
+    for name in names:
         if (shown := name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")) != name:
             raise DataError(f"The name {shown!r} is not in UTF-8, as the card of a model needs it: rename it.")
         if {*name} & {*"<>"}:
             raise DataError(f"{name!r} has < or > in it, which a page takes for markup: name this class in words.")
         if not plain(name):
             raise DataError(f"The class name {name!r} has no letters or digits: rename it.")
-        written.setdefault(plain(name), set()).add(name)
-    return [f"{' and '.join(sorted(of))} are read as one." for of in written.values() if len(of) > 1]
+    written = _written((name, plain(name)) for name in names)
+    return [f"{' and '.join(of)} are read as one." for of in written.values() if len(of) > 1]
+
+
+def _written(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The names as written, sorted, by what they are read as; pairs of both."""
+    found: dict[str, list[str]] = {}
+    for name, read in sorted({*pairs}):
+        found.setdefault(read, []).append(name)
+    return found
 
 
 def _of_parts(parts: list[tuple[str, str]]) -> list[str]:
     """Sentences on an image's part as written and as read, "" for none: what is read as one, or as another."""
-    written: dict[str, list[str]] = {}
-    for name, part in sorted({*parts}):
-        written.setdefault(part, []).append(name)
+    written = _written(parts)
     notes = [f"The parts {' and '.join(of)} are read as one, {part}." for part, of in written.items() if len(of) > 1]
     if "validation" in written and "test" not in written:
         notes.append(f"There is no test part: {' and '.join(written['validation'])} is used as the test.")

@@ -54,6 +54,7 @@ def check(
     if head not in HEADS:
         raise ValueError(f"head={head!r}: choose 'text' (class names) or 'images' (prototypes).")
     found = scan(data, clip, seed, near)
+    counts = found.counts()
     asked, expect, grouped, findings = found.subgroups, "", None, found.findings()
     if target is None or found.broken:
         parts = {part: found.part(part) for part in PARTS}
@@ -81,10 +82,10 @@ def check(
         findings += [f"The text tower reads only the beginning of {listed(cut, 5)}: shorten the names."] if cut else []
         stops += tuple(f"{names} are one name to the text tower: shorten them." for names in same)
     findings += [stop for stop in stops if stop not in found.broken]
-    if target is None and (few := found.counts().index[(found.counts()[[*PARTS]] == 0).any(axis=1)].tolist()):
+    if target is None and (few := counts.index[(counts[[*PARTS]] == 0).any(axis=1)].tolist()):
         findings.append(f"{listed(few, 5)} cannot be the target: at least one part has no picture of it.")
     if stops:
-        return Report(found.counts().assign(recognised=""), findings, (), stops, expect, grouped)
+        return Report(counts.assign(recognised=""), findings, (), stops, expect, grouped)
     if head == "images":  # which were made of the training images, and know these
         groups = {part: of for part, of in groups.items() if part != "train"}
     headed = with_head(clip, train, head)
@@ -99,7 +100,7 @@ def check(
             f" to keep in {len(unknown)} of {len(known)} subgroups. {remedy(clip, parts, groups, lost, head)}"
         )
         stops += (findings[-1],) if head == "text" and lost else ()
-    counts = found.counts().assign(recognised=pd.Series(told)).fillna({"recognised": ""})
+    counts = counts.assign(recognised=pd.Series(told)).fillna({"recognised": ""})
     return Report(counts, findings, unknown, stops, expect, grouped)
 
 
